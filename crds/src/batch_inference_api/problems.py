@@ -1,0 +1,184 @@
+"""What is wrong with a manifest, field by field, in words for the person who wrote it."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, get_args
+
+from pydantic import ValidationError
+
+from batch_inference_api.v1alpha1.job import BatchInferenceJob
+from batch_inference_api.v1alpha1.resource import BROKEN_RULES, ResourceModel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+Path = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing to change; `path` leads to the field, as keys and list indexes."""
+
+    path: Path
+    message: str
+
+    @property
+    def field(self) -> str:
+        """The path as people write it: `spec.model.outputs[0].index`."""
+        return dotted(self.path)
+
+
+class InvalidManifest(ValueError):
+    """The manifest is not a BatchInferenceJob."""
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        super().__init__("\n".join(f"{problem.field}: {problem.message}" for problem in problems))
+        self.problems = problems
+
+
+def parse_job(manifest: Mapping[str, Any]) -> BatchInferenceJob:
+    """Read a manifest of plain values, with unknown fields refused.
+
+    Raises:
+        InvalidManifest: lists every problem found.
+    """
+    try:
+        # JSON, because strict Python input would want members of enums rather than their values.
+        return BatchInferenceJob.model_validate_json(json.dumps(manifest))
+    except ValidationError as error:
+        raise InvalidManifest(tuple(_problems(error))) from error
+
+
+def dotted(path: Path) -> str:
+    """The path as people write it."""
+    text = ""
+    for part in path:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        elif "." in part or "/" in part:
+            text += f'["{part}"]'
+        else:
+            text += f".{part}" if text else part
+    return text
+
+
+def _problems(error: ValidationError) -> Iterator[Problem]:
+    for detail in error.errors(include_url=False):
+        path = tuple(part for part in detail["loc"] if part != "[key]")
+        context = detail.get("ctx", {})
+        if detail["type"] == BROKEN_RULES:
+            for field, message in context["broken"]:
+                yield Problem((*path, *filter(None, field.split("."))), message)
+        elif detail["type"] == "extra_forbidden":
+            yield Problem(path, _unknown_field(path))
+        else:
+            explain = _EXPLANATIONS.get(detail["type"])
+            value = detail["input"]
+            yield Problem(path, explain(value, context) if explain else detail["msg"])
+
+
+def _unknown_field(path: Path) -> str:
+    known = _fields_at(path[:-1])
+    close = difflib.get_close_matches(str(path[-1]), known, n=1, cutoff=0.6)
+    if not close:
+        close = [name for name in known if name.lower() == str(path[-1]).replace("_", "").lower()]
+    if close:
+        return f"there is no such field; did you mean {close[0]!r}?"
+    return f"there is no such field; there are {', '.join(known)}"
+
+
+def _fields_at(path: Path) -> list[str]:
+    """Names of the fields of the object that `path` leads to."""
+    model: type[ResourceModel] = BatchInferenceJob
+    for part in path:
+        if isinstance(part, int):
+            continue
+        annotation = next(
+            field.annotation for field in model.model_fields.values() if field.alias == part
+        )
+        model = next(_models_in(annotation))
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _models_in(annotation: Any) -> Iterator[type[ResourceModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, ResourceModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _models_in(argument)
+
+
+def _kind_of(value: Any) -> str:
+    """What was written instead; never more than a few characters of it."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return f"the boolean {str(value).lower()}"
+    if isinstance(value, int | float):
+        return f"the number {_short(str(value))}"
+    if isinstance(value, str):
+        return f"the text {_quoted(value)}"
+    return "a list" if isinstance(value, list | tuple) else "a mapping"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+def _quoted(value: Any) -> str:
+    """The value as written, unless it may hold a password or a signature."""
+    if isinstance(value, str) and ("@" in value or "?" in value):
+        return "(not shown)"
+    return repr(_short(str(value))) if isinstance(value, str | int) else _kind_of(value)
+
+
+def _text_expected(value: Any, _context: Mapping[str, Any]) -> str:
+    if isinstance(value, bool | int | float):
+        return f"must be text, not {_kind_of(value)}: put it in quotes"
+    return f"must be text, not {_kind_of(value)}"
+
+
+def _choice_expected(value: Any, context: Mapping[str, Any]) -> str:
+    choices = context["expected"].replace("'", "").replace(" or ", ", ")
+    if isinstance(value, str):
+        close = difflib.get_close_matches(value, choices.split(", "), n=1, cutoff=0.7)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        return f"{_quoted(value)} is not one of {choices}{hint}"
+    return f"must be one of {choices}, not {_kind_of(value)}"
+
+
+def _expected(what: str) -> Callable[[Any, Mapping[str, Any]], str]:
+    return lambda value, _context: f"must be {what}, not {_kind_of(value)}"
+
+
+def _length(what: str, key: str, one: str, more: str) -> Callable[[Any, Mapping[str, Any]], str]:
+    return lambda _value, context: (
+        f"must have {what} {context[key]} {one if context[key] == 1 else more}"
+    )
+
+
+_EXPLANATIONS: dict[str, Callable[[Any, Mapping[str, Any]], str]] = {
+    "missing": lambda _value, _context: "is required",
+    "string_type": _text_expected,
+    "int_type": _expected("a whole number"),
+    "int_from_float": _expected("a whole number"),
+    "int_parsing_size": _expected("a smaller number"),
+    "bool_type": _expected("true or false"),
+    "list_type": _expected("a list"),
+    "tuple_type": _expected("a list"),
+    "dict_type": _expected("a mapping"),
+    "mapping_type": _expected("a mapping"),
+    "model_type": _expected("a mapping"),
+    "model_attributes_type": _expected("a mapping"),
+    "enum": _choice_expected,
+    "literal_error": _choice_expected,
+    "greater_than_equal": lambda value, context: f"must be at least {context['ge']}, not {value}",
+    "less_than_equal": lambda value, context: f"must be at most {context['le']}, not {value}",
+    "string_too_short": _length("at least", "min_length", "character", "characters"),
+    "string_too_long": _length("at most", "max_length", "character", "characters"),
+    "too_short": _length("at least", "min_length", "entry", "entries"),
+    "too_long": _length("at most", "max_length", "entry", "entries"),
+    "value_error": lambda _value, context: str(context["error"]),
+}

@@ -1,0 +1,5 @@
+"""Version v1alpha1 of the BatchInferenceJob resource, one part of it per module.
+
+The sentence under each field is the user's documentation: it becomes the description in the CRD
+and the row in the API reference. Nothing in here does I/O, and parsing a job imports no status.
+"""

@@ -1,0 +1,64 @@
+"""spec.input: the dataset that is scored."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from batch_inference_api.runner_contract import DataFormat, NewlinesInValues
+from batch_inference_api.v1alpha1.names import ColumnName, Expression, SecretReference
+from batch_inference_api.v1alpha1.resource import ResourceModel, Rule, matching
+from batch_inference_api.v1alpha1.uri import SourceUri
+
+_DELIMITER_PATTERN = r"^[^\"\r\n\x00]$"
+
+
+class CsvSpec(ResourceModel):
+    """How CSV is read."""
+
+    delimiter: Annotated[
+        str,
+        Field(min_length=1, max_length=1),
+        matching(_DELIMITER_PATTERN, "must be one character, and no quote or line break"),
+    ] = ","
+    """The one character between values."""
+    header: bool = True
+    """Whether the first line holds the names of the columns; without it they are `f0`, `f1`, ..."""
+    newlines_in_values: NewlinesInValues = NewlinesInValues.AUTO
+    """Whether quoted values may hold line breaks. `Never` lets large files be cut anywhere."""
+
+
+class InputSpec(ResourceModel):
+    """The dataset that is scored."""
+
+    rules = (
+        Rule(
+            "!has(self.csv) || self.format == 'CSV'",
+            "csv has an effect with format CSV only: remove it, or set format: CSV",
+            lambda self: self.csv is None or self.format is DataFormat.CSV,
+            "csv",
+        ),
+    )
+
+    storage_uris: Annotated[
+        tuple[SourceUri, ...],
+        Field(
+            min_length=1,
+            max_length=256,
+            json_schema_extra={"x-kubernetes-list-type": "atomic"},
+        ),
+    ]
+    """Files, folders, or globs such as `s3://lake/customers/dt=*/*.parquet`. Folders are read with
+    everything below; names that begin with `_` or `.` are skipped. `key=value` folders become
+    columns."""
+    format: DataFormat
+    """Format of the files. Text formats may be compressed with gzip or zstd."""
+    csv: CsvSpec | None = None
+    """How CSV is read."""
+    filter: Expression | None = None
+    """SQL expression over the row; rows for which it is not true are not scored, and counted."""
+    key_field: ColumnName | None = None
+    """Column that identifies a row. It is copied to the output and named in rejects."""
+    secret_ref: SecretReference | None = None
+    """Credentials for `storageUris`. Without it the pod's own identity is used."""

@@ -1,0 +1,39 @@
+"""Strings with a meaning of their own: columns, expressions, and names of Kubernetes objects."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from batch_inference_api.v1alpha1.resource import ResourceModel, matching
+
+JOB_NAME_PATTERN = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+JOB_NAME_LENGTH = 52
+"""Leaves room for what a run's Job and its pods append, within the 63 characters of a label."""
+JOB_NAME_EXPECTATION = (
+    f"must have at most {JOB_NAME_LENGTH} lower-case letters, digits and '-', and begin and end "
+    "with a letter or digit"
+)
+_OBJECT_NAME_PATTERN = "^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
+
+ColumnName = Annotated[str, Field(min_length=1, max_length=256)]
+Expression = Annotated[str, Field(min_length=1, max_length=4096)]
+ObjectName = Annotated[
+    str,
+    Field(min_length=1, max_length=253, json_schema_extra={"pattern": _OBJECT_NAME_PATTERN}),
+    matching(
+        _OBJECT_NAME_PATTERN,
+        "must have lower-case letters, digits, '-' and '.', and begin and end with a letter or "
+        "digit",
+    ),
+]
+
+
+class SecretReference(ResourceModel):
+    """A Secret of the job's own namespace."""
+
+    name: ObjectName
+    """Name of the Secret. Its keys are those that the store's own tools use, such as
+    `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`, `AWS_REGION` and
+    `AWS_ENDPOINT_URL`."""

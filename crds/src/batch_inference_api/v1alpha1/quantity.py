@@ -1,0 +1,72 @@
+"""Kubernetes quantities (`500m`, `4`, `8Gi`): reading them exactly."""
+
+from __future__ import annotations
+
+import re
+from decimal import ROUND_CEILING, Decimal
+from typing import Annotated, Any
+
+from pydantic import PlainValidator, WithJsonSchema
+
+PATTERN = r"^([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]{1,2})?$"
+_LIMIT = Decimal(2**63 - 1)
+_SUFFIXES = {
+    "": Decimal(1),
+    "n": Decimal("1e-9"),
+    "u": Decimal("1e-6"),
+    "m": Decimal("1e-3"),
+    "k": Decimal(10**3),
+    **{letter: Decimal(1000**power) for power, letter in enumerate("MGTPE", start=2)},
+    **{f"{letter}i": Decimal(1024**power) for power, letter in enumerate("KMGTPE", start=1)},
+}
+
+
+def parse_quantity(value: str | int) -> Decimal:
+    """Read a quantity as the number it stands for.
+
+    Raises:
+        ValueError: not a quantity, negative, or beyond 64 bits.
+    """
+    text = str(value)
+    match = re.fullmatch(PATTERN, text) if len(text) <= 32 else None
+    if match is None:
+        raise ValueError("must be a quantity such as 4, 500m, 8Gi")
+    number, _, suffix = match.groups()
+    if suffix and suffix[0] in "eE" and len(suffix) > 1 and suffix[1] != "i":
+        result = Decimal(number + suffix)
+    else:
+        result = Decimal(number) * _SUFFIXES[suffix or ""]
+    if result > _LIMIT:
+        raise ValueError("must be a quantity below 2^63")
+    return result
+
+
+def whole(value: str | int) -> int:
+    """The quantity in whole units (bytes, devices), rounded up."""
+    return int(parse_quantity(value).to_integral_value(ROUND_CEILING))
+
+
+def millis(value: str | int) -> int:
+    """The quantity in thousandths (CPU), rounded up."""
+    return int((parse_quantity(value) * 1000).to_integral_value(ROUND_CEILING))
+
+
+def _check(value: Any) -> str | int:
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise ValueError("must be a quantity such as 4, 500m, 8Gi")  # noqa: TRY004 - for pydantic
+    parse_quantity(value)
+    return value
+
+
+Quantity = Annotated[
+    str | int,
+    PlainValidator(_check),
+    WithJsonSchema(
+        {
+            "x-kubernetes-int-or-string": True,
+            "anyOf": [{"type": "integer"}, {"type": "string"}],
+            "pattern": PATTERN,
+            "maxLength": 32,
+        }
+    ),
+]

@@ -1,0 +1,107 @@
+"""The process edge: command line in, exit code out.
+
+Kept thin on purpose. A run's scorer needs a third of a second of imports before its first row, so
+it is spawned here, before anything but argparse is loaded, and imports beside the driver.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from batch_inference_runner.cli.arguments import parse
+from batch_inference_runner.errors import ExitCode
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Sequence
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `bij` with `argv` (default: the process's own) and return its exit code."""
+    try:
+        arguments = parse(argv)
+    except SystemExit as done:
+        return int(done.code or 0)
+    try:
+        return _COMMANDS[arguments.command](arguments)
+    except KeyboardInterrupt:
+        return ExitCode.INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - the process edge: nothing is above it
+        from batch_inference_runner.cli.failures import explain
+
+        return explain(error)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from batch_inference_runner.schedule.scorer_process import ScorerProcess
+
+    scorer = ScorerProcess.spawn()
+    try:
+        from batch_inference_runner.cli.run import run
+
+        return run(arguments, scorer)
+    finally:
+        scorer.close()
+
+
+def _validate(arguments: argparse.Namespace) -> int:
+    from batch_inference_runner.schedule.scorer_process import ScorerProcess
+
+    scorer = ScorerProcess.spawn()
+    try:
+        from batch_inference_runner.cli.validate import validate
+
+        return validate(arguments, scorer)
+    finally:
+        scorer.close()
+
+
+def _driver(arguments: argparse.Namespace) -> int:
+    from batch_inference_runner.schedule.scorer_process import ScorerProcess
+
+    scorer = ScorerProcess.spawn()
+    try:
+        from batch_inference_runner.cli.pods import run_driver
+
+        return run_driver(arguments, scorer)
+    finally:
+        scorer.close()
+
+
+def _worker(arguments: argparse.Namespace) -> int:
+    from batch_inference_runner.cli.pods import run_worker
+
+    return run_worker(arguments)
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    from batch_inference_runner.cli.outputs import verify_output
+
+    return verify_output(arguments)
+
+
+def _gc(arguments: argparse.Namespace) -> int:
+    from batch_inference_runner.cli.outputs import collect_garbage
+
+    return collect_garbage(arguments)
+
+
+def _schema(arguments: argparse.Namespace) -> int:
+    from batch_inference_runner.cli.schema import explain_field
+
+    return explain_field(arguments.path)
+
+
+_COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "run": _run,
+    "validate": _validate,
+    "verify": _verify,
+    "gc": _gc,
+    "schema": _schema,
+    "driver": _driver,
+    "worker": _worker,
+}
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,298 @@
+"""What can be typed after `bij`, and what is refused before anything starts."""
+
+from __future__ import annotations
+
+import argparse
+import os.path
+import re
+import sys
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from batch_inference_runner.errors import ExitCode
+from batch_inference_runner.version import VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_DESCRIPTION = (
+    "Score a dataset with an ONNX model: every row once, in the output or in the rejects."
+)
+
+_EXAMPLES = """\
+examples:
+  bij validate job.yaml               what would be read, scored and written
+  bij run job.yaml                    score; the same command again resumes
+  bij verify out/                     compare a finished output with its manifest
+  bij schema spec.model               what a field of the manifest means
+
+exit codes: 0 success, 1 try again, 64 usage, 65 invalid job, 70 failed for good,
+130 Ctrl-C, 143 SIGTERM
+"""
+
+_RUN_EXAMPLES = """\
+examples:
+  bij run job.yaml
+  bij run job.yaml --workers 4 --output s3://bucket/scores/
+  bij run job.yaml --set spec.output.mode=Overwrite --set spec.batching.batchSize=1024
+  bij run job.yaml --volume datasets=/mnt/data --secret s3-credentials=./secrets/s3
+  bij run job.yaml --output-format json > result.json
+
+Ctrl-C stops at once. What is committed stays, and the same command resumes.
+"""
+
+_VALIDATE_EXAMPLES = """\
+Plans the job and writes nothing: lists and inspects the input, loads the model, binds its inputs to
+columns, compiles SQL expressions.
+
+examples:
+  bij validate job.yaml
+  bij validate job.yaml --output-format json | jq .rows
+"""
+
+_VERIFY_EXAMPLES = """\
+Reads every file that the manifest lists and compares size, hash and row count; reports stray files.
+Exit code 0: the output is exactly what the manifest says; 70: it is not.
+
+examples:
+  bij verify out/
+  bij verify s3://bucket/scores/ --secret-dir ./secrets/s3
+"""
+
+_GC_EXAMPLES = """\
+Removes staging files and orphans of interrupted runs, never anything that the manifest lists. Do
+not run it while the job is running.
+
+examples:
+  bij gc out/
+  bij gc out/ --release               also give up the claim of a job that never finished
+"""
+
+_SCHEMA_EXAMPLES = """\
+examples:
+  bij schema                          the top of a manifest
+  bij schema spec.model               one field and what is below it
+  bij schema spec.output.mode
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Ends with exit code 64 and names the help that explains the mistake."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(
+            formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **options
+        )
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(ExitCode.USAGE, f"{self.prog}: {message}\nSee `{self.prog} --help`.\n")
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parse the command line.
+
+    `command` of the result names the command, `words` are all that was typed; `volume` and `secret`
+    are dicts of name to folder. Paths are plain text: pathlib would cost 5 ms before the scorer.
+
+    Raises SystemExit: 64 for a usage error, which was explained on stderr; 0 after help or version.
+    """
+    arguments = _parser().parse_args(argv)
+    arguments.words = tuple(sys.argv[1:] if argv is None else argv)
+    for option in ("volume", "secret"):
+        if hasattr(arguments, option):
+            setattr(arguments, option, dict(getattr(arguments, option)))
+    return arguments
+
+
+def _parser() -> _Parser:
+    parser = _Parser(prog="bij", description=_DESCRIPTION, epilog=_EXAMPLES)
+    parser.add_argument("--version", action="version", version=f"bij {VERSION}")
+    commands = parser.add_subparsers(
+        dest="command", metavar="COMMAND", required=True, parser_class=_Parser
+    )
+    _add_run(commands)
+    _add_validate(commands)
+    _add_verify(commands)
+    _add_gc(commands)
+    _add_schema(commands)
+    for name, text in (
+        ("driver", "entry point of a run's first pod: plan, schedule, score, commit"),
+        ("worker", "entry point of a run's other pods: join the driver and score"),
+    ):
+        pod = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        pod.add_argument(
+            "--config", metavar="FILE", required=True, type=_file, help="RunnerConfig as JSON"
+        )
+        pod.add_argument(
+            "--ip", metavar="ADDRESS", help="address under which the other pods reach this one"
+        )
+        if name == "worker":
+            pod.add_argument(
+                "--with-parent", action="store_true", help="end when the parent process ends"
+            )
+    return parser
+
+
+def _add_run(commands: Any) -> None:
+    run = commands.add_parser(
+        "run",
+        help="score the dataset that a manifest describes",
+        description="Score the dataset that a manifest describes, on this machine.",
+        epilog=_RUN_EXAMPLES,
+    )
+    _add_manifest_options(run)
+    run.add_argument(
+        "--workers",
+        metavar="N",
+        type=_positive,
+        default=1,
+        help="local worker processes, joined by Ray when there is more than one (default: 1)",
+    )
+    _add_output_format(run)
+    run.add_argument(
+        "--progress-port",
+        metavar="PORT",
+        type=_port,
+        help="serve /progress and /metrics on 127.0.0.1; 0 takes a free port",
+    )
+    run.add_argument("-v", "--verbose", action="store_true", help="log what happens to stderr")
+
+
+def _add_validate(commands: Any) -> None:
+    validate = commands.add_parser(
+        "validate",
+        help="plan a job without writing anything",
+        description="Say what a job would read, score and write.",
+        epilog=_VALIDATE_EXAMPLES,
+    )
+    _add_manifest_options(validate)
+    _add_output_format(validate)
+    validate.add_argument("-v", "--verbose", action="store_true", help="log to stderr")
+
+
+def _add_verify(commands: Any) -> None:
+    verify = commands.add_parser(
+        "verify",
+        help="compare a finished output with its manifest",
+        description="Compare a finished output with its manifest.",
+        epilog=_VERIFY_EXAMPLES,
+    )
+    _add_output_location(verify)
+    _add_output_format(verify)
+
+
+def _add_gc(commands: Any) -> None:
+    gc = commands.add_parser(
+        "gc",
+        help="remove what interrupted runs left in an output",
+        description="Remove what interrupted runs left in an output.",
+        epilog=_GC_EXAMPLES,
+    )
+    _add_output_location(gc)
+    gc.add_argument(
+        "--release", action="store_true", help="also remove the claim of an unfinished job"
+    )
+    _add_output_format(gc)
+
+
+def _add_schema(commands: Any) -> None:
+    schema = commands.add_parser(
+        "schema",
+        help="explain the fields of a manifest",
+        description="Explain the fields of a manifest.",
+        epilog=_SCHEMA_EXAMPLES,
+    )
+    schema.add_argument(
+        "path", metavar="FIELD", nargs="?", default="", help="dotted path, as spec.model.inputs"
+    )
+
+
+def _add_manifest_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "job", metavar="job.yaml", type=_file, help="manifest of a BatchInferenceJob"
+    )
+    parser.add_argument(
+        "--output", metavar="URI", help="write here instead of spec.output.storageUri"
+    )
+    parser.add_argument(
+        "--set",
+        metavar="spec.x=y",
+        action="append",
+        default=[],
+        type=_assignment,
+        help="set a field of the manifest; may be repeated",
+    )
+    parser.add_argument(
+        "--volume",
+        metavar="CLAIM=DIR",
+        action="append",
+        default=[],
+        type=_named_folder,
+        help="folder that stands for pvc://CLAIM/; may be repeated",
+    )
+    parser.add_argument(
+        "--secret",
+        metavar="NAME=DIR",
+        action="append",
+        default=[],
+        type=_named_folder,
+        help="folder of credential files that stands for the secret NAME; may be repeated",
+    )
+
+
+def _add_output_location(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("output", metavar="OUTPUT", help="folder or URI that a job wrote to")
+    parser.add_argument(
+        "--secret-dir",
+        metavar="DIR",
+        type=_folder,
+        help="folder of credential files (default: the environment's credentials)",
+    )
+
+
+def _add_output_format(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--output-format",
+        choices=("text", "json"),
+        default="text",
+        help="json: one document on stdout, for programs (default: text)",
+    )
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port: give 0 to 65535")
+    return int(text)
+
+
+def _file(text: str) -> str:
+    if os.path.isdir(text):  # noqa: PTH112
+        raise argparse.ArgumentTypeError(f"{text!r} is a folder; name a file in it")
+    if not os.path.exists(text):  # noqa: PTH110
+        raise argparse.ArgumentTypeError(f"there is no file {text!r}")
+    return text
+
+
+def _folder(text: str) -> str:
+    if not os.path.isdir(text):  # noqa: PTH112
+        raise argparse.ArgumentTypeError(f"there is no folder {text!r}")
+    return text
+
+
+def _assignment(text: str) -> str:
+    if not re.match(r"[^=\s]+=", text):
+        raise argparse.ArgumentTypeError(f"{text!r} does not look like spec.output.mode=Overwrite")
+    return text
+
+
+def _named_folder(text: str) -> tuple[str, str]:
+    name, equals, folder = text.partition("=")
+    if not name or not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} does not look like NAME=DIR")
+    return name, _folder(folder)

@@ -1,0 +1,234 @@
+"""YAML documents -> plain values and the lines they stand in, for input that is not trusted.
+
+Built on the parser's events rather than on its composer, which recurses natively and crashes the
+process on deep nesting. Values are those that Kubernetes reads: `yes` is true, dates are text.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import yaml
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MAX_BYTES = 1024 * 1024
+MAX_DEPTH = 64
+MAX_VALUES = 100_000
+"""Values after every alias is written out: a few nested aliases stand for billions of them."""
+
+Path = tuple[str | int, ...]
+
+_TAG = "tag:yaml.org,2002:"
+_PLAIN_TAGS = {f"{_TAG}{kind}" for kind in ("null", "bool", "int", "float")}
+_CONTAINER_TAGS = {"seq": f"{_TAG}seq", "map": f"{_TAG}map"}
+_WORDS: dict[str, bool | None] = {
+    **dict.fromkeys(("", "~", "null", "Null", "NULL")),
+    **{
+        variant: value
+        for value, words in ((True, ("true", "yes", "on")), (False, ("false", "no", "off")))
+        for word in words
+        for variant in (word, word.capitalize(), word.upper())
+    },
+}
+_INTEGER = re.compile(r"[-+]?(0|[1-9][0-9_]{0,30})")
+_BASED_INTEGER = re.compile(r"[-+]?0(x[0-9a-fA-F]{1,16}|o?[0-7]{1,22}|b[01]{1,64})")
+_FLOAT = re.compile(
+    r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.inf|\.nan", re.IGNORECASE
+)
+
+
+class YamlProblem(ValueError):
+    """The text is not YAML that a manifest may use; the message begins with line and column."""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One document: its value, and the line (from 1) of every value by its path."""
+
+    value: Any
+    lines: dict[Path, int]
+
+
+@dataclass(slots=True)
+class _Anchor:
+    value: Any
+    values: int
+
+
+@dataclass(slots=True)
+class _Builder:
+    """Builds values from events; one for each document, because anchors end with it."""
+
+    events: Iterator[Any]
+    lines: dict[Path, int] = field(default_factory=dict)
+    anchors: dict[str, _Anchor] = field(default_factory=dict)
+    values: int = 0
+
+    def build(self, event: Any, path: Path) -> Any:
+        """Build the value that begins with `event`."""
+        self.lines[path] = event.start_mark.line + 1
+        if len(path) > MAX_DEPTH:
+            _refuse(event, f"nested more than {MAX_DEPTH} levels deep")
+        if isinstance(event, yaml.AliasEvent):
+            return self._alias(event)
+        before = self.values
+        self._count(1, event)
+        value = self._value(event, path)
+        if event.anchor is not None:
+            self.anchors[event.anchor] = _Anchor(value, self.values - before)
+        return value
+
+    def _value(self, event: Any, path: Path) -> Any:
+        if isinstance(event, yaml.ScalarEvent):
+            return _scalar(event)
+        if isinstance(event, yaml.SequenceStartEvent):
+            _check_container(event, "seq")
+            return self._sequence(path)
+        _check_container(event, "map")
+        return self._mapping(path)
+
+    def _sequence(self, path: Path) -> list[Any]:
+        items: list[Any] = []
+        while not isinstance(event := next(self.events), yaml.SequenceEndEvent):
+            items.append(self.build(event, (*path, len(items))))
+        return items
+
+    def _mapping(self, path: Path) -> dict[str, Any]:
+        own: dict[str, Any] = {}
+        merged: dict[str, Any] = {}
+        first_lines: dict[str, int] = {}
+        while not isinstance(event := next(self.events), yaml.MappingEndEvent):
+            key = self._key(event, path)
+            if key in first_lines:
+                _refuse(event, f"{key!r} is set twice, first in line {first_lines[key]}")
+            first_lines[key] = event.start_mark.line + 1
+            value_event = next(self.events)
+            value = self.build(value_event, (*path, key))
+            if key == "<<" and event.style is None:
+                merged = self._merge(value, value_event)
+            else:
+                own[key] = value
+                self.lines[(*path, key)] = first_lines[key]
+        return {**merged, **own}
+
+    def _key(self, event: Any, path: Path) -> str:
+        if not isinstance(event, yaml.ScalarEvent):
+            _refuse(event, "a key must be plain text")
+        key = self.build(event, (*path, "?"))
+        # Kubernetes turns `on:` into text again, and so would a reader expect it.
+        return key if isinstance(key, str) else str(event.value)
+
+    def _merge(self, value: Any, event: Any) -> dict[str, Any]:
+        sources = value if isinstance(value, list) else [value]
+        merged: dict[str, Any] = {}
+        for source in sources:
+            if not isinstance(source, dict):
+                _refuse(event, "'<<' merges mappings only")
+            merged = {**source, **merged}
+        return merged
+
+    def _alias(self, event: Any) -> Any:
+        anchor = self.anchors.get(event.anchor)
+        if anchor is None:
+            _refuse(event, f"the alias {event.anchor!r} has no anchor before it")
+        self._count(anchor.values, event)
+        return anchor.value
+
+    def _count(self, values: int, event: Any) -> None:
+        self.values += values
+        if self.values > MAX_VALUES:
+            _refuse(event, f"stands for more than {MAX_VALUES} values, aliases written out")
+
+
+def read_documents(text: bytes) -> tuple[Document, ...]:
+    """Read every document that is not empty.
+
+    Raises:
+        YamlProblem: not UTF-8, not YAML, a key set twice, a tag, or too large.
+    """
+    if len(text) > MAX_BYTES:
+        raise YamlProblem(f"the file is larger than {MAX_BYTES} bytes")
+    try:
+        decoded = text.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = text.count(b"\n", 0, error.start) + 1
+        raise YamlProblem(f"line {line}: the file is not UTF-8") from error
+    try:
+        return tuple(_documents(yaml.parse(decoded, Loader=_loader())))
+    except yaml.MarkedYAMLError as error:
+        raise YamlProblem(_syntax_error(error)) from error
+    except yaml.YAMLError as error:  # characters that YAML does not allow have no mark
+        raise YamlProblem(str(error).splitlines()[0]) from error
+
+
+def read_value(text: str) -> Any:
+    """Read one value as it would stand in a manifest.
+
+    Raises:
+        YamlProblem: as for a manifest.
+    """
+    documents = read_documents(text.encode())
+    return documents[0].value if documents else None
+
+
+def _loader() -> Any:
+    return getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def _documents(events: Iterator[Any]) -> Iterator[Document]:
+    for event in events:
+        if isinstance(event, yaml.DocumentStartEvent):
+            builder = _Builder(events)
+            value = builder.build(next(events), ())
+            if value is not None:
+                yield Document(value, builder.lines)
+
+
+def _scalar(event: yaml.ScalarEvent) -> Any:
+    plain, _quoted = event.implicit
+    if plain or event.tag in _PLAIN_TAGS:
+        return _plain_value(event.value)
+    if event.tag is None or event.tag in {"!", f"{_TAG}str"}:
+        return event.value
+    return _refuse(event, f"the tag {event.tag!r} is not allowed")
+
+
+def _plain_value(text: str) -> Any:
+    if text in _WORDS:
+        return _WORDS[text]
+    if _INTEGER.fullmatch(text):
+        return int(text.replace("_", ""))
+    if _BASED_INTEGER.fullmatch(text):
+        return _based_integer(text)
+    if _FLOAT.fullmatch(text):
+        return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
+    return text
+
+
+def _based_integer(text: str) -> int:
+    sign = -1 if text.startswith("-") else 1
+    digits = text.lstrip("+-")
+    if digits[1] in "xob":
+        return sign * int(digits, 0)
+    return sign * int(digits, 8)
+
+
+def _check_container(event: Any, kind: str) -> None:
+    if event.tag not in {None, "!", _CONTAINER_TAGS[kind]}:
+        _refuse(event, f"the tag {event.tag!r} is not allowed")
+
+
+def _refuse(event: Any, message: str) -> NoReturn:
+    mark = event.start_mark
+    raise YamlProblem(f"line {mark.line + 1}, column {mark.column + 1}: {message}")
+
+
+def _syntax_error(error: yaml.MarkedYAMLError) -> str:
+    mark = error.problem_mark or error.context_mark
+    place = "" if mark is None else f"line {mark.line + 1}, column {mark.column + 1}: "
+    context = f" ({error.context})" if error.context else ""
+    return f"{place}{error.problem}{context}"

@@ -1,0 +1,19 @@
+"""The commit protocol: exactly once, on stores without rename, with zombies about.
+
+    layout     the names of everything below an output location
+    probe      is the store safe at all?
+    claim      whose output this is
+    opening    claim, adopt or make the plan; or refuse
+    staged     what an attempt at a shard has left in staging
+    marker     THE commit point
+    publish    staged objects get their final names
+    finalize   sums, manifest, cleaning
+    manifest   `_SUCCESS`
+    output     the face of all this towards the driver
+    verify     is an output what its manifest says?
+    garbage    what may be deleted
+
+A driver may be killed between any two writes, any write may take effect although its caller was
+told otherwise, and a driver or scorer that everybody believes dead may wake up at any time and go
+on. Nothing in here trusts a clock, a lock or a listing.
+"""

@@ -1,0 +1,176 @@
+"""Decides whose turn it is at an output location: claim, adopt, refuse, or nothing to do.
+
+The claim is read first. One that is not finished belongs to its job: that job goes on with the
+plan it finds and never plans anew, because a listing or a model may have changed meanwhile;
+everybody else is refused. A location that is free, finished or released is planned for: an equal
+plan that is finished means nothing to do, anything else depends on the mode.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from batch_inference_api.reasons import Reason
+from batch_inference_runner.commit.claim import Claim, make_claim, read_claim, win_claim
+from batch_inference_runner.commit.exclusive import create_or_read
+from batch_inference_runner.commit.foreign import (
+    accounted_by,
+    find_strays,
+    find_visible,
+    list_sizes,
+    shown,
+)
+from batch_inference_runner.commit.layout import CLAIM, plan_key
+from batch_inference_runner.commit.manifest import Manifest, read_manifest
+from batch_inference_runner.commit.probe import probe
+from batch_inference_runner.errors import JobFailed
+from batch_inference_runner.plan.document import from_json, identity_of, to_json
+from batch_inference_runner.storage.store import NotFound, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from batch_inference_api.runner_contract import RunnerConfig
+    from batch_inference_runner.plan.plan import Plan
+    from batch_inference_runner.storage.store import Store
+
+ERROR_IF_EXISTS = "ErrorIfExists"
+APPEND = "Append"
+
+_RACES = 10
+"""How often another driver may come in between."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What opening has settled. `fresh`: nobody can have committed anything yet but by racing."""
+
+    plan: Plan
+    claim: Claim | None
+    complete: Manifest | None
+    fresh: bool
+
+
+def open_location(store: Store, config: RunnerConfig, make_plan: Callable[[], Plan]) -> Opened:
+    """Settle whose turn it is.
+
+    Raises JobFailed(OutputPathClaimed, OutputExists, OutputStoreUnsafe, VersionSkew), whatever
+    `make_plan` raises, and the store's exceptions.
+    """
+    for _ in range(_RACES):
+        opened = _open_once(store, config, make_plan)
+        if opened is not None:
+            return opened
+    raise StoreError(f"{store.uri!r} changes hands again and again")
+
+
+def _open_once(store: Store, config: RunnerConfig, make_plan: Callable[[], Plan]) -> Opened | None:
+    """Return None when another driver came in between: look again."""
+    held = read_claim(store)
+    success = read_manifest(store)
+    manifest = success[0] if success else None
+    if held and not _is_over(held[0], manifest):
+        return _resume(store, config, held[0])
+    foreign = _find_foreign(store, config, manifest)
+    if foreign:
+        if read_claim(store) != held:
+            return None
+        raise _exists(store, shown(foreign))
+    probe(store, replaces=held is not None or manifest is not None)
+    plan = make_plan()
+    if manifest and _is_complete(manifest, plan, _mode(config)):
+        return Opened(plan, held[0] if held else None, complete=manifest, fresh=False)
+    if manifest and _mode(config) == ERROR_IF_EXISTS:
+        raise _exists(store, "another result")
+    return _claim(store, config, plan, held, manifest)
+
+
+def is_finished(claim: Claim, manifest: Manifest | None) -> bool:
+    """Say whether the claim's own generation has its `_SUCCESS`."""
+    return manifest is not None and manifest.generation >= claim.generation
+
+
+def _is_over(claim: Claim, manifest: Manifest | None) -> bool:
+    return claim.released or is_finished(claim, manifest)
+
+
+def _is_complete(manifest: Manifest, plan: Plan, mode: str) -> bool:
+    if mode == APPEND:
+        return plan.hash in manifest.plans
+    return manifest.plans == (plan.hash,)
+
+
+def _claim(
+    store: Store,
+    config: RunnerConfig,
+    plan: Plan,
+    held: tuple[Claim, str] | None,
+    manifest: Manifest | None,
+) -> Opened | None:
+    last = max(held[0].generation if held else 0, manifest.generation if manifest else 0)
+    own = make_claim(config.job, plan_hash=plan.hash, mode=_mode(config), generation=last + 1)
+    document = to_json(plan)
+    stored = create_or_read(store, plan_key(own.work), document)
+    holder = win_claim(store, own, version=held[1] if held else None)
+    if holder == own:
+        # An equal plan may have been left by a driver that died before it could claim.
+        plan = plan if stored == document else from_json(stored)
+        return Opened(plan, own, complete=None, fresh=True)
+    if not holder.is_of(config.job):
+        raise _claimed(store, config, holder, "it was faster")
+    return None
+
+
+def _resume(store: Store, config: RunnerConfig, claim: Claim) -> Opened:
+    if not claim.is_of(config.job):
+        raise _claimed(store, config, claim, "its result is not finished")
+    try:
+        plan = from_json(store.get(plan_key(claim.work)))
+    except NotFound as error:
+        raise _claimed(store, config, claim, "its plan is gone") from error
+    differing = _differences(plan.spec, identity_of(config))
+    if claim.mode != _mode(config):
+        differing = (*differing, "output.mode")
+    if differing:
+        raise _claimed(store, config, claim, f"it was started with another {', '.join(differing)}")
+    return Opened(plan, claim, complete=None, fresh=False)
+
+
+def _differences(planned: dict[str, Any], wanted: dict[str, Any]) -> tuple[str, ...]:
+    names = sorted(planned.keys() | wanted.keys())
+    return tuple(name for name in names if planned.get(name) != wanted.get(name))
+
+
+def _find_foreign(store: Store, config: RunnerConfig, manifest: Manifest | None) -> tuple[str, ...]:
+    keys = list_sizes(store)
+    foreign = find_strays(keys, known=accounted_by(manifest))
+    if not foreign and manifest is None and _mode(config) == ERROR_IF_EXISTS:
+        return find_visible(keys)
+    return foreign
+
+
+def _mode(config: RunnerConfig) -> str:
+    return config.output.mode.value
+
+
+def _exists(store: Store, what: str) -> JobFailed:
+    return JobFailed(
+        Reason.OUTPUT_EXISTS,
+        f"{store.uri!r} already holds {what}: use an empty output location, remove what is there, "
+        f"or set spec.output.mode to Overwrite or Append (files that no manifest lists are never "
+        f"touched)",
+    )
+
+
+def _claimed(store: Store, config: RunnerConfig, claim: Claim, why: str) -> JobFailed:
+    if claim.is_of(config.job):
+        owner = "an earlier run of this job"
+    else:
+        owner = f"job {claim.name!r} in namespace {claim.namespace!r}"
+    uid = f" (uid {claim.uid})" if claim.uid else ""
+    return JobFailed(
+        Reason.OUTPUT_PATH_CLAIMED,
+        f"{store.uri!r} is claimed by {owner}{uid}, and {why}; use another output location or, if "
+        f"that run will never go on, give its claim {CLAIM!r} up with `bij gc OUTPUT --release`",
+    )

@@ -1,0 +1,155 @@
+"""One output location, as the driver sees it: open, commit shards, finalize.
+
+output = Output.open(store, config, make_plan)
+if output.complete: nothing to do
+done = output.committed()                    resume: what earlier drivers have committed
+output.commit([staged, ...])                 from any thread, as attempts end
+manifest = output.finalize(run={...})
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import TYPE_CHECKING, Any
+
+from batch_inference_api.reasons import Reason
+from batch_inference_runner.commit.finalize import Result, write_success
+from batch_inference_runner.commit.garbage import clean_after_success
+from batch_inference_runner.commit.layout import part_stem
+from batch_inference_runner.commit.marker import commit_shards, find_markers, read_markers
+from batch_inference_runner.commit.opening import ERROR_IF_EXISTS, open_location
+from batch_inference_runner.commit.outcome import STORE_FAILURES, run_errors
+from batch_inference_runner.commit.publish import publish_all
+from batch_inference_runner.commit.staged import imbalance_of
+from batch_inference_runner.errors import JobFailed
+from batch_inference_runner.redaction import redact
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from batch_inference_api.runner_contract import RunnerConfig
+    from batch_inference_runner.commit.manifest import Manifest
+    from batch_inference_runner.commit.opening import Opened
+    from batch_inference_runner.commit.staged import StagedShard
+    from batch_inference_runner.plan.plan import Plan
+    from batch_inference_runner.storage.store import Store
+
+logger = logging.getLogger(__name__)
+
+
+class Output:
+    """An output location that this driver may write to. Made by `Output.open`."""
+
+    def __init__(self, store: Store, config: RunnerConfig, opened: Opened) -> None:
+        self.plan: Plan = opened.plan
+        self.complete: Manifest | None = opened.complete
+        """The manifest, if an equal plan has finished here already: nothing is left to do."""
+        self.work: str = opened.claim.work if opened.claim else opened.plan.hash
+        """What scorers put into staging keys and file names, in the place of the plan's hash."""
+        self._store = store
+        self._format = config.output.format.value
+        self._claim = opened.claim
+        self._fresh = opened.fresh
+        self._winners: dict[int, StagedShard] = {}
+        self._lock = threading.Lock()
+
+    @classmethod
+    def open(cls, store: Store, config: RunnerConfig, make_plan: Callable[[], Plan]) -> Output:
+        """Settle whose turn it is at the location; plan only if nobody has planned yet.
+
+        Raises JobFailed(OutputExists, OutputPathClaimed, OutputStoreUnsafe, VersionSkew,
+        AccessDenied, OutputVolumeFull), Unavailable, and whatever `make_plan` raises.
+        """
+        with run_errors(f"opening the output {store.uri!r}"):
+            output = cls(store, config, open_location(store, config, make_plan))
+        if output.complete is not None:
+            # An earlier driver may have died between `_SUCCESS` and cleaning.
+            output._clean(output.complete)
+        return output
+
+    def committed(self) -> dict[int, StagedShard]:
+        """Return, by shard, what is committed already, by whichever driver."""
+        if not self._fresh:
+            with run_errors(f"reading commit markers in {self._store.uri!r}"):
+                shards = [shard.index for shard in self.plan.shards]
+                found = find_markers(self._store, self.work, shards)
+            with self._lock:
+                self._winners.update(found)
+        with self._lock:
+            return dict(self._winners)
+
+    def commit(self, staged: Sequence[StagedShard]) -> tuple[StagedShard, ...]:
+        """Commit attempts at different shards; return for each the attempt that has won.
+
+        With ErrorIfExists the winners are published at once. Thread-safe. Groups are cheaper than
+        single shards.
+
+        Raises JobFailed(RowCountMismatch, AccessDenied, OutputVolumeFull) and Unavailable. What
+        was committed before the error stays committed.
+        """
+        for shard in staged:
+            self._check(shard)
+        with run_errors(f"committing to {self._store.uri!r}"):
+            winners = commit_shards(self._store, self.work, staged)
+            with self._lock:
+                self._winners.update(winners)
+            if self._claim is not None and self._claim.mode == ERROR_IF_EXISTS:
+                files = [file for winner in winners.values() for file in winner.files]
+                publish_all(self._store, files)
+        self._drop_losers(staged, winners)
+        return tuple(winners[shard.shard] for shard in staged)
+
+    def finalize(self, *, run: dict[str, Any]) -> Manifest:
+        """Publish what is missing, check all sums, write `_SUCCESS`, clean; return the manifest.
+
+        `run` is recorded as it is (timings, versions). Errors after `_SUCCESS` are logged only.
+
+        Raises JobFailed(RowCountMismatch, OutputExists, OutputPathClaimed) and Unavailable.
+        """
+        if self.complete is not None:
+            return self.complete
+        if self._claim is None:
+            raise RuntimeError("an output that is not complete always has a claim")
+        with run_errors(f"finalizing {self._store.uri!r}"):
+            missing = [s.index for s in self.plan.shards if s.index not in self._winners]
+            self._winners.update(read_markers(self._store, self.work, missing))
+            result = Result(self.plan, self._claim, self._format, dict(self._winners), run)
+            manifest = write_success(self._store, result)
+        self.complete = manifest
+        self._clean(manifest)
+        return manifest
+
+    def _check(self, staged: StagedShard) -> None:
+        shards = self.plan.shards
+        if not 0 <= staged.shard < len(shards):
+            raise ValueError(f"shard {staged.shard} is not in the plan")
+        stem = part_stem(staged.shard, self.work)
+        for file in staged.files:
+            if not file.path.rpartition("/")[2].startswith(stem):
+                raise ValueError(f"{file.path!r} is not named {stem!r}: name files by Output.work")
+        problem = imbalance_of(staged, shards[staged.shard].rows)
+        if problem:
+            raise JobFailed(Reason.ROW_COUNT_MISMATCH, problem)
+
+    def _drop_losers(self, staged: Sequence[StagedShard], winners: dict[int, StagedShard]) -> None:
+        """Delete what lost; their markers were read, so it can win no more."""
+        lost = [
+            file.staged_key
+            for shard in staged
+            if winners[shard.shard].attempt != shard.attempt
+            for file in shard.files
+        ]
+        if lost:
+            self._quietly(lambda: self._store.delete(lost))
+
+    def _clean(self, manifest: Manifest) -> None:
+        self._quietly(lambda: clean_after_success(self._store, self.work, manifest))
+
+    def _quietly(self, cleaning: Callable[[], None]) -> None:
+        try:
+            cleaning()
+        except STORE_FAILURES as error:
+            logger.warning(
+                "cleaning failed; `bij gc` can do it later", extra={"error": redact(str(error))}
+            )

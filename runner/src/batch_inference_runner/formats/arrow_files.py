@@ -1,0 +1,220 @@
+"""Arrow IPC, file and stream format: record batches with their row numbers.
+
+The file format (also Feather version 2) is cut at record batches. The stream format has no footer:
+to find a batch everything before it must be read, so a stream is one unit.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+from batch_inference_api.reasons import Reason
+
+from batch_inference_runner.errors import InvalidJob
+from batch_inference_runner.formats.columns import ColumnPath, empty_table, take_columns
+from batch_inference_runner.formats.foreign_file import DECODE_ERRORS, ForeignFile
+from batch_inference_runner.formats.read_ahead import read_ahead
+from batch_inference_runner.formats.schemas import plain_schema
+from batch_inference_runner.plan.plan import FileInventory, Unit
+from batch_inference_runner.rows import CHUNK_ROWS, Chunk, Positions, UnreadableRows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from batch_inference_runner.formats.foreign_file import OpenFile
+    from batch_inference_runner.plan.plan import InputFile, Piece, Shard
+
+_FILE_MAGIC = b"ARROW1"
+_FEATHER_V1_MAGIC = b"FEA1"
+
+
+class _Batches:
+    """The record batches of one open file, whichever of the two formats it has."""
+
+    def __init__(self, foreign: ForeignFile, wanted: Sequence[str] | None = None) -> None:
+        magic = bytes(foreign.source.read_at(0, min(6, foreign.size)))
+        if magic.startswith(_FEATHER_V1_MAGIC):
+            raise pa.ArrowInvalid("Feather version 1 is not supported")
+        self.is_file = magic == _FILE_MAGIC
+        self._foreign = foreign
+        self.schema = self._open(None).schema
+        self._reader = self._open(self._included(wanted))
+        self._next = 0
+
+    def _included(self, wanted: Sequence[str] | None) -> list[int]:
+        indices = [self.schema.get_field_index(name) for name in wanted or ()]
+        # an empty list would mean all fields; the first one alone is enough to count rows
+        return sorted({index for index in indices if index >= 0}) or [0]
+
+    def _open(self, included: list[int] | None) -> pa.ipc.RecordBatchFileReader:
+        self._foreign.arrow.seek(0)
+        options = pa.ipc.IpcReadOptions(use_threads=False, included_fields=included)
+        open_reader = pa.ipc.open_file if self.is_file else pa.ipc.open_stream
+        return open_reader(self._foreign.arrow, options=options)
+
+    def count(self) -> int | None:
+        """How many batches there are; None where only reading to the end can tell."""
+        return self._reader.num_record_batches if self.is_file else None
+
+    def get(self, ordinal: int) -> pa.RecordBatch:
+        """Decode a batch; those of a stream in order only. Raises StopIteration at its end."""
+        return self._reader.get_batch(ordinal) if self.is_file else self._reader.read_next_batch()
+
+
+def inspect_arrow(file: InputFile, open_file: OpenFile) -> tuple[pa.Schema, FileInventory]:
+    """Read the schema and count the rows of every batch.
+
+    Raises InvalidJob(INPUT_CORRUPT) naming the file when that is not possible.
+    """
+    foreign = ForeignFile(file, open_file)
+    try:
+        batches = _Batches(foreign)
+        if len(batches.schema) == 0:
+            raise pa.ArrowInvalid("no columns")
+        units = _file_units(batches, foreign.size) if batches.is_file else _stream_units(batches, foreign.size)
+        return plain_schema(batches.schema), FileInventory(units)
+    except DECODE_ERRORS as error:
+        foreign.raise_failed_fetch()
+        raise InvalidJob(
+            Reason.INPUT_CORRUPT,
+            f"{file.uri!r} is not a readable Arrow IPC file or stream ({type(error).__name__}); "
+            "write it again, or leave it out of the input",
+        ) from error
+    finally:
+        foreign.close()
+
+
+def _file_units(batches: _Batches, size: int) -> tuple[Unit, ...]:
+    count = batches.count() or 0
+    share = size // count if count else 0
+    return tuple(
+        Unit(index, index + 1, share, batches.get(index).num_rows) for index in range(count)
+    )
+
+
+def _stream_units(batches: _Batches, size: int) -> tuple[Unit, ...]:
+    rows = 0
+    while True:
+        try:
+            rows += batches.get(0).num_rows
+        except StopIteration:
+            return (Unit(0, 1, size, rows),)
+
+
+class ArrowReader:
+    """Reads shards of Arrow IPC files; see reading.ShardReader."""
+
+    def __init__(
+        self, files: Sequence[InputFile], open_file: OpenFile, *, columns: Sequence[ColumnPath]
+    ) -> None:
+        self._files = files
+        self._open_file = open_file
+        self._columns = tuple(columns)
+
+    def chunks(self, shard: Shard) -> Iterator[Chunk]:
+        for piece in shard.pieces:
+            foreign = ForeignFile(self._files[piece.file], self._open_file)
+            try:
+                yield from self._piece(foreign, piece)
+                foreign.raise_if_changed()
+            finally:
+                foreign.close()
+
+    def close(self) -> None:
+        """Nothing stays open between shards."""
+
+    def _piece(self, foreign: ForeignFile, piece: Piece) -> Iterator[Chunk]:
+        partitions = dict(foreign.file.partition_values)
+        names = [path.root for path in self._columns if path.root not in partitions]
+        first = piece.first_row or 0
+        stop = first + (piece.rows or 0)
+        for ordinal, rows, batch in self._decoded(foreign, piece, names=names):
+            try:
+                table = self._checked(batch, rows, partitions)
+            except DECODE_ERRORS as error:
+                foreign.raise_failed_fetch()
+                lost = stop - first if rows is None else rows
+                yield self._unreadable(piece, first, lost, ordinal=ordinal, error=error)
+                first += lost
+                continue
+            for start in range(0, table.num_rows, CHUNK_ROWS):
+                part = table.slice(start, min(CHUNK_ROWS, table.num_rows - start))
+                yield Chunk(piece.file, part, Positions(first=first + start))
+            first += table.num_rows
+        if first < stop:
+            missing = EOFError()
+            yield self._unreadable(piece, first, stop - first, ordinal=piece.start, error=missing)
+
+    def _decoded(
+        self, foreign: ForeignFile, piece: Piece, *, names: list[str]
+    ) -> Iterator[tuple[int, int | None, pa.RecordBatch | Exception]]:
+        batches = _Batches(foreign, names)
+        if not batches.is_file:
+            yield from _stream(batches)
+            return
+        counts = _Batches(foreign)
+        ordinals = range(piece.start, piece.stop)
+        if foreign.ranged is None:
+            for ordinal in ordinals:
+                yield ordinal, _rows(counts, ordinal), _attempt(batches, ordinal)
+            return
+        with ThreadPoolExecutor(1, thread_name_prefix="fetch") as pool:
+            ahead = read_ahead(ordinals, lambda ordinal: _both(batches, counts, ordinal), pool=pool)
+            for ordinal, (rows, batch) in ahead:
+                yield ordinal, rows, batch
+
+    def _checked(
+        self, batch: pa.RecordBatch | Exception, rows: int | None, partitions: dict[str, str]
+    ) -> pa.Table:
+        if isinstance(batch, Exception):
+            raise batch
+        batch.validate(full=True)
+        if rows is not None and rows != batch.num_rows:
+            raise pa.ArrowInvalid("the batch has another number of rows than it says")
+        return take_columns(pa.Table.from_batches([batch]), self._columns, partitions)
+
+    def _unreadable(
+        self, piece: Piece, first: int, rows: int, *, ordinal: int, error: Exception
+    ) -> Chunk:
+        positions = np.arange(first, first + rows, dtype=np.int64)
+        message = f"record batch {ordinal} cannot be decoded ({type(error).__name__})"
+        return Chunk(
+            piece.file,
+            empty_table(self._columns),
+            Positions(first=first),
+            (UnreadableRows(positions, "CorruptRecordBatch", message),),
+        )
+
+
+def _attempt(batches: _Batches, ordinal: int) -> pa.RecordBatch | Exception:
+    try:
+        return batches.get(ordinal)
+    except DECODE_ERRORS as error:
+        return error
+
+
+def _rows(counts: _Batches, ordinal: int) -> int:
+    return int(counts.get(ordinal).num_rows)
+
+
+def _both(
+    batches: _Batches, counts: _Batches, ordinal: int
+) -> tuple[int, pa.RecordBatch | Exception]:
+    return _rows(counts, ordinal), _attempt(batches, ordinal)
+
+
+def _stream(batches: _Batches) -> Iterator[tuple[int, int | None, pa.RecordBatch | Exception]]:
+    ordinal = 0
+    while True:
+        try:
+            batch = batches.get(ordinal)
+        except StopIteration:
+            return
+        except DECODE_ERRORS as error:
+            yield ordinal, None, error
+            return
+        yield ordinal, batch.num_rows, batch
+        ordinal += 1

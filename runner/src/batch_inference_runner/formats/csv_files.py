@@ -1,0 +1,316 @@
+"""CSV: rows split by their quotes, read as text, cast column by column.
+
+pyarrow parses whole blocks; how many rows a block has is known before, from csv_rows, and a block
+that comes back with another number is parsed again in halves until the rows that do not parse stand
+alone. Rows with too few or too many values, invalid UTF-8 or an unclosed quote are rejected at
+their byte offset, as are rows with a value that does not fit its column.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pv
+
+from batch_inference_runner.formats.bisected import decode_bisected
+from batch_inference_runner.formats.columns import ColumnPath, empty_table, take_columns
+from batch_inference_runner.formats.csv_rows import CsvDialect, is_closed, row_ends
+from batch_inference_runner.formats.csv_values import cast_text
+from batch_inference_runner.formats.foreign_file import ForeignFile
+from batch_inference_runner.formats.text_blocks import TextBlock, text_blocks
+from batch_inference_runner.rows import CHUNK_ROWS, Chunk, Positions, UnreadableRows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from batch_inference_api.runner_contract import CsvOptions
+
+    from batch_inference_runner.formats.foreign_file import OpenFile
+    from batch_inference_runner.plan.plan import InputFile, Piece, Shard
+    from batch_inference_runner.rows import Indices
+
+_MESSAGES = {
+    "InvalidUtf8": "the row is not valid UTF-8",
+    "InvalidCsvRow": "the row does not have as many values as there are columns",
+    "UnclosedQuote": "a quoted value is not closed before the end of the file",
+}
+
+
+def dialect_of(options: CsvOptions) -> CsvDialect:
+    """Reduce the options to what splitting rows needs."""
+    return CsvDialect(options.delimiter.encode(), str(options.newlines_in_values) != "Never")
+
+
+def column_names(first_row: bytes, options: CsvOptions) -> tuple[str, ...]:
+    """Name a file's columns from its first row: the header's names, or f0, f1, ...
+
+    A header without a name for a column gives it the name of its place.
+    """
+    text = first_row.decode(errors="replace")
+    values = next(csv.reader(io.StringIO(text, newline=""), delimiter=options.delimiter), [])
+    named = options.header
+    return tuple(
+        value if named and value else f"f{place}" for place, value in enumerate(values)
+    )
+
+
+def first_row(foreign: ForeignFile, dialect: CsvDialect, *, pool: ThreadPoolExecutor) -> bytes:
+    """Read the first row that is not blank; empty bytes for a file without rows."""
+    ends = partial(row_ends, dialect=dialect)
+    blocks = text_blocks(
+        foreign, 0, foreign.size, row_ends=ends, quoted=dialect.multiline, pool=pool
+    )
+    try:
+        for block in blocks:
+            starts, stops = without_blank(block)
+            if len(starts):
+                return block.text[starts[0] : stops[0]]
+    finally:
+        blocks.close()
+    return b""
+
+
+def without_blank(block: TextBlock) -> tuple[Indices, Indices]:
+    """Starts and ends of the rows of a block that are not just a line end."""
+    starts, ends = block.starts, block.ends
+    short = np.flatnonzero(ends - starts <= 2)
+    blank = [row for row in short if not block.text[starts[row] : ends[row]].strip(b"\r\n")]
+    if not blank:
+        return starts, ends
+    return np.delete(starts, blank), np.delete(ends, blank)
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Rows of a block as text: `kept` are row numbers of the block, `bad` (row, error)."""
+
+    table: pa.Table
+    kept: Indices
+    bad: tuple[tuple[int, str], ...] = ()
+
+
+class CsvRows:
+    """The rows of one block, parsed as text columns."""
+
+    def __init__(
+        self, block: TextBlock, dialect: CsvDialect, *, names: Sequence[str], wanted: Sequence[str]
+    ) -> None:
+        self.starts, self._ends = without_blank(block)
+        self._text = block.text
+        self._dialect = dialect
+        self._names = names
+        self._wanted = list(wanted)
+
+    def skip_first(self) -> None:
+        """Leave out the header."""
+        self.starts, self._ends = self.starts[1:], self._ends[1:]
+
+    def parse(self) -> _Part:
+        """Parse all rows; those that are no rows of `names` are in `bad`."""
+        rows, bad = len(self.starts), []
+        if rows and not self._ends_closed():
+            rows -= 1
+            bad.append((rows, "UnclosedQuote"))
+        parts = list(decode_bisected(rows, self._at_once, self._singly, few=1))
+        bad = [found for part in parts for found in part.bad] + bad
+        if len(parts) == 1:
+            return _Part(parts[0].table, parts[0].kept, tuple(bad))
+        table = pa.concat_tables([self._nothing(), *(part.table for part in parts)])
+        kept = np.concatenate([np.empty(0, np.int64), *(part.kept for part in parts)])
+        return _Part(table.combine_chunks(), kept, tuple(bad))
+
+    def _ends_closed(self) -> bool:
+        last = self._text[self.starts[-1] : self._ends[-1]]
+        return last.endswith(b"\n") or is_closed(last, self._dialect)
+
+    def _at_once(self, first: int, last: int) -> _Part | None:
+        text = self._text[self.starts[first] : self._ends[last - 1]]
+        if not _is_utf8(text):
+            return None
+        wrong: list[int] = []
+
+        def skip(row: pv.InvalidRow) -> str:
+            wrong.append(row.number - 1)
+            return "skip"
+
+        try:
+            table = self._read(text, skip)
+        except (pa.ArrowException, ValueError, OverflowError):
+            return None
+        if table.num_rows + len(wrong) != last - first:
+            return None
+        kept = np.arange(first, last, dtype=np.int64)
+        if wrong:
+            kept = np.delete(kept, wrong)
+        return _Part(table, kept, tuple((first + row, "InvalidCsvRow") for row in wrong))
+
+    def _read(self, text: bytes, skip: object) -> pa.Table:
+        return pv.read_csv(
+            pa.BufferReader(text),
+            read_options=pv.ReadOptions(
+                use_threads=False, block_size=len(text) + 1, column_names=list(self._names)
+            ),
+            parse_options=pv.ParseOptions(
+                delimiter=self._dialect.delimiter.decode(),
+                newlines_in_values=self._dialect.multiline,
+                invalid_row_handler=skip,
+            ),
+            convert_options=pv.ConvertOptions(
+                check_utf8=False,
+                column_types=dict.fromkeys(self._names, pa.string()),
+                include_columns=self._wanted,
+                null_values=[""],
+                strings_can_be_null=True,
+                quoted_strings_can_be_null=False,
+            ),
+        )
+
+    def _singly(self, first: int, last: int) -> _Part:
+        part = self._at_once(first, last)
+        if part is not None:
+            return part
+        text = self._text[self.starts[first] : self._ends[last - 1]]
+        error = "InvalidCsvRow" if _is_utf8(text) else "InvalidUtf8"
+        return _Part(self._nothing(), np.empty(0, np.int64), ((first, error),))
+
+    def _nothing(self) -> pa.Table:
+        return pa.schema([pa.field(name, pa.string()) for name in self._wanted]).empty_table()
+
+
+def _is_utf8(text: bytes) -> bool:
+    if text.isascii():
+        return True
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+class CsvReader:
+    """Reads shards of CSV files; see reading.ShardReader."""
+
+    def __init__(
+        self,
+        files: Sequence[InputFile],
+        open_file: OpenFile,
+        *,
+        schema: pa.Schema,
+        columns: Sequence[ColumnPath],
+        options: CsvOptions,
+    ) -> None:
+        self._files = files
+        self._open_file = open_file
+        self._schema = schema
+        self._columns = tuple(columns)
+        self._options = options
+        self._dialect = dialect_of(options)
+        self._names: dict[int, tuple[str, ...]] = {}
+        self._lock = threading.Lock()
+        self._pool = ThreadPoolExecutor(4, thread_name_prefix="fetch")
+
+    def close(self) -> None:
+        """End the fetching threads."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def chunks(self, shard: Shard) -> Iterator[Chunk]:
+        for piece in shard.pieces:
+            foreign = ForeignFile(self._files[piece.file], self._open_file)
+            try:
+                yield from self._piece(foreign, piece)
+                foreign.raise_if_changed()
+            finally:
+                foreign.close()
+
+    def _piece(self, foreign: ForeignFile, piece: Piece) -> Iterator[Chunk]:
+        names = self._file_names(foreign, piece.file)
+        wanted = _wanted(names, self._columns, dict(foreign.file.partition_values))
+        header = self._options.header and piece.start == 0
+        blocks = text_blocks(
+            foreign,
+            piece.start,
+            piece.stop,
+            row_ends=partial(row_ends, dialect=self._dialect),
+            quoted=self._dialect.multiline,
+            pool=self._pool,
+        )
+        for block in blocks:
+            rows = CsvRows(block, self._dialect, names=names, wanted=wanted)
+            if header and len(rows.starts):
+                rows.skip_first()
+                header = False
+            yield from self._as_chunks(foreign.file, piece.file, block, rows)
+
+    def _file_names(self, foreign: ForeignFile, file: int) -> tuple[str, ...]:
+        with self._lock:
+            known = self._names.get(file)
+        if known is None:
+            row = first_row(foreign, self._dialect, pool=self._pool)
+            known = column_names(row, self._options)
+            with self._lock:
+                self._names[file] = known
+        return known
+
+    def _as_chunks(
+        self, source: InputFile, file: int, block: TextBlock, rows: CsvRows
+    ) -> Iterator[Chunk]:
+        part = rows.parse()
+        offsets = rows.starts + block.offset
+        table, misfits = self._typed(part.table, offsets[part.kept])
+        unreadable = (*block.unreadable, *_rejected(part.bad, offsets), *misfits.rejects)
+        kept = offsets[part.kept][misfits.good]
+        table = take_columns(table, self._columns, dict(source.partition_values))
+        for start in range(0, max(1, table.num_rows), CHUNK_ROWS):
+            count = min(CHUNK_ROWS, table.num_rows - start)
+            if not count and not unreadable:
+                return
+            positions = Positions(offsets=kept[start : start + count])
+            piece = table.slice(start, count) if count else empty_table(self._columns)
+            yield Chunk(file, piece, positions, unreadable)
+            unreadable = ()
+
+    def _typed(self, table: pa.Table, offsets: Indices) -> tuple[pa.Table, _Misfits]:
+        good = np.ones(table.num_rows, bool)
+        rejects, columns = [], []
+        for name in table.column_names:
+            kind = self._schema.field(name).type
+            column, bad = cast_text(table.column(name), kind)
+            columns.append(column)
+            if bad is not None and (bad & good).any():
+                message = f"column {name!r} holds text that is not {kind}"
+                rejects.append(UnreadableRows(offsets[bad & good], "TypeMismatch", message))
+                good &= ~bad
+        typed = pa.table(columns, names=table.column_names)
+        if not rejects:
+            return typed, _Misfits(slice(None), ())
+        return typed.filter(pa.array(good)), _Misfits(good, tuple(rejects))
+
+
+@dataclass(frozen=True, slots=True)
+class _Misfits:
+    """Which rows fit their columns' types, as an index, and the rejects of the others."""
+
+    good: np.ndarray | slice
+    rejects: tuple[UnreadableRows, ...]
+
+
+def _rejected(bad: Sequence[tuple[int, str]], offsets: Indices) -> Iterator[UnreadableRows]:
+    for error in dict.fromkeys(error for _, error in bad):
+        rows = [row for row, other in bad if other == error]
+        yield UnreadableRows(offsets[np.array(rows, np.int64)], error, _MESSAGES[error])
+
+
+def _wanted(
+    names: Sequence[str], columns: Sequence[ColumnPath], partitions: dict[str, str]
+) -> list[str]:
+    roots = [path.root for path in columns if path.root not in partitions]
+    # without any column the rows could not be counted
+    return list(dict.fromkeys(roots)) or list(names[:1])

@@ -1,0 +1,126 @@
+"""CSV values: inferring a column's type, and casting text to it with the rows that do not fit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy.typing as npt
+
+# Text that means "no value" in a column that is not text; an empty value does, too.
+NULL_WORDS = frozenset({"NA", "N/A", "NULL", "null", "\\N"})
+_INFERRED = {
+    pa.int64(): r"^[-+]?(0|[1-9][0-9]{0,17})$",
+    pa.float64(): r"^[-+]?(((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?|[iI]nf(inity)?|NaN|nan)$",
+    pa.bool_(): r"^(true|false|True|False|TRUE|FALSE)$",
+}
+# A typo in a number must not make the whole column text, but a column of codes must stay text.
+_MOSTLY = 0.9
+_INT64 = range(-(2**63), 2**63)
+
+
+def infer_type(values: pa.ChunkedArray) -> pa.DataType:
+    """Infer a column's type from sampled text: int64, float64, bool, or string.
+
+    At least nine tenths of the values that are not null must look like the type. Numbers with a
+    leading zero are codes, so they are text; dates and times stay text.
+    """
+    present = _present(values)
+    if len(present) == 0:
+        return pa.string()
+    for kind, pattern in _INFERRED.items():
+        fits = pc.sum(pc.match_substring_regex(present, pattern)).as_py() or 0
+        if fits == len(present):
+            return kind
+        if fits >= _MOSTLY * len(present):
+            others = present.filter(pc.invert(pc.match_substring_regex(present, pattern)))
+            codes = pc.any(pc.match_substring_regex(others, r"^[-+]?0[0-9]")).as_py()
+            numbers = pc.any(pc.match_substring_regex(others, _INFERRED[pa.float64()])).as_py()
+            if not codes and not numbers:
+                return kind
+    return pa.string()
+
+
+def _present(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    values = values.drop_null()
+    null_words = pa.array(["", *sorted(NULL_WORDS)])
+    return values.filter(pc.invert(pc.is_in(values, value_set=null_words)))
+
+
+def cast_text(
+    values: pa.ChunkedArray, kind: pa.DataType
+) -> tuple[pa.ChunkedArray, npt.NDArray[np.bool_] | None]:
+    """Cast text to `kind`; beside it a mask of the rows that do not fit (null there), or None."""
+    if pa.types.is_string(kind):
+        return values, None
+    try:
+        return pc.cast(values, kind), None
+    except pa.ArrowInvalid:
+        return _cast_singly(values, kind)
+
+
+def _cast_singly(
+    values: pa.ChunkedArray, kind: pa.DataType
+) -> tuple[pa.ChunkedArray, npt.NDArray[np.bool_] | None]:
+    parse = _PARSERS[kind]
+    bad = np.zeros(len(values), bool)
+    parsed: list[object] = []
+    for row, text in enumerate(values.to_pylist()):
+        value = None
+        if text is not None and text != "" and text not in NULL_WORDS:
+            try:
+                value = parse(text)
+            except (ValueError, OverflowError):
+                bad[row] = True
+        parsed.append(value)
+    column = pa.chunked_array([pa.array(parsed, kind)], type=kind)
+    return column, bad if bad.any() else None
+
+
+def _parse_int(text: str) -> int:
+    text = _plain(text)
+    if text[:2].lower() == "0x":  # pyarrow's cast reads these, so every path has to
+        value = int(text, 16)
+    else:
+        try:
+            value = int(text)
+        except ValueError:
+            real = float(text)
+            if not real.is_integer() or abs(real) > 2**53:
+                raise
+            value = int(real)
+    if value not in _INT64:
+        raise OverflowError
+    return value
+
+
+def _parse_float(text: str) -> float:
+    return float(_plain(text))
+
+
+def _parse_bool(text: str) -> bool:
+    words = {"true": True, "1": True, "false": False, "0": False}
+    word = _plain(text).lower()
+    if word not in words:
+        raise ValueError(word)
+    return words[word]
+
+
+def _plain(text: str) -> str:
+    text = text.strip(" \t")
+    if "_" in text or not text.isascii():
+        raise ValueError("Python's notation, not CSV's")
+    return text
+
+
+_PARSERS: dict[pa.DataType, Callable[[str], object]] = {
+    pa.int64(): _parse_int,
+    pa.float64(): _parse_float,
+    pa.bool_(): _parse_bool,
+}

@@ -1,0 +1,292 @@
+"""Parquet: footers, and row groups decoded with their row numbers."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from batch_inference_api.reasons import Reason
+
+from batch_inference_runner.errors import InvalidJob
+from batch_inference_runner.formats.columns import ColumnPath, empty_table, take_columns
+from batch_inference_runner.formats.foreign_file import DECODE_ERRORS, ForeignFile
+from batch_inference_runner.formats.read_ahead import read_ahead
+from batch_inference_runner.formats.schemas import plain_schema
+from batch_inference_runner.plan.plan import FileInventory, Unit
+from batch_inference_runner.rows import CHUNK_ROWS, Chunk, Positions, UnreadableRows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from batch_inference_runner.formats.foreign_file import OpenFile
+    from batch_inference_runner.plan.plan import InputFile, Piece, Shard
+
+# A row group whose selected columns are larger is read through windows instead of prefetched.
+_PREFETCH_BYTES = 128 * 1024 * 1024
+# Columns closer than this are fetched as one range: a gap costs less than a request.
+_JOINED_GAP_BYTES = 256 * 1024
+_MOST_IDLE_FILES = 16
+_MOST_ROWS_IN_A_GROUP = 2**40
+
+
+def open_parquet(foreign: ForeignFile, metadata: pq.FileMetaData | None = None) -> pq.ParquetFile:
+    """Open a file's footer; page checksums are verified where the file has them."""
+    return pq.ParquetFile(
+        foreign.arrow,
+        metadata=metadata,
+        pre_buffer=False,
+        buffer_size=0,
+        page_checksum_verification=True,
+        arrow_extensions_enabled=False,
+    )
+
+
+def inspect_parquet(file: InputFile, open_file: OpenFile) -> tuple[pa.Schema, FileInventory]:
+    """Read one footer: the plain schema, and one unit per row group.
+
+    Raises InvalidJob(INPUT_CORRUPT) naming the file when the footer cannot be read.
+    """
+    foreign = ForeignFile(file, open_file)
+    try:
+        footer = open_parquet(foreign)
+        units = _units(footer.metadata)
+        return plain_schema(footer.schema_arrow), FileInventory(units)
+    except DECODE_ERRORS as error:
+        foreign.raise_failed_fetch()
+        raise InvalidJob(
+            Reason.INPUT_CORRUPT,
+            f"{file.uri!r} is not a readable Parquet file ({type(error).__name__} in its footer); "
+            "write it again, or leave it out of the input",
+        ) from error
+    finally:
+        foreign.close()
+
+
+def _units(metadata: pq.FileMetaData) -> tuple[Unit, ...]:
+    units = []
+    for index in range(metadata.num_row_groups):
+        group = metadata.row_group(index)
+        rows = group.num_rows
+        if not 0 <= rows <= _MOST_ROWS_IN_A_GROUP or not _values_agree(group):
+            raise ValueError(f"row group {index} contradicts its own row count")
+        units.append(Unit(index, index + 1, max(0, group.total_byte_size), rows))
+    if sum(unit.rows or 0 for unit in units) != metadata.num_rows:
+        raise ValueError("the row groups do not add up to the file's row count")
+    return tuple(units)
+
+
+def _values_agree(group: pq.RowGroupMetaData) -> bool:
+    if group.num_columns == 0:
+        return True
+    column = group.column(0)
+    # a nested column holds one value a row or more, a flat one exactly as many
+    nested = "." in column.path_in_schema
+    return bool(column.num_values >= group.num_rows if nested else column.num_values == group.num_rows)
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """One row group to decode."""
+
+    file: int
+    ordinal: int
+    first_row: int
+
+
+class _Handle:
+    """An open file with its parsed footer, used by one iterator at a time."""
+
+    def __init__(
+        self, file: InputFile, open_file: OpenFile, metadata: pq.FileMetaData | None
+    ) -> None:
+        self.foreign = ForeignFile(file, open_file)
+        self.parquet = open_parquet(self.foreign, metadata)
+
+    def close(self) -> None:
+        self.parquet.close()
+        self.foreign.close()
+
+
+class ParquetReader:
+    """Reads shards of Parquet files; see reading.ShardReader."""
+
+    def __init__(
+        self, files: Sequence[InputFile], open_file: OpenFile, *, columns: Sequence[ColumnPath]
+    ) -> None:
+        self._files = files
+        self._open_file = open_file
+        self._columns = tuple(columns)
+        self._lock = threading.Lock()
+        self._idle: OrderedDict[int, list[_Handle]] = OrderedDict()
+        self._footers: OrderedDict[int, pq.FileMetaData] = OrderedDict()
+        self._pool = ThreadPoolExecutor(4, thread_name_prefix="fetch")
+
+    def chunks(self, shard: Shard) -> Iterator[Chunk]:
+        for piece in shard.pieces:
+            yield from self._piece(piece)
+
+    def close(self) -> None:
+        """Close every file and end the fetching threads."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        with self._lock:
+            handles = [handle for idle in self._idle.values() for handle in idle]
+            self._idle.clear()
+        for handle in handles:
+            handle.close()
+
+    def _piece(self, piece: Piece) -> Iterator[Chunk]:
+        handle = self._take(piece.file)
+        try:
+            yield from self._groups(handle, piece)
+            handle.foreign.raise_if_changed()
+        except BaseException:
+            handle.close()
+            raise
+        self._give_back(piece.file, handle)
+
+    def _groups(self, handle: _Handle, piece: Piece) -> Iterator[Chunk]:
+        metadata, first_row = handle.parquet.metadata, piece.first_row or 0
+        groups = []
+        for ordinal in range(piece.start, piece.stop):
+            groups.append(_Group(piece.file, ordinal, first_row))
+            first_row += metadata.row_group(ordinal).num_rows
+        decoder = _Decoder(handle, self._files[piece.file], self._columns)
+        ranged = handle.foreign.ranged
+        if ranged is None:
+            for group in groups:
+                yield from decoder.decode(group)
+            return
+        for group, bodies in read_ahead(groups, decoder.fetch, pool=self._pool):
+            ranged.hold(*bodies)
+            yield from decoder.decode(group)
+
+    def _take(self, file: int) -> _Handle:
+        with self._lock:
+            idle = self._idle.get(file)
+            if idle:
+                return idle.pop()
+            metadata = self._footers.get(file)
+        handle = _Handle(self._files[file], self._open_file, metadata)
+        with self._lock:
+            self._footers[file] = handle.parquet.metadata
+            while len(self._footers) > _MOST_IDLE_FILES:
+                self._footers.popitem(last=False)
+        return handle
+
+    def _give_back(self, file: int, handle: _Handle) -> None:
+        evicted: list[_Handle] = []
+        with self._lock:
+            self._idle.setdefault(file, []).append(handle)
+            self._idle.move_to_end(file)
+            while len(self._idle) > _MOST_IDLE_FILES:
+                evicted = self._idle.popitem(last=False)[1]
+        for old in evicted:
+            old.close()
+
+
+class _Decoder:
+    """Decodes row groups of one open file."""
+
+    def __init__(self, handle: _Handle, file: InputFile, columns: tuple[ColumnPath, ...]) -> None:
+        self._handle = handle
+        self._columns = columns
+        self._partitions = dict(file.partition_values)
+        self._names = _file_columns(columns, self._partitions)
+        self._leaves = _leaf_indices(handle.parquet, self._names)
+
+    def fetch(self, group: _Group) -> tuple[list[tuple[int, int]], list[memoryview]]:
+        """Fetch the selected column chunks of a row group, adjacent ones as one range."""
+        ranges = self._ranges(group.ordinal)
+        if sum(length for _, length in ranges) > _PREFETCH_BYTES:
+            return [], []
+        return ranges, self._handle.foreign.source.read_ranges(ranges)
+
+    def _ranges(self, ordinal: int) -> list[tuple[int, int]]:
+        size = self._handle.foreign.size
+        group = self._handle.parquet.metadata.row_group(ordinal)
+        joined: list[tuple[int, int]] = []
+        for start, length in sorted(_chunk_range(group.column(leaf)) for leaf in self._leaves):
+            if not 0 <= start <= size or length < 0:
+                continue  # a corrupt footer: decoding says so
+            stop = min(start + length, size)
+            if joined and start - sum(joined[-1]) <= _JOINED_GAP_BYTES:
+                first = joined[-1][0]
+                joined[-1] = (first, max(stop, sum(joined[-1])) - first)
+            else:
+                joined.append((start, stop - start))
+        return joined
+
+    def decode(self, group: _Group) -> Iterator[Chunk]:
+        """Decode one row group as chunks; what cannot be decoded comes as unreadable rows."""
+        rows = self._handle.parquet.metadata.row_group(group.ordinal).num_rows
+        read = 0
+        batches = self._batches(group.ordinal, rows)
+        while True:
+            try:
+                table = next(batches, None)
+                if table is None:
+                    break
+                table = self._checked(table, rows - read)
+            except DECODE_ERRORS as error:
+                self._handle.foreign.raise_failed_fetch()
+                yield self._unreadable(group, read, rows, type(error).__name__)
+                return
+            if table.num_rows or rows == 0:
+                yield Chunk(group.file, table, Positions(first=group.first_row + read))
+            read += table.num_rows
+        if read < rows:
+            yield self._unreadable(group, read, rows, "rows are missing")
+
+    def _batches(self, ordinal: int, rows: int) -> Iterator[pa.Table]:
+        parquet = self._handle.parquet
+        if rows <= CHUNK_ROWS:
+            yield parquet.read_row_group(ordinal, columns=self._names, use_threads=False)
+            return
+        batches = parquet.iter_batches(
+            CHUNK_ROWS, row_groups=[ordinal], columns=self._names, use_threads=False
+        )
+        for batch in batches:
+            yield pa.Table.from_batches([batch])
+
+    def _checked(self, table: pa.Table, left: int) -> pa.Table:
+        table.validate(full=True)
+        if table.num_rows > left:
+            raise pa.ArrowInvalid("more rows than the footer says")
+        return take_columns(table, self._columns, self._partitions)
+
+    def _unreadable(self, group: _Group, read: int, rows: int, what: str) -> Chunk:
+        first = group.first_row + read
+        positions = np.arange(first, group.first_row + rows, dtype=np.int64)
+        message = f"row group {group.ordinal} cannot be decoded ({what})"
+        return Chunk(
+            group.file,
+            empty_table(self._columns),
+            Positions(first=first),
+            (UnreadableRows(positions, "CorruptRowGroup", message),),
+        )
+
+
+def _file_columns(columns: Sequence[ColumnPath], partitions: dict[str, str]) -> list[str]:
+    names = (".".join((path.root, *path.leaf)) for path in columns if path.root not in partitions)
+    return list(dict.fromkeys(names))
+
+
+def _leaf_indices(parquet: pq.ParquetFile, names: list[str]) -> list[int]:
+    schema = parquet.schema
+    prefixes = tuple(f"{name}." for name in names)
+    exact = set(names)
+    paths = ((index, schema.column(index).path) for index in range(len(schema)))
+    return [index for index, path in paths if path in exact or path.startswith(prefixes)]
+
+
+def _chunk_range(column: Any) -> tuple[int, int]:
+    start = column.data_page_offset
+    if column.dictionary_page_offset:
+        start = min(start, column.dictionary_page_offset)
+    return start, column.total_compressed_size

@@ -1,0 +1,40 @@
+"""Fetching the next parts in the background while one is decoded."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from concurrent.futures import Future, ThreadPoolExecutor
+
+Task = TypeVar("Task")
+Fetched = TypeVar("Fetched")
+
+
+def read_ahead(
+    tasks: Iterable[Task],
+    fetch: Callable[[Task], Fetched],
+    *,
+    pool: ThreadPoolExecutor,
+    depth: int = 2,
+) -> Iterator[tuple[Task, Fetched]]:
+    """Yield each task with what `fetch` made of it, in order, at most `depth` tasks ahead.
+
+    An exception of `fetch` is raised where its task's turn comes.
+    """
+    waiting: deque[tuple[Task, Future[Fetched]]] = deque()
+    remaining = iter(tasks)
+    try:
+        for task in remaining:
+            waiting.append((task, pool.submit(fetch, task)))
+            if len(waiting) > depth:
+                due, future = waiting.popleft()
+                yield due, future.result()
+        while waiting:
+            due, future = waiting.popleft()
+            yield due, future.result()
+    finally:
+        for _, future in waiting:
+            future.cancel()

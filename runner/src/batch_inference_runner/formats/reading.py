@@ -1,0 +1,65 @@
+"""A shard's rows, in order, with their positions in the file."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from batch_inference_runner.formats.columns import find_columns
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import pyarrow as pa
+    from batch_inference_api.runner_contract import CsvOptions, DataFormat
+
+    from batch_inference_runner.formats.foreign_file import OpenFile
+    from batch_inference_runner.plan.plan import InputFile, Shard
+    from batch_inference_runner.rows import Chunk
+
+
+class ShardReader(Protocol):
+    """Reads shards of one dataset."""
+
+    def chunks(self, shard: Shard) -> Iterator[Chunk]:
+        """Read a shard's rows as chunks of at most 131,072, in order.
+
+        Several shards may be read at once, from different threads; one iterator is advanced by one
+        thread at a time, not always the same. Every row of the shard is in exactly one chunk's
+        table or `unreadable`. Raises VersionChanged, NotFound or StoreError when bytes could not
+        be fetched; the iterator is finished then.
+        """
+
+    def close(self) -> None:
+        """Release open files and threads; no iterator may be used afterwards."""
+
+
+def open_reader(
+    format: DataFormat,  # noqa: A002  # the field's name in the resource
+    *,
+    files: Sequence[InputFile],
+    open_file: OpenFile,
+    schema: pa.Schema,
+    columns: Sequence[str],
+    csv: CsvOptions,
+) -> ShardReader:
+    """Open a reader of exactly `columns`, in that order, with the types of `schema`.
+
+    `schema` is what `inspect` gave for these files. A column `a.b` that is not in the schema is
+    field b of struct a. Raises KeyError for a column that is neither.
+    """
+    paths = find_columns(schema, columns)
+    if format == "Parquet":
+        from batch_inference_runner.formats.parquet_files import ParquetReader
+
+        return ParquetReader(files, open_file, columns=paths)
+    if format == "Arrow":
+        from batch_inference_runner.formats.arrow_files import ArrowReader
+
+        return ArrowReader(files, open_file, columns=paths)
+    if format == "JSONLines":
+        from batch_inference_runner.formats.json_lines import JsonLinesReader
+
+        return JsonLinesReader(files, open_file, schema=schema, columns=paths)
+    from batch_inference_runner.formats.csv_files import CsvReader
+
+    return CsvReader(files, open_file, schema=schema, columns=paths, options=csv)

@@ -1,0 +1,214 @@
+"""What JSON Lines and CSV files hold: units of whole rows, and types inferred from samples."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+from batch_inference_api.reasons import Reason
+
+from batch_inference_runner.errors import InvalidJob
+from batch_inference_runner.formats.byte_ranges import (
+    cut_at_newlines,
+    cut_outside_quotes,
+    units_between,
+)
+from batch_inference_runner.formats.compressed_text import compression_of, promises_compression
+from batch_inference_runner.formats.csv_files import CsvRows, column_names, dialect_of, first_row
+from batch_inference_runner.formats.csv_rows import row_ends
+from batch_inference_runner.formats.csv_values import infer_type
+from batch_inference_runner.formats.foreign_file import ForeignFile
+from batch_inference_runner.formats.json_lines import infer_schema, line_ends
+from batch_inference_runner.formats.schemas import refuse_ambiguous_names
+from batch_inference_runner.formats.text_blocks import TextBlock, text_blocks
+from batch_inference_runner.plan.plan import FileInventory, Unit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from batch_inference_api.runner_contract import CsvOptions
+
+    from batch_inference_runner.formats.foreign_file import OpenFile
+    from batch_inference_runner.formats.text_blocks import RowEnds
+    from batch_inference_runner.plan.plan import InputFile
+
+_THREADS = 16
+_MOST_SAMPLES = 16
+_SAMPLED_ROWS = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """One file: its units, and (CSV) the names of its columns; no names where it has no rows."""
+
+    units: tuple[Unit, ...]
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    """The first rows of a unit."""
+
+    file: int
+    rows: TextBlock
+    holds_header: bool
+
+    @property
+    def text(self) -> bytes:
+        """The rows as one text."""
+        return self.rows.text[: int(self.rows.ends[-1])]
+
+
+def inspect_json_lines(
+    files: Sequence[InputFile], open_file: OpenFile, *, target_bytes: int
+) -> tuple[pa.Schema, tuple[FileInventory, ...]]:
+    """Cut every file at newlines, and infer the columns from lines of up to 16 places.
+
+    Raises InvalidJob (INPUT_CORRUPT, AMBIGUOUS_COLUMN).
+    """
+
+    def look(file: InputFile) -> _Found:
+        foreign = ForeignFile(file, open_file)
+        try:
+            units = _whole_if_compressed(foreign)
+            return _Found(cut_at_newlines(foreign, target_bytes) if units is None else units)
+        finally:
+            foreign.close()
+
+    with ThreadPoolExecutor(_THREADS, thread_name_prefix="inspect") as pool:
+        found = list(pool.map(look, files))
+    with ThreadPoolExecutor(2, thread_name_prefix="fetch") as pool:
+        samples = _samples(files, found, open_file, row_ends=line_ends, quoted=False, pool=pool)
+        schema = infer_schema(sample.text for sample in samples)
+    refuse_ambiguous_names(schema.names, files[0].uri if files else "the input")
+    return schema, tuple(FileInventory(item.units) for item in found)
+
+
+def inspect_csv(
+    files: Sequence[InputFile], open_file: OpenFile, *, options: CsvOptions, target_bytes: int
+) -> tuple[pa.Schema, tuple[FileInventory, ...]]:
+    """Read every header, cut every file between rows, and infer the types from samples.
+
+    Raises InvalidJob (INPUT_CORRUPT, SCHEMA_MISMATCH, AMBIGUOUS_COLUMN).
+    """
+    dialect = dialect_of(options)
+    fetching = ThreadPoolExecutor(2, thread_name_prefix="fetch")
+
+    def look(file: InputFile) -> _Found:
+        foreign = ForeignFile(file, open_file)
+        try:
+            units = _whole_if_compressed(foreign)
+            if units is None:
+                units = _csv_units(foreign, options, target_bytes)
+            return _Found(units, column_names(first_row(foreign, dialect, pool=fetching), options))
+        finally:
+            foreign.close()
+
+    with fetching, ThreadPoolExecutor(_THREADS, thread_name_prefix="inspect") as pool:
+        found = list(pool.map(look, files))
+        names = _common_names(files, found)
+        ends = partial(row_ends, dialect=dialect)
+        samples = _samples(
+            files, found, open_file, row_ends=ends, quoted=dialect.multiline, pool=fetching
+        )
+        texts = []
+        for sample in samples:
+            rows = CsvRows(sample.rows, dialect, names=found[sample.file].names, wanted=names)
+            if options.header and sample.holds_header:
+                rows.skip_first()
+            texts.append(rows.parse().table)
+    schema = _inferred(names, texts)
+    return schema, tuple(FileInventory(item.units) for item in found)
+
+
+def _inferred(names: Sequence[str], texts: Sequence[pa.Table]) -> pa.Schema:
+    if not texts:
+        return pa.schema([pa.field(name, pa.string()) for name in names])
+    sampled = pa.concat_tables(texts)
+    return pa.schema([pa.field(name, infer_type(sampled.column(name))) for name in names])
+
+
+def _csv_units(foreign: ForeignFile, options: CsvOptions, target_bytes: int) -> tuple[Unit, ...]:
+    if str(options.newlines_in_values) == "Never":
+        return cut_at_newlines(foreign, target_bytes)
+    if foreign.ranged is None:
+        return cut_outside_quotes(foreign, target_bytes, dialect_of(options))
+    # looking for quotes would read the whole object twice
+    return units_between([], foreign.size)
+
+
+def _whole_if_compressed(foreign: ForeignFile) -> tuple[Unit, ...] | None:
+    """One unit for a compressed file, none for an empty one; None for a file that can be cut."""
+    if foreign.size == 0:
+        return ()
+    head = bytes(foreign.source.read_at(0, min(4, foreign.size)))
+    if compression_of(head) is not None:
+        return units_between([], foreign.size)
+    if promises_compression(foreign.file.uri):
+        raise InvalidJob(
+            Reason.INPUT_CORRUPT,
+            f"{foreign.file.uri!r} is named as a compressed file and is none; "
+            "rename it, or write it again",
+        )
+    return None
+
+
+def _common_names(files: Sequence[InputFile], found: Sequence[_Found]) -> tuple[str, ...]:
+    names: tuple[str, ...] = ()
+    first = ""
+    for file, item in zip(files, found, strict=True):
+        if not item.names:
+            continue
+        if not names:
+            names, first = item.names, file.uri
+            refuse_ambiguous_names(names, first)
+        if item.names == names:
+            continue
+        refuse_ambiguous_names(item.names, file.uri)
+        _refuse_difference(set(names), first, set(item.names), file.uri)
+    return names
+
+
+def _refuse_difference(left: set[str], left_uri: str, right: set[str], right_uri: str) -> None:
+    for missing, has, lacks in (
+        (left - right, left_uri, right_uri),
+        (right - left, right_uri, left_uri),
+    ):
+        if missing:
+            raise InvalidJob(
+                Reason.SCHEMA_MISMATCH,
+                f"column {min(missing)!r} is in {has!r} and missing in {lacks!r}; all CSV files "
+                "need the same header, in any order",
+            )
+
+
+def _samples(
+    files: Sequence[InputFile],
+    found: Sequence[_Found],
+    open_file: OpenFile,
+    *,
+    row_ends: RowEnds,
+    quoted: bool,
+    pool: ThreadPoolExecutor,
+) -> Iterator[_Sample]:
+    """Read the beginning of up to 16 units, spread over all: 4,096 rows together at most."""
+    places = [(index, unit) for index, item in enumerate(found) for unit in item.units]
+    count = min(_MOST_SAMPLES, len(places))
+    for sample in range(count):
+        index, unit = places[sample * len(places) // count]
+        foreign = ForeignFile(files[index], open_file)
+        blocks = text_blocks(
+            foreign, unit.start, unit.stop, row_ends=row_ends, quoted=quoted, pool=pool
+        )
+        try:
+            block = next(blocks, None)
+        finally:
+            blocks.close()
+            foreign.close()
+        if block is not None and len(block.starts):
+            rows = _SAMPLED_ROWS // count
+            head = replace(block, starts=block.starts[:rows], ends=block.ends[:rows])
+            yield _Sample(index, head, holds_header=unit.start == 0)

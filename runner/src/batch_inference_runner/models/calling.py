@@ -1,0 +1,89 @@
+"""One call of the model for any number of rows; isolator processes use it too (numpy only)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from batch_inference_api.reasons import Reason
+from batch_inference_runner.errors import JobFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from batch_inference_runner.models.onnx import OnnxModel
+
+Array = npt.NDArray[Any]
+
+
+class Call(Protocol):
+    """Scores rows: arrays by input name to arrays by output name, first dimension = row."""
+
+    def __call__(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """Raise InferenceFailed if a row cannot be scored, JobFailed if the model is unfit."""
+
+
+class ModelCall:
+    """Calls a model with any number of rows, also one whose batch dimension is fixed."""
+
+    def __init__(
+        self, model: OnnxModel, outputs: Sequence[str], *, fixed_batch: int | None = None
+    ) -> None:
+        self._model = model
+        self._outputs = list(dict.fromkeys(outputs))
+        self._fixed_batch = fixed_batch
+
+    def __call__(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        rows = len(next(iter(feeds.values())))
+        if self._fixed_batch is None or rows == self._fixed_batch:
+            return self._call(feeds, rows)
+        parts = [
+            self._padded({name: array[start:] for name, array in feeds.items()}, rows - start)
+            for start in range(0, rows, self._fixed_batch)
+        ]
+        return {name: np.concatenate([part[name] for part in parts]) for name in self._outputs}
+
+    def _padded(self, feeds: Mapping[str, Array], left: int) -> dict[str, Array]:
+        size = self._fixed_batch or 1
+        # Copies of the last row: zeros could be a value that the model refuses.
+        missing = max(0, size - left)
+        full = {
+            name: np.concatenate([array[:size], np.repeat(array[-1:], missing, axis=0)])
+            for name, array in feeds.items()
+        }
+        return {name: value[:left] for name, value in self._call(full, size).items()}
+
+    def _call(self, feeds: Mapping[str, Array], rows: int) -> dict[str, Array]:
+        values = self._model.run(self._outputs, feeds)
+        return {
+            name: checked_rows(name, value, rows)
+            for name, value in zip(self._outputs, values, strict=True)
+        }
+
+
+def checked_rows(name: str, value: Any, rows: int) -> Array:
+    """Return an output as an array whose first dimension is the row.
+
+    Raises:
+        JobFailed: ModelNotRowwise, the output does not have one entry a row.
+    """
+    if isinstance(value, list):
+        array = np.empty(len(value), dtype=object)
+        array[:] = value
+    else:
+        array = np.asarray(value)
+    if array.ndim == 0 or len(array) != rows:
+        count = "one value" if array.ndim == 0 else f"{len(array)} rows"
+        raise not_rowwise(f"output {name!r} has {count} for {rows} row(s)")
+    return array
+
+
+def not_rowwise(what: str) -> JobFailed:
+    """Build the error for a model whose outputs do not belong to single rows."""
+    return JobFailed(
+        Reason.MODEL_NOT_ROWWISE,
+        f"the model does not score row by row: {what}. Export it so that every row's score depends "
+        "on that row only; if single rows are scored correctly, set spec.batching.batchSize: 1",
+    )

@@ -1,0 +1,269 @@
+"""Fetches a model into a private folder and verifies what will be loaded.
+
+The digest of a model of one file is the sha256 of the file, as `sha256sum` prints it. With external
+data it is the sha256 over one line `<name> NUL <sha256 of the file> LF` per file, sorted by name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import re
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from batch_inference_api.reasons import Reason
+from batch_inference_runner.errors import InvalidJob, Unavailable
+from batch_inference_runner.models.graph_facts import GraphFacts, NotOnnx, read_graph_facts
+from batch_inference_runner.storage.store import (
+    AccessDenied,
+    NotFound,
+    ObjectInfo,
+    StoreError,
+    VersionChanged,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from batch_inference_api.runner_contract import Location, ModelConfig
+    from batch_inference_runner.storage.store import Store
+
+_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
+_REFUSED_OPERATORS = frozenset({"EPContext"})
+_QUANTIZED = re.compile(r"QLinear|Quantize|MatMulInteger|ConvInteger|MatMulNBits|DynamicQuant")
+_MAX_GRAPH_BYTES = 2 * 1024**3  # protobuf's own limit
+_MAX_EXTERNAL_FILES = 10_000
+_MAX_TOTAL_BYTES = 256 * 1024**3
+_BLOCK_BYTES = 8 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """A verified private copy: `digest` is `sha256:<64 hex>` of exactly these bytes.
+
+    `quantized` models answer a little differently for every batch.
+    """
+
+    path: Path
+    digest: str
+    quantized: bool = False
+
+
+def fetch_model(config: ModelConfig, into: Path) -> ModelFile:
+    """Copy the model below the fresh folder `into` and verify it.
+
+    Raises:
+        InvalidJob: ModelNotFound, ModelDigestMismatch, ModelUnsafe, ModelUnsupported, AccessDenied.
+        Unavailable: the store could not be reached.
+    """
+    into.mkdir(mode=0o700, parents=True, exist_ok=True)
+    into.chmod(0o700)
+    uri = config.location.uri
+    try:
+        source = _source(config.location)
+        path, digests = _fetched(source, into, uri)
+    except NotFound as error:
+        raise InvalidJob(
+            Reason.MODEL_NOT_FOUND,
+            f"there is no model at {uri!r} ({error}); spec.model.storageUri must name an .onnx "
+            "file, or a folder with exactly one",
+        ) from error
+    except AccessDenied as error:
+        raise InvalidJob(
+            Reason.ACCESS_DENIED,
+            f"the model at {uri!r} may not be read; check spec.model.secretRef and permissions",
+        ) from error
+    except (StoreError, VersionChanged) as error:
+        raise Unavailable(f"the model at {uri!r} could not be fetched: {error}") from error
+    facts = _facts(path, uri)
+    digest = _combined_digest(path.name, digests)
+    if config.digest is not None and config.digest.lower() != digest:
+        raise InvalidJob(
+            Reason.MODEL_DIGEST_MISMATCH,
+            f"the model at {uri!r} has digest {digest}, but spec.model.digest is {config.digest}; "
+            "if the new model is wanted, change spec.model.digest",
+        )
+    _require_safe(facts)
+    quantized = any(_QUANTIZED.search(name) for _, name in facts.operators)
+    return ModelFile(path=path, digest=digest, quantized=quantized)
+
+
+def _fetched(source: _Source, into: Path, uri: str) -> tuple[Path, dict[str, str]]:
+    """Copy the .onnx file and the files that it refers to; returns path and sha256 by name."""
+    name = source.model_name()
+    path = into / name
+    digests = {name: source.copy(name, path, limit=_MAX_GRAPH_BYTES)}
+    files = _facts(path, uri).external_files
+    if len(files) > _MAX_EXTERNAL_FILES:
+        raise _unsafe(f"it refers to {len(files)} external files, more than {_MAX_EXTERNAL_FILES}")
+    left = _MAX_TOTAL_BYTES
+    for file in sorted(files):
+        _require_inside(file)
+        if file == name:
+            raise _unsafe("it names itself as external data")
+        target = into / file
+        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        digests[file] = source.copy(file, target, limit=left)
+        left -= target.stat().st_size
+    return path, digests
+
+
+def _require_inside(file: str) -> None:
+    parts = PurePosixPath(file).parts
+    bad = not parts or ".." in parts or file.startswith("/") or "\\" in file or "\0" in file
+    if bad or str(PurePosixPath(file)) != file:
+        raise _unsafe(f"its external data {file!r} does not lie beside it")
+
+
+def _combined_digest(name: str, digests: dict[str, str]) -> str:
+    if len(digests) == 1:
+        return f"sha256:{digests[name]}"
+    combined = hashlib.sha256()
+    for file, digest in sorted(digests.items()):
+        combined.update(f"{file}\0{digest}\n".encode())
+    return f"sha256:{combined.hexdigest()}"
+
+
+def _facts(path: Path, uri: str) -> GraphFacts:
+    try:
+        with path.open("rb") as file:
+            if path.stat().st_size == 0:
+                raise NotOnnx("it is empty")
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                return read_graph_facts(data)
+    except NotOnnx as error:
+        raise InvalidJob(
+            Reason.MODEL_UNSUPPORTED,
+            f"the file {uri!r} is not an ONNX model: {error}; export the model to ONNX",
+        ) from error
+
+
+def _require_safe(facts: GraphFacts) -> None:
+    for domain, name in sorted(facts.operators):
+        if name in _REFUSED_OPERATORS:
+            raise _unsafe(f"operator {name!r} loads binaries compiled elsewhere")
+        if domain not in _DOMAINS and (domain, name) not in facts.functions:
+            raise _unsafe(f"operator {name!r} of domain {domain!r} needs a custom library")
+
+
+def _unsafe(why: str) -> InvalidJob:
+    return InvalidJob(
+        Reason.MODEL_UNSAFE,
+        f"the model is not loaded: {why}. Models may use the domains ai.onnx, ai.onnx.ml and "
+        "com.microsoft, and external data beside the .onnx file",
+    )
+
+
+class _Source:
+    """The folder or prefix that a model lies in."""
+
+    def model_name(self) -> str:
+        raise NotImplementedError
+
+    def blocks(self, name: str, *, limit: int) -> Iterator[bytes | memoryview]:
+        raise NotImplementedError
+
+    def copy(self, name: str, target: Path, *, limit: int) -> str:
+        """Copy one file and return the sha256 of what was written."""
+        digest = hashlib.sha256()
+        with target.open("xb") as file:
+            for block in self.blocks(name, limit=limit):
+                digest.update(block)
+                file.write(block)
+        return digest.hexdigest()
+
+
+class _FolderSource(_Source):
+    """A local folder. Links may lead to another place inside it (mounted volumes do), not out."""
+
+    def __init__(self, path: Path) -> None:
+        if path.is_dir():
+            self._root, self._name = path, None
+        elif path.is_file():
+            self._root, self._name = path.parent, path.name
+        else:
+            raise NotFound(str(path))
+
+    def model_name(self) -> str:
+        if self._name is not None:
+            return self._name
+        return _only_model(p.name for p in self._root.iterdir() if p.is_file())
+
+    def blocks(self, name: str, *, limit: int) -> Iterator[bytes]:
+        path = self._root / name
+        if name != self._name and not path.resolve().is_relative_to(self._root.resolve()):
+            raise _unsafe(f"file {name!r} is a link that leads out of its folder")
+        if not path.is_file():
+            raise NotFound(name)
+        try:
+            _require_size(name, path.stat().st_size, limit)
+            with path.open("rb") as file:
+                while block := file.read(_BLOCK_BYTES):
+                    yield block
+        except PermissionError as error:
+            raise AccessDenied(name) from error
+
+
+class _StoreSource(_Source):
+    """A prefix of an object store, or a web folder."""
+
+    def __init__(self, location: Location) -> None:
+        from batch_inference_runner.storage.location import open_parent, open_store
+
+        parent, name = open_parent(location)
+        self._store: Store = parent
+        self._name: str | None = name
+        self._infos: dict[str, ObjectInfo] = {}
+        if not name or name.endswith("/"):
+            self._store, self._name = open_store(location), None
+            return
+        try:
+            self._infos[name] = parent.info(name)
+        except NotFound:
+            if location.uri.startswith("https:"):
+                raise
+            self._store, self._name = open_store(location), None
+
+    def model_name(self) -> str:
+        if self._name is not None:
+            return self._name
+        self._infos = {info.key: info for info in self._store.list()}
+        return _only_model(key for key in self._infos if "/" not in key)
+
+    def blocks(self, name: str, *, limit: int) -> Iterator[memoryview]:
+        info = self._infos.get(name) or self._store.info(name)
+        _require_size(name, info.size, limit)
+        source = self._store.open(name, size=info.size, version=info.version)
+        try:
+            for start in range(0, info.size, _BLOCK_BYTES):
+                yield source.read_at(start, min(_BLOCK_BYTES, info.size - start))
+        finally:
+            source.close()
+
+
+def _source(location: Location) -> _Source:
+    parts = urlsplit(location.uri)
+    if parts.scheme == "file":
+        return _FolderSource(Path(unquote(parts.path)))
+    return _StoreSource(location)
+
+
+def _only_model(names: Iterable[str]) -> str:
+    models = sorted(name for name in names if name.endswith(".onnx"))
+    if not models:
+        raise NotFound("the folder holds no .onnx file")
+    if len(models) > 1:
+        raise InvalidJob(
+            Reason.MODEL_NOT_FOUND,
+            f"the model's folder holds {len(models)} .onnx files ({', '.join(models[:5])}); "
+            "spec.model.storageUri must name one of them",
+        )
+    return models[0]
+
+
+def _require_size(name: str, size: int, limit: int) -> None:
+    if size > limit:
+        raise _unsafe(f"file {name!r} has {size} bytes, more than {limit}")

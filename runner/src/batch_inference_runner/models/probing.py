@@ -1,0 +1,184 @@
+"""What real rows say: whether a model scores row by row, and how many at once is fastest."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from batch_inference_runner.models.calling import not_rowwise
+from batch_inference_runner.models.onnx import InferenceFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from batch_inference_runner.models.calling import Call
+    from batch_inference_runner.models.feeds import Feeds
+
+Array = npt.NDArray[Any]
+
+PROBE_ROWS = 8192
+DEFAULT_BATCH_SIZE = 1024
+
+_CHECKED_ROWS = 3
+_TRIED_ROWS = 16
+_CHECK_BATCH = 64
+_SLOW_ROW_SECONDS = 0.002
+_SLOW_CALL_SECONDS = 0.5
+_BUDGET_SECONDS = 0.03
+_CLEARLY_FASTER = 1.15  # two calls a size are not exact
+_SIZES = (64, 256, 512, 1024, 2048, 4096, 8192)
+_MAX_BATCH_BYTES = 32 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Tolerance:
+    """How far two scores of the same row may lie apart: relative, and relative to the largest."""
+
+    relative: float
+    of_largest: float
+    exact_discrete: bool = True
+    """Whether integers and strings must be equal; coarse models flip labels at ties."""
+
+
+FLOAT32 = Tolerance(1e-4, 1e-5)
+FLOAT16 = Tolerance(1e-2, 5e-3, exact_discrete=False)
+QUANTIZED = Tolerance(5e-2, 5e-2, exact_discrete=False)
+
+
+def check_rowwise(call: Call, feeds: Feeds, tolerance: Tolerance) -> float | None:
+    """Compare rows scored alone with the same rows scored together.
+
+    Rows that cannot be scored alone are passed over. Returns the seconds that one row takes alone,
+    None if no row could be scored.
+
+    Raises:
+        JobFailed: ModelNotRowwise.
+    """
+    alone: dict[int, dict[str, Array]] = {}
+    inputs: list[dict[str, Array]] = []
+    seconds = math.inf
+    for row in range(min(feeds.count, _TRIED_ROWS)):
+        single = {name: array.copy() for name, array in feeds.rows(row, row + 1).items()}
+        started = time.perf_counter()
+        try:
+            alone[row] = call(single)
+        except InferenceFailed:
+            continue
+        seconds = min(seconds, time.perf_counter() - started)
+        inputs.append(single)
+        if len(alone) == _CHECKED_ROWS:
+            break
+    if not alone:
+        return None
+    for count in range(2, len(alone) + 1):
+        _compare(call, _joined(inputs[:count]), list(enumerate(alone.values()))[:count], tolerance)
+    batch = min(feeds.count, _CHECK_BATCH)
+    if seconds < _SLOW_ROW_SECONDS and batch > _CHECKED_ROWS:
+        _compare(call, feeds.rows(0, batch), list(alone.items()), tolerance)
+    return seconds
+
+
+def find_batch_size(call: Call, feeds: Feeds, *, row_seconds: float) -> int:
+    """Find how many rows a call should take, within a few dozen milliseconds.
+
+    Small models are fastest while a micro-batch fits the cache, about a thousand rows; for slow
+    ones the batch hardly matters and small ones keep memory and latency low.
+    """
+    if row_seconds > _SLOW_ROW_SECONDS:
+        fits = [size for size in (32, 16, 8) if size * row_seconds <= _SLOW_CALL_SECONDS]
+        return fits[0] if fits else (4 if row_seconds < 1 else 1)
+    row_bytes = max(1, sum(array.nbytes for array in feeds.rows(0, 1).values()))
+    largest = max(_SIZES[0], min(feeds.count, _MAX_BATCH_BYTES // row_bytes))
+    per_row: dict[int, float] = {}
+    spent = 0.0
+    for size in (size for size in _SIZES if size <= min(largest, feeds.count)):
+        expected = 2 * size * min(per_row.values(), default=row_seconds / 4)
+        if per_row and spent + expected > _BUDGET_SECONDS:
+            break
+        best, total = _timed(call, feeds, size)
+        spent += total
+        if not math.isfinite(best):
+            break
+        per_row[size] = best / size
+    if not per_row:
+        return min(DEFAULT_BATCH_SIZE, largest)
+    if max(per_row) < DEFAULT_BATCH_SIZE <= largest and spent < _BUDGET_SECONDS / 2:
+        return DEFAULT_BATCH_SIZE  # too few rows to tell
+    limit = _CLEARLY_FASTER * min(per_row.values())
+    if per_row.get(DEFAULT_BATCH_SIZE, math.inf) <= limit:
+        return DEFAULT_BATCH_SIZE
+    return min(size for size, seconds in per_row.items() if seconds <= limit)
+
+
+def _timed(call: Call, feeds: Feeds, size: int) -> tuple[float, float]:
+    """Return the best of two calls and the seconds spent; infinity if a row cannot be scored."""
+    times = []
+    for _ in range(2):
+        started = time.perf_counter()
+        try:
+            call(feeds.rows(0, size))
+        except InferenceFailed:
+            return math.inf, time.perf_counter() - started
+        times.append(time.perf_counter() - started)
+    return min(times), sum(times)
+
+
+def _joined(inputs: Sequence[dict[str, Array]]) -> dict[str, Array]:
+    return {name: np.concatenate([one[name] for one in inputs]) for name in inputs[0]}
+
+
+def _compare(
+    call: Call,
+    feeds: dict[str, Array],
+    expected: Sequence[tuple[int, dict[str, Array]]],
+    tolerance: Tolerance,
+) -> None:
+    try:
+        together = call(feeds)
+    except InferenceFailed:
+        return
+    for name, values in together.items():
+        for row, alone in expected:
+            if not _same(values[row : row + 1], alone[name], tolerance):
+                count = len(values)
+                raise not_rowwise(
+                    f"output {name!r} of a row changes when it is scored with {count - 1} others"
+                )
+
+
+def _same(left: Array, right: Array, tolerance: Tolerance) -> bool:
+    if left.shape != right.shape:
+        return False
+    if left.dtype == object:
+        return all(
+            _same_object(a, b, tolerance)
+            for a, b in zip(left.reshape(-1), right.reshape(-1), strict=True)
+        )
+    if left.dtype.kind != "f":
+        return not tolerance.exact_discrete or bool((left == right).all())
+    with np.errstate(invalid="ignore"):
+        largest = float(np.nanmax(np.abs(right), initial=0.0, where=np.isfinite(right)))
+        return bool(
+            np.allclose(
+                left,
+                right,
+                rtol=tolerance.relative,
+                atol=tolerance.of_largest * largest,
+                equal_nan=True,
+            )
+        )
+
+
+def _same_object(left: Any, right: Any, tolerance: Tolerance) -> bool:
+    if isinstance(left, dict) and isinstance(right, dict):
+        return left.keys() == right.keys() and _same(
+            np.array(list(left.values()), dtype=np.float64),
+            np.array(list(right.values()), dtype=np.float64),
+            tolerance,
+        )
+    return bool(left == right) or not tolerance.exact_discrete

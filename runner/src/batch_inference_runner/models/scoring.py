@@ -1,0 +1,255 @@
+"""Scores tables: binds, calls the model in micro-batches, rejects exactly the rows that fail."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from batch_inference_api.reasons import Reason
+from batch_inference_runner.errors import InvalidJob
+from batch_inference_runner.models import probing
+from batch_inference_runner.models.binding import InputPlan, bind_inputs, fixed_batch
+from batch_inference_runner.models.calling import Call, ModelCall
+from batch_inference_runner.models.columns import int64_array
+from batch_inference_runner.models.feeds import FeedMaker, Feeds
+from batch_inference_runner.models.isolator import Isolation, Isolator
+from batch_inference_runner.models.onnx import InferenceFailed, OnnxModel
+from batch_inference_runner.models.output_binding import bind_outputs
+from batch_inference_runner.models.outputs import Outputs
+from batch_inference_runner.models.signature import DTYPES, Signature, ValueSpec
+from batch_inference_runner.rows import RowErrors, Stage, StageResult
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from batch_inference_api.runner_contract import ExecutionConfig, ModelConfig
+    from batch_inference_runner.models.model_file import ModelFile
+    from batch_inference_runner.rows import Indices
+
+_NON_FINITE = "NonFinite"
+
+
+class ModelScorer:
+    """A loaded model bound to the columns of a dataset.
+
+    `required` are the columns it reads, `added` the fields it appends, `provider` the execution
+    provider that is active, `batch_size` the rows per call (found by `probe` unless the config
+    gives it). `score` may run in several threads at once, which share one session.
+    """
+
+    def __init__(
+        self,
+        model: ModelFile,
+        config: ModelConfig,
+        execution: ExecutionConfig,
+        schema: pa.Schema,
+        *,
+        threads: int = 1,
+        isolated_memory_bytes: int | None = None,
+    ) -> None:
+        """Load `model` and bind it to `schema`, the columns after preprocessing.
+
+        `isolated_memory_bytes` is what the process behind `score_isolated` may allocate; None: half
+        of what is free. `threads` is how many call `score`.
+
+        Raises:
+            InvalidJob: the model cannot be loaded or bound, or a provider is not active.
+        """
+        self.threads = threads
+        self._model = OnnxModel(
+            model.path,
+            providers=execution.execution_providers,
+            allow_fallback=execution.allow_provider_fallback,
+            intra_op_threads=execution.intra_op_num_threads,
+        )
+        self.provider = self._model.provider
+        inputs = bind_inputs(self._model.signature, schema, config.inputs)
+        if not inputs:
+            raise InvalidJob(
+                Reason.MODEL_UNSUPPORTED,
+                "the model has no inputs, so its scores cannot depend on the rows",
+            )
+        fixed = fixed_batch(inputs)
+        signature = _observed(self._model, inputs, fixed=fixed)
+        self._plans = bind_outputs(signature, schema, config.outputs)
+        names = tuple(dict.fromkeys(plan.output for plan in self._plans))
+        self._call = ModelCall(self._model, names, fixed_batch=fixed)
+        self._tolerance = _tolerance(signature, quantized=model.quantized)
+        self._given_batch_size = fixed or execution.batch_size
+        self.batch_size = self._given_batch_size or probing.DEFAULT_BATCH_SIZE
+        self._inputs = inputs
+        self._maker = FeedMaker(inputs, block_rows=min(self.batch_size, probing.PROBE_ROWS))
+        self.required = frozenset(column for plan in inputs for column in plan.columns)
+        self.added = tuple(plan.field for plan in self._plans)
+        self._probed = False
+        self._lock = threading.Lock()
+        self._isolator_lock = threading.Lock()
+        self._isolator: Isolator | None = None
+        self._isolation = Isolation(
+            path=model.path,
+            provider=self.provider,
+            outputs=names,
+            fixed_batch=fixed,
+            call_timeout_seconds=float(execution.batch_timeout_seconds),
+            memory_bytes=isolated_memory_bytes,
+        )
+
+    def probe(self, table: pa.Table) -> None:
+        """Check on real rows that the model scores row by row, and settle `batch_size`.
+
+        Takes a few dozen milliseconds for small models; later calls do nothing.
+
+        Raises:
+            JobFailed: ModelNotRowwise.
+        """
+        self._probe(table, self._call, search=self._given_batch_size is None)
+
+    def _probe(self, table: pa.Table, call: Call, *, search: bool) -> None:
+        with self._lock:
+            if self._probed or table.num_rows == 0:
+                return
+            if self._given_batch_size != 1:
+                feeds = self._maker.make(table.slice(0, probing.PROBE_ROWS))
+                row_seconds = probing.check_rowwise(call, feeds, self._tolerance)
+                if row_seconds is None:
+                    return  # none of these rows can be scored: the next table is asked
+                if search:
+                    self.batch_size = probing.find_batch_size(call, feeds, row_seconds=row_seconds)
+                    self._maker = FeedMaker(self._inputs, block_rows=self.batch_size)
+            self._probed = True
+
+    def score(self, table: pa.Table) -> StageResult:
+        """Append the model's outputs to `table`; rows that cannot be scored are rejected.
+
+        Raises:
+            JobFailed: ModelNotRowwise, or an output is not what was declared.
+        """
+        if not self._probed:
+            self.probe(table)
+        feeds = self._maker.make(table)
+        scored = _Scored(Outputs(self._plans, feeds.count))
+        for start in range(0, feeds.count, self.batch_size):
+            self._score_rows(feeds, scored, start, min(start + self.batch_size, feeds.count))
+        return self._result(table, feeds, scored)
+
+    def score_isolated(self, table: pa.Table) -> StageResult:
+        """Score as `score` does, in a process that may crash, hang or run out of memory.
+
+        Rows that do so are rejected as `Crashed`, `TimedOut` and `OutOfMemory`, and only they. One
+        thread at a time; others wait.
+
+        Raises:
+            JobFailed: as `score` does.
+            Unavailable: the isolator process was lost for a reason that is not a row's.
+        """
+        with self._isolator_lock:
+            if self._isolator is None:
+                self._isolator = Isolator(self._isolation)
+            if not self._probed:
+                self._probe(table, self._isolator.call, search=False)
+            feeds = self._maker.make(table)
+            scored = _Scored(Outputs(self._plans, feeds.count))
+            self._isolator.score(feeds, scored, batch_size=self.batch_size)
+        return self._result(table, feeds, scored)
+
+    def close(self) -> None:
+        """End the isolator process, if there is one."""
+        with self._isolator_lock:
+            if self._isolator is not None:
+                self._isolator.close()
+                self._isolator = None
+
+    def _score_rows(self, feeds: Feeds, scored: _Scored, start: int, stop: int) -> None:
+        """Score rows [start, stop); on failure halve them until single rows are left."""
+        try:
+            scored.put(start, stop, self._call(feeds.rows(start, stop)))
+        except InferenceFailed as failure:
+            if stop - start == 1:
+                scored.fail(start, failure.error, failure.message)
+                return
+            middle = (start + stop) // 2
+            self._score_rows(feeds, scored, start, middle)
+            self._score_rows(feeds, scored, middle, stop)
+
+    def _result(self, table: pa.Table, feeds: Feeds, scored: _Scored) -> StageResult:
+        errors = list(feeds.errors)
+        lost = np.zeros(feeds.count, dtype=np.bool_)
+        for (error, message), failed in scored.failed.items():
+            rows = np.array(failed, dtype=np.int64)
+            lost[rows] = True
+            errors.append(_row_errors(feeds, rows, error, message))
+        for plan in self._plans:
+            if not plan.reject_non_finite:
+                continue
+            wrong = scored.outputs.non_finite(plan)
+            if wrong is None:
+                continue
+            rows = np.flatnonzero(wrong & ~lost)
+            lost[rows] = True
+            message = f"model output {plan.column!r} is NaN or infinite"
+            errors.append(_row_errors(feeds, rows, _NON_FINITE, message))
+        good = np.flatnonzero(~lost) if lost.any() else None
+        kept = feeds.kept
+        if good is not None:
+            kept = good if kept is None else kept[good]
+        result = table if kept is None else table.take(int64_array(kept))
+        for plan, column in zip(self._plans, scored.outputs.columns(good), strict=True):
+            result = result.append_column(plan.field, column)
+        return StageResult(
+            table=result, kept=kept, errors=tuple(error for error in errors if len(error.indices))
+        )
+
+
+class _Scored:
+    """What became of the rows of one table, in any order."""
+
+    def __init__(self, outputs: Outputs) -> None:
+        self.outputs = outputs
+        self.failed: dict[tuple[str, str], list[int]] = {}
+        self.put = outputs.put
+
+    def fail(self, row: int, error: str, message: str) -> None:
+        self.failed.setdefault((error, message), []).append(row)
+
+
+def _row_errors(feeds: Feeds, rows: Indices, error: str, message: str) -> RowErrors:
+    indices = rows if feeds.kept is None else feeds.kept[rows]
+    return RowErrors(indices, Stage.INFER, error, message)
+
+
+def _tolerance(signature: Signature, *, quantized: bool) -> probing.Tolerance:
+    if quantized:
+        return probing.QUANTIZED
+    specs = (*signature.inputs, *signature.outputs)
+    return probing.FLOAT16 if any(s.element == "float16" for s in specs) else probing.FLOAT32
+
+
+def _observed(model: OnnxModel, inputs: tuple[InputPlan, ...], *, fixed: int | None) -> Signature:
+    """Complete the signature where an output declares no shape, by scoring rows of ones.
+
+    Ones, because zeros divide by zero: integer division by zero ends the process.
+    """
+    signature = model.signature
+    open_ended = [s.name for s in signature.outputs if s.element is not None and s.shape is None]
+    if not open_ended:
+        return signature
+    rows = fixed or 2
+    feeds = {
+        plan.name: np.full((rows, *plan.trailing), "1" if plan.element == "string" else 1).astype(
+            DTYPES[plan.element]
+        )
+        for plan in inputs
+    }
+    try:
+        values = dict(zip(open_ended, model.run(open_ended, feeds), strict=True))
+    except InferenceFailed:
+        return signature
+    outputs = tuple(
+        ValueSpec(spec.name, spec.type, (None, *values[spec.name].shape[1:]))
+        if spec.name in values
+        else spec
+        for spec in signature.outputs
+    )
+    return Signature(inputs=signature.inputs, outputs=outputs)

@@ -1,0 +1,201 @@
+"""Which files the dataset consists of.
+
+A location is one file, a folder (everything below it, whatever the names end with) or a glob:
+`*`, `?` and `[...]` within one name, `**` for any number of folders. Folders below the part of the
+URI that has no wildcard and are named `key=value` give hive partition values.
+
+Hidden names are skipped, as Spark and Hive do: those that begin with `.` or `_` (but `_key=value`),
+unless the glob itself spells that first character. So results written below an input folder by
+another job, `_SUCCESS` or `_rejects/` are not read as data.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from functools import lru_cache
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+from batch_inference_api.reasons import Reason
+from batch_inference_runner.errors import InvalidJob
+from batch_inference_runner.formats.file_names import file_extension
+from batch_inference_runner.plan.document import without_credentials
+from batch_inference_runner.plan.plan import InputFile
+from batch_inference_runner.storage.store import NotFound
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from batch_inference_api.runner_contract import DataFormat, Location, OutputConfig
+    from batch_inference_runner.storage.store import ObjectInfo, Store
+
+_WILDCARD = re.compile(r"[*?\[]")
+_ONE_NAME = r"(?![._])[^/]*"
+_ANY_FOLDERS = r"(?:(?:(?![._])|(?=_[^/]*=))[^/]+/)*"
+
+
+def list_inputs(locations: Sequence[Location], data_format: DataFormat) -> tuple[InputFile, ...]:
+    """List the files of all locations, pinned, each once, sorted by URI.
+
+    Raises InvalidJob: a location matches nothing (InputNotFound), or the partition folders of
+    two files differ in their keys (SchemaMismatch).
+    """
+    from batch_inference_runner.storage.location import open_parent
+
+    found: dict[str, InputFile] = {}
+    for index, location in enumerate(locations):
+        store, pattern = open_parent(location)
+        before = len(found)
+        matched = 0
+        for file in _files_at(store, pattern, index):
+            matched += 1
+            found.setdefault(file.uri, file)
+        if matched == 0 and len(found) == before:
+            raise _nothing_found(location, data_format)
+    files = tuple(found[uri] for uri in sorted(found))
+    _check_partitions(files)
+    return files
+
+
+def check_output_apart(inputs: Sequence[Location], output: OutputConfig) -> None:
+    """Refuse an output location whose files a rerun would read as input.
+
+    Pure but for symbolic links of local folders. Raises InvalidJob(InvalidSpec).
+    """
+    folder = _normal(output.location.uri).rstrip("/") + "/"
+    name = "part-000000-00000000" + file_extension(output.format, output.compression)
+    for location in inputs:
+        base, rest = _split_pattern(_normal(location.uri))
+        inside = folder[len(base) :]
+        if folder.startswith(base) and any(
+            matches(rest, inside + below + name) for below in ("", "k=v/")
+        ):
+            raise InvalidJob(
+                Reason.INVALID_SPEC,
+                f"the output {without_credentials(output.location.uri)!r} lies inside the input "
+                f"{without_credentials(location.uri)!r}, so results would be read as input: "
+                "write beside the input, or to a folder whose name begins with '_'",
+            )
+
+
+def matches(pattern: str, key: str) -> bool:
+    """Say whether a key below the location's base is one of its files.
+
+    A pattern without wildcards, and one that ends with `/`, names a folder or a single file.
+    """
+    return _regex(pattern).fullmatch(key) is not None
+
+
+def _files_at(store: Store, pattern: str, location: int) -> Iterator[InputFile]:
+    base, rest = _split_pattern(pattern)
+    exact = _find_exact(store, pattern)
+    if exact is not None:
+        yield InputFile(store.uri + exact.key, exact.size, exact.version, location)
+        return
+    for info in _listed(store, base.rstrip("/")):
+        relative = info.key[len(base) :]
+        if info.key.startswith(base) and not relative.endswith("/") and matches(rest, relative):
+            values = _partition_values(relative)
+            yield InputFile(store.uri + info.key, info.size, info.version, location, values)
+
+
+def _listed(store: Store, folder: str) -> Iterator[ObjectInfo]:
+    try:
+        yield from store.list(folder)
+    except NotFound:
+        return
+
+
+def _find_exact(store: Store, pattern: str) -> ObjectInfo | None:
+    """Find the object whose name is the pattern; it may hold what looks like a wildcard."""
+    if not pattern or pattern.endswith("/") or "*" in pattern:
+        return None
+    try:
+        return store.info(pattern)
+    except NotFound:
+        return None
+
+
+def _split_pattern(pattern: str) -> tuple[str, str]:
+    """Split after the last folder before the first wildcard: ("data/", "*.csv")."""
+    wildcard = _WILDCARD.search(pattern)
+    if wildcard is None:
+        return (pattern.rstrip("/") + "/" if pattern.rstrip("/") else "", "")
+    cut = pattern.rfind("/", 0, wildcard.start()) + 1
+    return pattern[:cut], pattern[cut:]
+
+
+@lru_cache(maxsize=256)
+def _regex(pattern: str) -> re.Pattern[str]:
+    names = pattern.split("/")
+    if names[-1] == "":
+        names[-1] = "**"
+    last = names[-1]
+    parts = [_ANY_FOLDERS if name == "**" else _name_regex(name) + "/" for name in names[:-1]]
+    parts.append(_ANY_FOLDERS + _ONE_NAME if last == "**" else _name_regex(last))
+    return re.compile("".join(parts), re.DOTALL)
+
+
+def _name_regex(name: str) -> str:
+    """Translate one name of a glob; hidden names match only if it spells their first character."""
+    parts = re.findall(r"\*+|\?|\[!?\]?[^\]]*\]|.", name, re.DOTALL)
+    translated = "".join(_part_regex(part) for part in parts)
+    hidden = "(?:(?![._])|(?=_[^/]*=))" if _WILDCARD.match(name) else ""
+    return hidden + translated
+
+
+def _part_regex(part: str) -> str:
+    if part.startswith("*"):
+        return "[^/]*"
+    if part == "?":
+        return "[^/]"
+    if len(part) > 2 and part.startswith("["):
+        negated = part[1] == "!"
+        members = part[2 if negated else 1 : -1].replace("\\", r"\\").replace("[", r"\[")
+        members = members.replace("^", r"\^") if members.startswith("^") else members
+        return f"(?!/)[{'^' if negated else ''}{members}]"
+    return re.escape(part)
+
+
+def _partition_values(relative: str) -> tuple[tuple[str, str], ...]:
+    folders = relative.split("/")[:-1]
+    pairs = (folder.partition("=") for folder in folders if "=" in folder)
+    return tuple((unquote(key), unquote(value)) for key, _, value in pairs if key)
+
+
+def _check_partitions(files: Iterable[InputFile]) -> None:
+    first: InputFile | None = None
+    for file in files:
+        keys = [key for key, _ in file.partition_values]
+        first = first or file
+        if keys != [key for key, _ in first.partition_values]:
+            raise InvalidJob(
+                Reason.SCHEMA_MISMATCH,
+                f"partition folders differ: {first.uri!r} and {file.uri!r}; every file must lie "
+                "below folders with the same keys in the same order",
+            )
+        if len(set(keys)) != len(keys):
+            raise InvalidJob(
+                Reason.AMBIGUOUS_COLUMN, f"a partition key appears twice in the path {file.uri!r}"
+            )
+
+
+def _normal(uri: str) -> str:
+    """Resolve `.`, `..` and, for local folders, symbolic links before the first wildcard."""
+    scheme, separator, path = uri.partition("://")
+    slash = "/" if path.endswith("/") else ""
+    base, rest = _split_pattern(path)
+    if not rest:
+        base = path
+    resolved = posixpath.realpath(base) if scheme == "file" else posixpath.normpath(base)
+    tail = "/" + rest if rest else slash
+    return scheme + separator + resolved.rstrip("/") + tail
+
+
+def _nothing_found(location: Location, data_format: DataFormat) -> InvalidJob:
+    return InvalidJob(
+        Reason.INPUT_NOT_FOUND,
+        f"no {data_format.value} file matches {without_credentials(location.uri)!r}: check the "
+        "path; names that begin with '_' or '.' are not read, and '*' does not cross a '/'",
+    )

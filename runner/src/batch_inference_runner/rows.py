@@ -1,0 +1,94 @@
+"""Rows on their way through a scorer: the values that every stage takes and gives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Indices = npt.NDArray[np.int64]
+
+CHUNK_ROWS = 131_072
+"""Readers give chunks of at most this many rows."""
+
+
+class Stage(StrEnum):
+    """Where a row failed."""
+
+    READ = "Read"
+    FILTER = "Filter"
+    PREPROCESS = "Preprocess"
+    BIND = "Bind"
+    INFER = "Infer"
+    POSTPROCESS = "Postprocess"
+    WRITE = "Write"
+
+
+@dataclass(frozen=True, slots=True)
+class RowErrors:
+    """Rows that failed for one reason.
+
+    `indices` are int64 positions in the table that was given to the stage. `error` is a short class
+    (`NullInput`, `Overflow`, ...), `message` says what is wrong without quoting values of the row.
+    """
+
+    indices: Indices
+    stage: Stage
+    error: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class StageResult:
+    """What a stage made of a table of n rows.
+
+    `table` holds the rows that survived, in their order. `kept` are their int64 positions in the
+    table given to the stage, or None if all n survived. Every position is in `kept`, in exactly one
+    of `errors`, or (filters only) in neither.
+    """
+
+    table: pa.Table
+    kept: Indices | None = None
+    errors: tuple[RowErrors, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Positions:
+    """Where the rows of a chunk stand in their file.
+
+    Parquet and Arrow: the row number, counted from 0, which is `first + index`. Text formats: the
+    byte offset of the row's first byte in the uncompressed file, from `offsets`.
+    """
+
+    first: int = 0
+    offsets: Indices | None = None
+
+    def at(self, indices: Indices) -> Indices:
+        """Positions in the file of the rows at `indices` of the chunk."""
+        return self.first + indices if self.offsets is None else self.offsets[indices]
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadableRows:
+    """Rows that exist in the file but could not be read; `positions` as in `Positions`."""
+
+    positions: Indices
+    error: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Up to a few hundred thousand consecutive rows of one file, as a reader gives them."""
+
+    file: int
+    """Index into the plan's files."""
+    table: pa.Table
+    positions: Positions
+    unreadable: tuple[UnreadableRows, ...] = field(default=())

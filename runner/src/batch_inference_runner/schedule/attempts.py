@@ -1,0 +1,58 @@
+"""Records of what was started, so that retry budgets survive a lost driver.
+
+Before shards are handed out a small object lists them; it is garbage as soon as they are committed.
+A driver that starts anew reads the records: shards that were listed first and are not committed may
+have been what took the last driver down.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from batch_inference_runner.commit.layout import work_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from batch_inference_runner.storage.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class EarlierAttempts:
+    """What earlier drivers left unfinished: suspects in order, and losses that are charged."""
+
+    suspects: tuple[int, ...]
+    charges: dict[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptLog:
+    """The records of one generation of a plan (`work`, see commit.layout) in the output store."""
+
+    store: Store
+    work: str
+
+    @property
+    def _folder(self) -> str:
+        return f"{work_folder(self.work)}/attempts"
+
+    def record(self, attempt: str, shards: Sequence[int], *, alone: bool, in_work: int) -> None:
+        """Say that these shards are about to be scored, at most `in_work` at a time."""
+        body = json.dumps({"shards": list(shards), "alone": alone, "inWork": in_work})
+        self.store.create(f"{self._folder}/{attempt}.json", body.encode())
+
+    def earlier(self, committed: Collection[int]) -> EarlierAttempts:
+        """Read what was started and never committed."""
+        suspects: dict[int, None] = {}
+        charges: Counter[int] = Counter()
+        for info in self.store.list(self._folder):
+            record = json.loads(self.store.get(info.key))
+            unfinished = [shard for shard in record["shards"] if shard not in committed]
+            in_work = unfinished[: record["inWork"]]
+            suspects.update(dict.fromkeys(in_work))
+            if record["alone"]:
+                charges.update(in_work)
+        return EarlierAttempts(tuple(suspects), dict(charges))

@@ -1,0 +1,117 @@
+"""Which shards come next, how many at once, and what a loss means. No I/O, no clock.
+
+A shard that ends badly by its own doing (a crash signal, a deadline, out of memory) is charged and
+tried again where a crash costs one row only. A shard that was merely in work when its scorer was
+killed from outside is innocent until it happens again: it runs alone, and a second loss is charged.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+_LARGEST_RANGE = 256
+
+
+class Loss(Enum):
+    """Why a shard that was in work has no result."""
+
+    CRASHED = "crashed"
+    """A crash signal, a deadline or a memory limit: the shard's own doing."""
+    KILLED = "killed"
+    """Its scorer, driver or node was killed from outside."""
+    FAILED = "failed"
+    """An error that was reported."""
+
+
+@dataclass(frozen=True, slots=True)
+class Take:
+    """Shards to hand to one scorer. `alone`: it gets nothing else until it is done with them."""
+
+    shards: tuple[int, ...] = ()
+    alone: bool = False
+
+
+@dataclass(slots=True)
+class Backlog:
+    """Shards that are waiting, and how often each went wrong.
+
+    `pending` is in the order of the input. `suspects` were in work when something was killed.
+    `charges` carry over from earlier drivers.
+    """
+
+    pending: deque[int]
+    backoff_limit: int
+    suspects: deque[int] = field(default_factory=deque)
+    charges: Counter[int] = field(default_factory=Counter)
+    isolated: set[int] = field(default_factory=set)
+    failed: dict[int, str] = field(default_factory=dict)
+    _alone: set[int] = field(default_factory=set)
+
+    @classmethod
+    def of(
+        cls,
+        shards: Iterable[int],
+        *,
+        backoff_limit: int,
+        suspects: Iterable[int] = (),
+        charges: Mapping[int, int] | None = None,
+    ) -> Backlog:
+        """Start with the shards that are not committed; suspects among them go first."""
+        waiting = list(shards)
+        suspected = set(suspects) & set(waiting)
+        backlog = cls(
+            deque(shard for shard in waiting if shard not in suspected),
+            backoff_limit,
+            deque(shard for shard in waiting if shard in suspected),
+            Counter(charges or {}),
+        )
+        backlog.isolated |= {shard for shard, count in backlog.charges.items() if count}
+        return backlog
+
+    @property
+    def waiting(self) -> int:
+        """Shards that nobody works on."""
+        return len(self.pending) + len(self.suspects)
+
+    def take(self, *, assigned: int, threads: int, scorers: int) -> Take:
+        """Choose what a scorer that has `assigned` shards should get now.
+
+        Ranges shrink as the backlog does, so that the last shards are spread over all scorers.
+        """
+        if self.suspects:
+            if assigned:
+                return Take()  # it will be idle soon, and then a suspect can run alone
+            shard = self.suspects.popleft()
+            self._alone.add(shard)
+            return Take((shard,), alone=True)
+        size = max(threads, min(_LARGEST_RANGE, len(self.pending) // (2 * scorers)))
+        if assigned > size // 2:
+            return Take()
+        count = min(size, len(self.pending))
+        return Take(tuple(self.pending.popleft() for _ in range(count)))
+
+    def give_back(self, shards: Iterable[int]) -> None:
+        """Put shards that were not tried in front of the queue, in order."""
+        self.pending.extendleft(sorted(shards, reverse=True))
+
+    def lose(self, shard: int, loss: Loss, why: str) -> None:
+        """Account for an attempt without a result; queue the next or, at last, the rejection."""
+        was_alone = shard in self._alone
+        self._alone.discard(shard)
+        if loss is Loss.KILLED and not was_alone:
+            self.suspects.append(shard)
+            return
+        self.charges[shard] += 1
+        if self.charges[shard] > self.backoff_limit:
+            self.failed[shard] = why
+            self.pending.appendleft(shard)  # once more, to reject its rows unread
+            return
+        if loss is not Loss.FAILED:
+            self.isolated.add(shard)
+        self.suspects.append(shard) if loss is Loss.KILLED else self.pending.appendleft(shard)

@@ -1,0 +1,404 @@
+"""The loop: assignments out to scorers, events in, until every shard is committed or given up.
+
+One thread owns all of the state in here; everything else (scorers' messages, commits, new nodes)
+arrives through one queue.
+"""
+
+from __future__ import annotations
+
+import queue
+import signal
+import time
+import uuid
+from typing import TYPE_CHECKING
+
+from batch_inference_api.reasons import Reason
+from batch_inference_api.runner_contract import ModelReport
+from batch_inference_runner.commit.staged import StagedShard
+from batch_inference_runner.errors import Interrupted, InvalidJob, JobFailed, Unavailable
+from batch_inference_runner.schedule.backlog import Backlog, Loss
+from batch_inference_runner.schedule.committer import CommitFailed, Committed, Committer
+from batch_inference_runner.schedule.error_policy import check_rejects
+from batch_inference_runner.schedule.slot import Exited, Slot, SlotEvent
+from batch_inference_runner.score.messages import (
+    Assignment,
+    Beat,
+    FailureKind,
+    FirstRow,
+    Open,
+    Ready,
+    Refused,
+    Score,
+    ShardFailed,
+    Staged,
+    Started,
+    Unreachable,
+    Withdraw,
+    Withdrawn,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from threading import Event
+
+    from batch_inference_api.runner_contract import RunnerConfig
+    from batch_inference_runner.commit.output import Output
+    from batch_inference_runner.progress.counters import Progress
+    from batch_inference_runner.schedule.attempts import AttemptLog
+    from batch_inference_runner.score.messages import Message
+
+_TICK_SECONDS = 0.2
+_BEAT_DEADLINE_SECONDS = 20.0
+"""A scorer that gave no sign of life for so long is stopped, or stuck in native code."""
+_OPEN_DEADLINE_SECONDS = 300.0
+_STORE_FAILURES = 8
+"""Failures of a store in a row, without a commit between, before the run gives up for now."""
+_OPEN_FAILURES = 3
+_OWN_DOING = {signal.SIGSEGV, signal.SIGFPE, signal.SIGABRT, signal.SIGBUS, signal.SIGILL}
+
+
+class Dispatch:
+    """One run's way from the first shard to the last commit."""
+
+    def __init__(
+        self,
+        config: RunnerConfig,
+        output: Output,
+        events: queue.SimpleQueue[object],
+        *,
+        progress: Progress,
+        stop: Event,
+        attempts: AttemptLog,
+    ) -> None:
+        self._config = config
+        self._output = output
+        self._plan = output.plan
+        self._events = events
+        self._progress = progress
+        self._stop = stop
+        self._attempts = attempts
+        self._slots: list[Slot] = []
+        self._committer = Committer(output, events.put)
+        self._committing: set[int] = set()
+        self._rows_read = self._rows_rejected = 0
+        self._open_failures = self._store_failures = 0
+        self._paused_until = 0.0
+        self.first_row_at: float | None = None
+        self._backlog = self._resume()
+
+    @property
+    def failed_shards(self) -> dict[int, str]:
+        """Shards that were given up, and why; all of their rows are rejected."""
+        return self._backlog.failed
+
+    def _resume(self) -> Backlog:
+        committed = self._output.committed()
+        self._progress.planned(shards=len(self._plan.shards), rows=self._plan.rows)
+        self._count(tuple(committed.values()), resumed=True)
+        earlier = self._attempts.earlier(committed)
+        return Backlog.of(
+            (shard.index for shard in self._plan.shards if shard.index not in committed),
+            backoff_limit=self._config.budget.backoff_limit_per_shard,
+            suspects=earlier.suspects,
+            charges=earlier.charges,
+        )
+
+    def add(self, slot: Slot) -> None:
+        """Let a slot, whose scorer runs, take part."""
+        self._slots.append(slot)
+        self._open(slot)
+
+    def remove(self, slot: Slot) -> None:
+        """Do without a slot: its node has gone."""
+        self._slots.remove(slot)
+        self._lose_assigned(slot, Loss.KILLED)
+
+    def run(self, *, deadline: float | None, on_other: Callable[[object], None]) -> None:
+        """Work until nothing is left.
+
+        Args:
+            deadline: on the monotonic clock, when activeDeadlineSeconds are over.
+            on_other: is given what arrives in the queue and is not about slots or commits.
+
+        Raises:
+            JobFailed: see the reasons; Unavailable: a store is not to be had; Interrupted.
+        """
+        try:
+            while not self._is_done:
+                self._wait_for_event(on_other)
+                self._check_time(deadline)
+                self._dispatch()
+        finally:
+            self._committer.flush()
+        check_rejects(
+            self._config.error_policy,
+            rows_read=self._rows_read,
+            rows_rejected=self._rows_rejected,
+            final=True,
+        )
+
+    @property
+    def _is_done(self) -> bool:
+        in_work = any(slot.assigned for slot in self._slots)
+        return not (in_work or self._committing or self._backlog.waiting)
+
+    def _wait_for_event(self, on_other: Callable[[object], None]) -> None:
+        try:
+            event = self._events.get(timeout=_TICK_SECONDS)
+        except queue.Empty:
+            return
+        while event is not None:
+            self._on_event(event, on_other)
+            event = None if self._events.empty() else self._events.get()
+
+    def _on_event(self, event: object, on_other: Callable[[object], None]) -> None:
+        match event:
+            case SlotEvent(slot=slot, generation=generation, what=what):
+                if generation == slot.generation and slot in self._slots:
+                    self._on_slot(slot, what)
+            case Committed(shards=shards):
+                self._on_committed(shards)
+            case CommitFailed(error=error):
+                raise error
+            case _:
+                on_other(event)
+
+    def _on_slot(self, slot: Slot, what: Message | Exited) -> None:
+        match what:
+            case Beat():
+                self._on_beat(slot, what)
+            case Started(shard=shard):
+                slot.started.add(shard)
+                self._progress.started(shard)
+            case Staged(staged=staged):
+                self._on_staged(slot, StagedShard.from_json(staged))
+            case ShardFailed():
+                self._on_failed(slot, what)
+            case Withdrawn(shards=shards):
+                self._on_withdrawn(slot, shards)
+            case FirstRow(at=at):
+                self.first_row_at = min(at, self.first_row_at or at)
+            case Ready():
+                self._on_ready(slot, what)
+            case Refused(reason=reason, message=message, invalid=invalid):
+                raise (InvalidJob if invalid else JobFailed)(Reason(reason), message)
+            case Unreachable(message=message):
+                self._store_failed(message)
+                self._open(slot)
+            case Exited(status=status):
+                self._on_exit(slot, status)
+
+    def _on_ready(self, slot: Slot, ready: Ready) -> None:
+        slot.ready = True
+        self._open_failures = 0
+        self._progress.model(
+            ModelReport(
+                resolved_digest=ready.digest,
+                execution_provider=ready.provider,
+                batch_size=ready.batch_size,
+            )
+        )
+        self._show_workers()
+
+    def _on_beat(self, slot: Slot, beat: Beat) -> None:
+        slot.last_beat = time.monotonic()
+        self._progress.usage(
+            f"{slot.name}/{slot.generation}",
+            cpu_seconds=beat.cpu_seconds,
+        )
+        for shard, rows in beat.rows.items():
+            if shard in slot.assigned:
+                self._progress.advanced(shard, rows)
+        if beat.stalled and not slot.deadline_missed:
+            slot.deadline_missed = True
+            slot.kill()
+
+    def _on_staged(self, slot: Slot, staged: StagedShard) -> None:
+        slot.assigned.pop(staged.shard)
+        slot.started.discard(staged.shard)
+        slot.alone = slot.alone and bool(slot.assigned)
+        check_rejects(
+            self._config.error_policy,
+            rows_read=self._rows_read + staged.rows_read,
+            rows_rejected=self._rows_rejected + staged.rows_rejected,
+            final=False,
+        )
+        self._progress.advanced(staged.shard, staged.rows_read)
+        self._committing.add(staged.shard)
+        self._committer.add(staged)
+
+    def _on_committed(self, shards: tuple[StagedShard, ...]) -> None:
+        self._store_failures = 0
+        self._committing -= {staged.shard for staged in shards}
+        self._count(shards, resumed=False)
+
+    def _count(self, shards: tuple[StagedShard, ...], *, resumed: bool) -> None:
+        from batch_inference_runner.progress.counters import CommittedCounts
+
+        for staged in shards:
+            self._rows_read += staged.rows_read
+            self._rows_rejected += staged.rows_rejected
+        counts = [
+            CommittedCounts(
+                shard=staged.shard,
+                written=staged.rows_written,
+                rejected=staged.rows_rejected,
+                filtered=staged.rows_filtered,
+                samples=staged.samples,
+            )
+            for staged in shards
+        ]
+        if resumed:
+            self._progress.resumed(counts)
+            return
+        for each in counts:
+            self._progress.committed(
+                each.shard,
+                written=each.written,
+                rejected=each.rejected,
+                filtered=each.filtered,
+                samples=each.samples,
+            )
+
+    def _on_failed(self, slot: Slot, failed: ShardFailed) -> None:
+        slot.assigned.pop(failed.shard)
+        slot.started.discard(failed.shard)
+        slot.alone = slot.alone and bool(slot.assigned)
+        self._progress.lost(failed.shard)
+        if failed.kind is FailureKind.JOB:
+            raise JobFailed(Reason(failed.reason or Reason.INVALID_SPEC), failed.message)
+        if failed.kind is FailureKind.STORE:
+            self._store_failed(failed.message)
+            self._backlog.give_back([failed.shard])
+            return
+        self._lose(failed.shard, Loss.FAILED, failed.message)
+
+    def _on_withdrawn(self, slot: Slot, shards: tuple[int, ...]) -> None:
+        slot.withdrawing = False
+        for shard in shards:
+            del slot.assigned[shard]
+        self._backlog.give_back(shards)
+
+    def _on_exit(self, slot: Slot, status: int) -> None:
+        own_doing = slot.deadline_missed or -status in _OWN_DOING
+        if not slot.ready:
+            self._open_failed(status)
+        self._lose_assigned(slot, Loss.CRASHED if own_doing else Loss.KILLED)
+        slot.start(self._events.put)
+        self._open(slot)
+        self._show_workers()
+
+    def _lose_assigned(self, slot: Slot, loss: Loss) -> None:
+        why = "the scorer was lost while it worked on the shard"
+        for shard in slot.assigned:
+            self._progress.lost(shard)
+        in_work = [shard for shard in slot.assigned if shard in slot.started]
+        self._backlog.give_back(shard for shard in slot.assigned if shard not in slot.started)
+        for shard in in_work:
+            self._lose(shard, loss, why)
+        slot.assigned.clear()
+
+    def _lose(self, shard: int, loss: Loss, why: str) -> None:
+        failed_before = shard in self._backlog.failed
+        self._backlog.lose(shard, loss, why)
+        if shard not in self._backlog.failed:
+            return
+        self._progress.failed(shard)
+        if failed_before or len(self._backlog.failed) > self._config.budget.max_failed_shards:
+            raise JobFailed(
+                Reason.MAX_FAILED_SHARDS_EXCEEDED,
+                f"shard {shard} failed {self._config.budget.backoff_limit_per_shard + 1} times, "
+                f"the last time because: {why}; {len(self._backlog.failed)} shards have failed, "
+                f"spec.maxFailedShards allows {self._config.budget.max_failed_shards}",
+            )
+
+    def _store_failed(self, message: str) -> None:
+        self._store_failures += 1
+        if self._store_failures > _STORE_FAILURES:
+            raise Unavailable(f"a store failed {self._store_failures} times in a row: {message}")
+        self._paused_until = time.monotonic() + min(30.0, 0.5 * 2**self._store_failures)
+
+    def _open_failed(self, status: int) -> None:
+        self._open_failures += 1
+        if self._open_failures >= _OPEN_FAILURES:
+            raise JobFailed(
+                Reason.MODEL_UNSUPPORTED,
+                f"the scorer died {self._open_failures} times while it loaded the model (exit "
+                f"status {status}); try the model with ONNX Runtime alone, or give more memory",
+            )
+
+    def _check_time(self, deadline: float | None) -> None:
+        now = time.monotonic()
+        self._progress.beat()
+        if self._stop.is_set():
+            raise Interrupted("the run was asked to stop")
+        if deadline is not None and now > deadline:
+            raise JobFailed(
+                Reason.DEADLINE_EXCEEDED,
+                f"the run took longer than spec.activeDeadlineSeconds "
+                f"({self._config.budget.active_deadline_seconds} s); what is committed stays: "
+                f"raise the deadline and run the job again to resume",
+            )
+        for slot in self._slots:
+            limit = _BEAT_DEADLINE_SECONDS if slot.ready else _OPEN_DEADLINE_SECONDS
+            if now - slot.last_beat > limit and not slot.deadline_missed:
+                slot.deadline_missed = True
+                slot.kill()
+
+    def _dispatch(self) -> None:
+        if time.monotonic() < self._paused_until:
+            return
+        ready = [slot for slot in self._slots if slot.ready and not slot.alone]
+        for slot in ready:
+            self._assign(slot, scorers=len(ready))
+        if not self._backlog.waiting:
+            self._rebalance(ready)
+
+    def _assign(self, slot: Slot, *, scorers: int) -> None:
+        take = self._backlog.take(
+            assigned=len(slot.assigned), threads=slot.threads, scorers=scorers
+        )
+        if not take.shards:
+            return
+        attempt = uuid.uuid4().hex[:16]
+        self._attempts.record(attempt, take.shards, alone=take.alone, in_work=slot.threads)
+        assignments = tuple(
+            Assignment(
+                self._plan.shards[shard],
+                attempt,
+                isolated=shard in self._backlog.isolated,
+                given_up=self._backlog.failed.get(shard),
+            )
+            for shard in take.shards
+        )
+        slot.alone = take.alone
+        slot.assigned.update({each.shard.index: each for each in assignments})
+        slot.send(Score(assignments))
+
+    def _rebalance(self, ready: list[Slot]) -> None:
+        """Let idle scorers have what the busiest one has not begun."""
+        if not any(not slot.assigned for slot in ready):
+            return
+        busiest = max(ready, key=lambda slot: len(slot.assigned) - len(slot.started), default=None)
+        if busiest is None or busiest.withdrawing:
+            return
+        spare = len(busiest.assigned) - len(busiest.started)
+        if spare > 0:
+            busiest.withdrawing = True
+            busiest.send(Withdraw((spare + 1) // 2))
+
+    def _open(self, slot: Slot) -> None:
+        slot.send(
+            Open(
+                config=self._config.model_dump_json(),
+                details=self._plan.details,
+                files=self._plan.files,
+                work=self._output.work,
+                threads=slot.threads,
+                memory_bytes=slot.memory_bytes,
+            )
+        )
+
+    def _show_workers(self) -> None:
+        ready = sum(slot.ready for slot in self._slots)
+        self._progress.workers(desired=max(ready, self._config.workers.replicas), ready=ready)

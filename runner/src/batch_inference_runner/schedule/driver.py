@@ -1,0 +1,218 @@
+"""A run, from opening the output to the manifest.
+
+Listing, scheduling and committing happen in this process; everything that opens data, models or SQL
+happens in scorers.
+"""
+
+from __future__ import annotations
+
+import queue
+import time
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from batch_inference_api.reasons import Reason
+from batch_inference_api.runner_contract import OutputReport, RunPhase
+from batch_inference_runner.commit.layout import REJECTS, SUCCESS
+from batch_inference_runner.commit.output import Output
+from batch_inference_runner.errors import JobFailed, Unavailable
+from batch_inference_runner.quota import cpu_quota, memory_limit_bytes
+from batch_inference_runner.schedule.attempts import AttemptLog
+from batch_inference_runner.schedule.capacity import capacity_of
+from batch_inference_runner.schedule.dispatch import Dispatch
+from batch_inference_runner.schedule.planning import Planner
+from batch_inference_runner.schedule.scorer_process import ScorerProcess
+from batch_inference_runner.schedule.slot import Slot
+from batch_inference_runner.storage.location import open_store
+from batch_inference_runner.storage.store import AccessDenied, StoreError, VolumeFull
+from batch_inference_runner.version import VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from threading import Event
+
+    from batch_inference_api.runner_contract import RunnerConfig
+    from batch_inference_runner.commit.manifest import Manifest
+    from batch_inference_runner.plan.plan import Plan
+    from batch_inference_runner.progress.counters import Progress
+    from batch_inference_runner.schedule.ray_nodes import RayNodes
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a run ended well. `already_complete`: an equal run had finished before."""
+
+    manifest: Manifest
+    already_complete: bool
+
+
+def run(
+    config: RunnerConfig,
+    *,
+    progress: Progress,
+    stop: Event,
+    scorer: ScorerProcess | None = None,
+    members: RayNodes | None = None,
+) -> Outcome:
+    """Score the dataset, or what is left of it, and publish the manifest.
+
+    Args:
+        config: the job.
+        progress: is told how far the run is.
+        stop: when set, the run ends soon and can be resumed.
+        scorer: one that was spawned early.
+        members: other workers of the run; None: this process's own scorers are all.
+
+    Raises:
+        JobFailed: the job cannot succeed as it is.
+        Unavailable: a store or a process was lost; a rerun resumes.
+        Interrupted: `stop` was set.
+    """
+    with _store_failures_explained(), ExitStack() as cleanup:
+        return _Run(config, progress, stop, cleanup).score(scorer, members)
+
+
+def validate(config: RunnerConfig, *, stop: Event, scorer: ScorerProcess | None = None) -> Plan:
+    """Make the plan of a job and write nothing. Raises as `run` does."""
+    events: queue.SimpleQueue[object] = queue.SimpleQueue()
+    with _store_failures_explained(), ExitStack() as cleanup:
+        slot = _local_slots(config)[0]
+        cleanup.callback(slot.close)
+        slot.start(events.put, scorer)
+        return Planner(config, slot, events, stop).make_plan()
+
+
+class _Run:
+    """The state that the steps of one run share."""
+
+    def __init__(
+        self, config: RunnerConfig, progress: Progress, stop: Event, cleanup: ExitStack
+    ) -> None:
+        self._config = config
+        self._progress = progress
+        self._stop = stop
+        self._cleanup = cleanup
+        self._events: queue.SimpleQueue[object] = queue.SimpleQueue()
+        self._began = time.monotonic()
+
+    def score(self, scorer: ScorerProcess | None, members: RayNodes | None) -> Outcome:
+        slots = self._start_slots(scorer)
+        if members is not None:
+            self._cleanup.callback(members.close)
+            members.start(self._events.put)
+        output = self._open_output(slots[0])
+        if output.complete is not None:
+            self._show(output.complete)
+            return Outcome(output.complete, already_complete=True)
+        dispatch = self._dispatch(output, slots, members)
+        self._progress.phase(RunPhase.FINALIZING)
+        manifest = output.finalize(run=self._audit(dispatch))
+        self._show(manifest)
+        return Outcome(manifest, already_complete=False)
+
+    def _start_slots(self, scorer: ScorerProcess | None) -> list[Slot]:
+        slots = _local_slots(self._config)
+        for slot in slots:
+            slot.start(self._events.put, scorer)
+            self._cleanup.callback(slot.close)
+            scorer = None
+        return slots
+
+    def _open_output(self, slot: Slot) -> Output:
+        self._progress.phase(RunPhase.PLANNING)
+        planner = Planner(self._config, slot, self._events, self._stop)
+        store = open_store(self._config.output.location)
+        return Output.open(store, self._config, planner.make_plan)
+
+    def _dispatch(self, output: Output, slots: list[Slot], members: RayNodes | None) -> Dispatch:
+        attempts = AttemptLog(open_store(self._config.output.location), output.work)
+        dispatch = Dispatch(
+            self._config,
+            output,
+            self._events,
+            progress=self._progress,
+            stop=self._stop,
+            attempts=attempts,
+        )
+        self._progress.phase(RunPhase.RUNNING)
+        for slot in slots:
+            dispatch.add(slot)
+        seconds = self._config.budget.active_deadline_seconds
+        deadline = None if seconds is None else self._began + seconds
+        on_other = partial(members.on_event, dispatch) if members else _unexpected
+        dispatch.run(deadline=deadline, on_other=on_other)
+        return dispatch
+
+    def _audit(self, dispatch: Dispatch) -> dict[str, Any]:
+        report = self._progress.report()
+        first_row = dispatch.first_row_at
+        since_start = None if first_row is None else first_row - _process_started_at()
+        return {
+            "runnerVersion": VERSION,
+            "number": report.run_number,
+            "attempt": report.attempt,
+            "cpuSeconds": report.cpu_seconds,
+            "failedShards": {str(shard): why for shard, why in dispatch.failed_shards.items()},
+            "timings": {
+                "seconds": round(time.monotonic() - self._began, 3),
+                "firstRowSeconds": None if since_start is None else round(since_start, 3),
+            },
+        }
+
+    def _show(self, manifest: Manifest) -> None:
+        root = self._config.output.location.uri.rstrip("/")
+        self._progress.output(
+            OutputReport(
+                storage_uri=f"{root}/",
+                manifest_uri=f"{root}/{SUCCESS}",
+                rejects_uri=f"{root}/{REJECTS}/" if manifest.rejects else None,
+                files=len(manifest.files),
+                bytes=sum(file.bytes for file in manifest.files),
+            )
+        )
+
+
+def _local_slots(config: RunnerConfig) -> list[Slot]:
+    capacity = capacity_of(config, cpus=cpu_quota(), memory_bytes=memory_limit_bytes())
+    gpus = range(capacity.scorers) if config.workers.gpus else [None]
+    return [
+        Slot(
+            name=f"local-{number}",
+            spawn=partial(ScorerProcess.spawn, gpu=gpu),
+            threads=capacity.threads,
+            memory_bytes=capacity.memory_bytes,
+        )
+        for number, gpu in enumerate(gpus)
+    ]
+
+
+def _unexpected(event: object) -> None:
+    raise TypeError(f"nobody handles {type(event).__name__!r}")
+
+
+def _process_started_at() -> float:
+    """When this process was started, on CLOCK_MONOTONIC, in seconds."""
+    import os
+
+    stat = Path("/proc/self/stat").read_text()
+    ticks = int(stat.rsplit(")", 1)[1].split()[19])  # field 22 of proc(5): since boot
+    suspended = time.clock_gettime(time.CLOCK_BOOTTIME) - time.monotonic()
+    return ticks / os.sysconf("SC_CLK_TCK") - suspended
+
+
+@contextmanager
+def _store_failures_explained() -> Iterator[None]:
+    """Say of a store's failure whether it is worth trying again."""
+    try:
+        yield
+    except VolumeFull as error:
+        advice = "make room and run the same job again: it resumes"
+        raise JobFailed(Reason.OUTPUT_VOLUME_FULL, f"{error}; {advice}") from error
+    except AccessDenied as error:
+        advice = "check the credentials (secretRef, or --secret NAME=DIR) and their rights"
+        raise JobFailed(Reason.ACCESS_DENIED, f"{error}; {advice}") from error
+    except StoreError as error:
+        raise Unavailable(str(error)) from error

@@ -1,0 +1,39 @@
+"""Whether the job may go on with so many rejected rows. Pure."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from batch_inference_api.reasons import Reason
+from batch_inference_runner.errors import JobFailed
+
+if TYPE_CHECKING:
+    from batch_inference_api.runner_contract import ErrorPolicyConfig
+
+RATE_IS_JUDGED_AFTER_ROWS = 10_000
+
+
+def check_rejects(
+    policy: ErrorPolicyConfig, *, rows_read: int, rows_rejected: int, final: bool
+) -> None:
+    """Refuse to go on when more rows were rejected than the job allows.
+
+    Raises:
+        JobFailed: ERROR_THRESHOLD_EXCEEDED.
+    """
+    if 0 <= policy.error_threshold < rows_rejected:
+        raise JobFailed(
+            Reason.ERROR_THRESHOLD_EXCEEDED,
+            f"{rows_rejected} rows were rejected, spec.errorPolicy.errorThreshold allows "
+            f"{policy.error_threshold}; what was rejected and why: see the samples in this report",
+        )
+    if policy.max_error_rate is None or rows_read == 0:
+        return
+    judged = final or rows_read >= RATE_IS_JUDGED_AFTER_ROWS
+    if judged and Decimal(rows_rejected) > Decimal(policy.max_error_rate) * rows_read:
+        raise JobFailed(
+            Reason.ERROR_THRESHOLD_EXCEEDED,
+            f"{rows_rejected} of {rows_read} rows were rejected, spec.errorPolicy.maxErrorRate "
+            f"allows a share of {policy.max_error_rate}",
+        )

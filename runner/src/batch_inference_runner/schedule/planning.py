@@ -1,0 +1,102 @@
+"""From a config to a plan: the driver lists, a scorer inspects, the driver cuts.
+
+What is foreign (footers, the model, SQL) is opened by a scorer that may crash or hang; the driver
+sees typed answers.
+"""
+
+from __future__ import annotations
+
+import queue
+import time
+from typing import TYPE_CHECKING
+
+from batch_inference_api.reasons import Reason
+from batch_inference_runner.errors import Interrupted, InvalidJob, Unavailable
+from batch_inference_runner.plan.document import identity_of, make_plan
+from batch_inference_runner.plan.inputs import check_output_apart, list_inputs
+from batch_inference_runner.plan.shards import cut
+from batch_inference_runner.schedule.slot import Exited, Slot, SlotEvent
+from batch_inference_runner.score.messages import Prepare, Prepared, Refused, Unreachable
+
+if TYPE_CHECKING:
+    from threading import Event
+
+    from batch_inference_api.runner_contract import RunnerConfig
+    from batch_inference_runner.plan.plan import InputFile, Plan
+
+_DEADLINE_SECONDS = 600.0
+_ATTEMPTS = 3
+
+
+class Planner:
+    """Makes the plan of a job with the scorer in `slot`, which must have been started."""
+
+    def __init__(
+        self, config: RunnerConfig, slot: Slot, events: queue.SimpleQueue[object], stop: Event
+    ) -> None:
+        self._config = config
+        self._slot = slot
+        self._events = events
+        self._stop = stop
+
+    def make_plan(self) -> Plan:
+        """List and inspect the inputs, check that everything fits, cut shards.
+
+        Raises:
+            InvalidJob: the job cannot run as it is.
+            Unavailable: a store could not be reached.
+            Interrupted: the run was asked to stop.
+        """
+        config = self._config
+        check_output_apart(config.input.locations, config.output)
+        files = list_inputs(config.input.locations, config.input.format)
+        prepared = self._prepare(files)
+        shards = cut(
+            prepared.inventories,
+            target_rows=config.sharding.target_rows_per_shard,
+            target_bytes=config.sharding.target_bytes_per_shard,
+            max_shards=config.sharding.max_shards,
+        )
+        return make_plan(identity_of(config), prepared.details, files, shards)
+
+    def _prepare(self, files: tuple[InputFile, ...]) -> Prepared:
+        status = 0
+        for attempt in range(_ATTEMPTS):
+            request = Prepare(
+                config=self._config.model_dump_json(),
+                files=files,
+                threads=self._slot.threads,
+                memory_bytes=self._slot.memory_bytes,
+                probe=attempt == 0,  # the first rows may be what crashed it
+            )
+            self._slot.send(request)
+            match self._wait():
+                case Prepared() as prepared:
+                    return prepared
+                case Refused(reason=reason, message=message):
+                    raise InvalidJob(Reason(reason), message)
+                case Unreachable(message=message):
+                    raise Unavailable(message)
+                case Exited(status=status):
+                    self._slot.start(self._events.put)
+        raise InvalidJob(
+            Reason.MODEL_UNSUPPORTED,
+            f"the scorer ended {_ATTEMPTS} times (exit status {status}) while it read the "
+            f"input's metadata or loaded the model; a file or the model crashes the libraries that "
+            f"read it, or needs more memory than the scorer has",
+        )
+
+    def _wait(self) -> Prepared | Refused | Unreachable | Exited:
+        deadline = time.monotonic() + _DEADLINE_SECONDS
+        while not self._stop.is_set():
+            if time.monotonic() > deadline:
+                self._slot.kill()
+            try:
+                event = self._events.get(timeout=0.2)
+            except queue.Empty:
+                continue
+            if isinstance(event, SlotEvent) and event.generation == self._slot.generation:
+                match event.what:
+                    case Prepared() | Refused() | Unreachable() | Exited():
+                        return event.what
+        raise Interrupted("the run was asked to stop")

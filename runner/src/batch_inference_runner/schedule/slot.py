@@ -1,0 +1,98 @@
+"""A place where a scorer runs, and what its present scorer is doing.
+
+A slot outlives its scorers: when one is lost the slot spawns the next. Events of an earlier scorer
+are told apart by the generation.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from batch_inference_runner.score.messages import Assignment, Message
+
+
+class Scorer(Protocol):
+    """A scorer, wherever it runs."""
+
+    def listen(
+        self, on_message: Callable[[Message], None], on_exit: Callable[[int], None]
+    ) -> object:
+        """Hand over every message, then the exit status (negative: the signal that ended it)."""
+
+    def send(self, message: Message) -> None: ...
+
+    def kill(self) -> None:
+        """End it; its exit follows as an event."""
+
+    def close(self) -> None:
+        """End it and wait until it is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exited:
+    """A scorer has ended; `status` as in subprocess: negative is a signal."""
+
+    status: int
+
+
+@dataclass(frozen=True, slots=True)
+class SlotEvent:
+    """Something that a slot's scorer of that generation said or did."""
+
+    slot: Slot
+    generation: int
+    what: Message | Exited
+
+
+@dataclass(slots=True, eq=False)
+class Slot:
+    """One scorer's place: `threads` score in it, within `memory_bytes`."""
+
+    name: str
+    spawn: Callable[[], Scorer]
+    threads: int
+    memory_bytes: int
+    scorer: Scorer | None = None
+    generation: int = 0
+    ready: bool = False
+    alone: bool = False
+    deadline_missed: bool = False
+    last_beat: float = 0.0
+    assigned: dict[int, Assignment] = field(default_factory=dict)
+    started: set[int] = field(default_factory=set)
+    withdrawing: bool = False
+
+    def start(self, report: Callable[[SlotEvent], None], scorer: Scorer | None = None) -> None:
+        """Spawn the next scorer, or take over one that was spawned early."""
+        self.generation += 1
+        generation = self.generation
+        self.scorer = scorer or self.spawn()
+        self.ready = self.alone = self.deadline_missed = self.withdrawing = False
+        self.last_beat = time.monotonic()
+        self.assigned.clear()
+        self.started.clear()
+        self.scorer.listen(
+            lambda message: report(SlotEvent(self, generation, message)),
+            lambda status: report(SlotEvent(self, generation, Exited(status))),
+        )
+
+    def send(self, message: Message) -> None:
+        """Say something to the scorer."""
+        if self.scorer is not None:
+            self.scorer.send(message)
+
+    def kill(self) -> None:
+        """End the scorer; its exit will be reported."""
+        if self.scorer is not None:
+            self.scorer.kill()
+
+    def close(self) -> None:
+        """End the scorer for good."""
+        if self.scorer is not None:
+            self.scorer.close()
+            self.scorer = None

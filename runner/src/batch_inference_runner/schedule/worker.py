@@ -1,0 +1,94 @@
+"""What a member of a run other than the first does: join the run's Ray cluster, and stay in it.
+
+The driver finds the node and puts a scorer on it. When the driver is replaced its attempt id
+changes, and the member leaves the old cluster for the new one. A worker never ends by itself.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import tempfile
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from batch_inference_runner.quota import cpu_quota, memory_limit_bytes
+from batch_inference_runner.schedule import ray_processes
+from batch_inference_runner.schedule.capacity import capacity_of
+
+if TYPE_CHECKING:
+    from threading import Event
+
+    from batch_inference_api.runner_contract import RunnerConfig
+
+_LOG = logging.getLogger(__name__)
+_ASK_SECONDS = 1.0
+_ANSWER_SECONDS = 5.0
+
+
+def run(config: RunnerConfig, stop: Event, *, ip: str) -> None:
+    """Serve the run until `stop` is set. `ip` is the address under which this host is reached."""
+    folder = Path(tempfile.mkdtemp(prefix="bij-worker-"))
+    node: ray_processes.RayNode | None = None
+    joined: dict[str, str] | None = None
+    try:
+        while not stop.wait(_ASK_SECONDS):
+            invitation = _ask_to_join(config)
+            if invitation is None:
+                continue
+            if invitation == joined and node is not None and node.is_running:
+                continue
+            if node is not None:
+                node.stop()
+            _LOG.info("joining the run", extra={"attempt": invitation["attempt"]})
+            node = _join(config, invitation, ip=ip, folder=folder)
+            joined = invitation
+    finally:
+        if node is not None:
+            node.stop()
+
+
+def _join(
+    config: RunnerConfig, invitation: dict[str, str], *, ip: str, folder: Path
+) -> ray_processes.RayNode:
+    capacity = capacity_of(config, cpus=cpu_quota(), memory_bytes=memory_limit_bytes())
+    return ray_processes.start_member(
+        ip=ip,
+        address=invitation["address"],
+        token_path=_token_path(config),
+        folder=folder,
+        resources={
+            ray_processes.WORKER_RESOURCE: 1,
+            ray_processes.THREADS_RESOURCE: capacity.threads,
+            ray_processes.MEMORY_RESOURCE: capacity.memory_bytes >> 20,
+        },
+    )
+
+
+def _ask_to_join(config: RunnerConfig) -> dict[str, str] | None:
+    """Ask the driver where its cluster is; None while it is not to be reached or not ready."""
+    token = Path(_token_path(config)).read_text().strip()
+    request = urllib.request.Request(
+        f"http://{config.run.head_address}/join",
+        method="POST",
+        data=b"",
+        headers={"Authorization": f"Bearer {token}"},
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=_ANSWER_SECONDS) as answer:  # noqa: S310 (http)
+            invitation: dict[str, str] = json.load(answer)
+            return invitation
+    except urllib.error.HTTPError as error:
+        if error.code in (401, 403):
+            _LOG.error("the driver refused this worker's token")
+        return None
+    except (OSError, ValueError):
+        return None  # the driver is not up yet, or is being replaced
+
+
+def _token_path(config: RunnerConfig) -> str:
+    if config.run.token_path is None:
+        raise ValueError("a worker needs run.tokenPath in its config")
+    return config.run.token_path

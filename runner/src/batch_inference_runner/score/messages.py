@@ -1,0 +1,269 @@
+"""What driver and scorer say to each other: frozen values, framed as JSON over a socket.
+
+A frame is a 4-byte big-endian length and that many bytes of UTF-8 JSON, so that a scorer whose
+memory was corrupted by native code can at worst send a message that does not parse. Standard
+library only: the driver spawns a scorer before it imports anything else.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from batch_inference_runner.plan.plan import FileInventory, InputFile, Piece, Shard, Unit
+
+if TYPE_CHECKING:
+    import socket
+
+_LENGTH = struct.Struct(">I")
+
+
+class Message:
+    """Base of everything that is sent."""
+
+
+class FailureKind(StrEnum):
+    """Why an attempt at a shard ended without a result."""
+
+    JOB = "Job"
+    """The job cannot succeed; `reason` says why."""
+    STORE = "Store"
+    """A store could not be reached: nobody's fault, try again."""
+    SHARD = "Shard"
+    """Something about this shard: charged to it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepare(Message):
+    """Inspect the files and check that model, SQL and columns fit. Answer: Prepared or Refused.
+
+    `probe`: let the model score a few real rows, to see that it is row-wise and how fast it is.
+    """
+
+    config: str
+    files: tuple[InputFile, ...]
+    threads: int
+    memory_bytes: int
+    probe: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Open(Message):
+    """Get ready to score shards of this plan. Answer: Ready or Refused."""
+
+    config: str
+    details: dict[str, Any]
+    files: tuple[InputFile, ...]
+    work: str
+    threads: int
+    memory_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """One attempt at one shard.
+
+    `isolated`: run the model where a crash hits one row only. `given_up`: do not read the shard any
+    more but reject all of its rows, for this reason.
+    """
+
+    shard: Shard
+    attempt: str
+    isolated: bool = False
+    given_up: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Score(Message):
+    """Score these shards, in this order, after those already given."""
+
+    assignments: tuple[Assignment, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Withdraw(Message):
+    """Give back up to `count` shards that were not started, last first. Answer: Withdrawn."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared(Message):
+    """What inspection found: `details` for the plan, and the units of each file."""
+
+    details: dict[str, Any]
+    inventories: tuple[FileInventory, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ready(Message):
+    """The model is loaded."""
+
+    digest: str
+    provider: str
+    batch_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refused(Message):
+    """The job cannot run as it is. `invalid`: found while planning."""
+
+    reason: str
+    message: str
+    invalid: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Unreachable(Message):
+    """A store could not be reached while preparing."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Started(Message):
+    """Work on a shard has begun."""
+
+    shard: int
+
+
+@dataclass(frozen=True, slots=True)
+class FirstRow(Message):
+    """The first rows have scores; `at` is CLOCK_MONOTONIC in seconds."""
+
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Beat(Message):
+    """Sent several times a second for as long as the process lives.
+
+    `rows`: rows scored so far of each active shard. `stalled`: shards whose present slice has been
+    in work for longer than the batch timeout. `cpu_seconds`: used by the scorer so far.
+    """
+
+    rows: dict[int, int]
+    stalled: tuple[int, ...]
+    cpu_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Staged(Message):
+    """A shard is scored and its files are staged; `staged` is a commit.StagedShard as JSON."""
+
+    staged: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ShardFailed(Message):
+    """An attempt ended without a result."""
+
+    shard: int
+    attempt: str
+    kind: FailureKind
+    reason: str | None
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawn(Message):
+    """Shards that were given back."""
+
+    shards: tuple[int, ...]
+
+
+def encode(message: Message) -> bytes:
+    """Make the JSON of a message, without its frame."""
+    fields = asdict(message)  # type: ignore[call-overload]  # every Message is a dataclass
+    fields["type"] = type(message).__name__
+    return json.dumps(fields, separators=(",", ":")).encode()
+
+
+def decode(frame: bytes) -> Message:
+    """Read a message.
+
+    Raises:
+        ValueError: the bytes are not a message.
+    """
+    fields = json.loads(frame)
+    try:
+        kind = fields.pop("type")
+        message: Message = _DECODERS[kind](fields)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"not a message: {error!r}") from error
+    return message
+
+
+def send(connection: socket.socket, message: Message) -> None:
+    """Send one message; the caller sees to it that only one thread sends at a time."""
+    body = encode(message)
+    connection.sendall(_LENGTH.pack(len(body)) + body)
+
+
+def receive(connection: socket.socket) -> Message | None:
+    """Wait for the next message; None when the other side has gone."""
+    header = _receive_exactly(connection, _LENGTH.size)
+    if header is None:
+        return None
+    body = _receive_exactly(connection, _LENGTH.unpack(header)[0])
+    return None if body is None else decode(body)
+
+
+def _receive_exactly(connection: socket.socket, size: int) -> bytes | None:
+    parts = bytearray()
+    while len(parts) < size:
+        try:
+            part = connection.recv(min(size - len(parts), 1 << 20))
+        except ConnectionError:
+            return None
+        if not part:
+            return None
+        parts += part
+    return bytes(parts)
+
+
+def _files(values: list[dict[str, Any]]) -> tuple[InputFile, ...]:
+    return tuple(
+        InputFile(
+            **{
+                **value,
+                "partition_values": tuple((name, text) for name, text in value["partition_values"]),
+            }
+        )
+        for value in values
+    )
+
+
+def _assignment(value: dict[str, Any]) -> Assignment:
+    shard = value["shard"]
+    pieces = tuple(Piece(**piece) for piece in shard["pieces"])
+    return Assignment(**{**value, "shard": Shard(shard["index"], pieces)})
+
+
+def _inventory(value: dict[str, Any]) -> FileInventory:
+    return FileInventory(tuple(Unit(**unit) for unit in value["units"]))
+
+
+_DECODERS: dict[str, Any] = {
+    "Prepare": lambda v: Prepare(**{**v, "files": _files(v["files"])}),
+    "Open": lambda v: Open(**{**v, "files": _files(v["files"])}),
+    "Score": lambda v: Score(tuple(map(_assignment, v["assignments"]))),
+    "Withdraw": lambda v: Withdraw(**v),
+    "Prepared": lambda v: Prepared(v["details"], tuple(map(_inventory, v["inventories"]))),
+    "Ready": lambda v: Ready(**v),
+    "Refused": lambda v: Refused(**v),
+    "Unreachable": lambda v: Unreachable(**v),
+    "Started": lambda v: Started(**v),
+    "FirstRow": lambda v: FirstRow(**v),
+    "Beat": lambda v: Beat(
+        {int(shard): rows for shard, rows in v["rows"].items()},
+        tuple(v["stalled"]),
+        v["cpu_seconds"],
+    ),
+    "Staged": lambda v: Staged(**v),
+    "ShardFailed": lambda v: ShardFailed(**{**v, "kind": FailureKind(v["kind"])}),
+    "Withdrawn": lambda v: Withdrawn(tuple(v["shards"])),
+}

@@ -1,0 +1,136 @@
+"""From a config and files to compiled stages, and back to what the plan says about them.
+
+`details` is the part of a plan that only a scorer can find out; to the driver it is opaque JSON.
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from batch_inference_api.reasons import Reason
+from batch_inference_runner.errors import JobFailed
+from batch_inference_runner.formats.inspection import inspect
+from batch_inference_runner.formats.reading import ShardReader, open_reader
+from batch_inference_runner.formats.writing import check_writable
+from batch_inference_runner.plan.plan import Piece, Shard
+from batch_inference_runner.score.stages import Stages
+from batch_inference_runner.storage.location import open_file
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from batch_inference_api.runner_contract import RunnerConfig
+    from batch_inference_runner.formats.inspection import Inspection
+    from batch_inference_runner.models.model_file import ModelFile
+    from batch_inference_runner.plan.plan import FileInventory, InputFile
+    from batch_inference_runner.storage.store import RandomAccess
+
+
+def opener(config: RunnerConfig) -> Callable[[InputFile], RandomAccess]:
+    """Open files of the dataset with the credentials of the location they were listed under."""
+
+    def open_input(file: InputFile) -> RandomAccess:
+        location = config.input.locations[file.location]
+        return open_file(
+            file.uri,
+            credentials_dir=location.credentials_dir,
+            size=file.size,
+            version=file.version,
+        )
+
+    return open_input
+
+
+def inspect_inputs(config: RunnerConfig, files: Sequence[InputFile]) -> Inspection:
+    """Read what the files say about themselves. Raises InvalidJob."""
+    return inspect(
+        files,
+        opener(config),
+        format=config.input.format,
+        csv=config.input.csv,
+        target_bytes=config.sharding.target_bytes_per_shard,
+    )
+
+
+def compile_stages(
+    config: RunnerConfig, schema: pa.Schema, model: ModelFile, *, threads: int
+) -> Stages:
+    """Load the model, bind it to the columns, compile SQL. Raises InvalidJob, JobFailed."""
+    stages = Stages(config, schema, model, threads=threads)
+    check_writable(stages.output_schema, config.output.format)
+    return stages
+
+
+def probe_on_real_rows(
+    stages: Stages, reader: ShardReader, inventories: Sequence[FileInventory]
+) -> None:
+    """Let the model score the first rows of the dataset, if it has any."""
+    for index, inventory in enumerate(inventories):
+        for unit in inventory.units:
+            if unit.rows == 0 or unit.bytes == 0:
+                continue
+            first_row = None if unit.rows is None else 0
+            piece = Piece(index, unit.start, unit.stop, first_row, unit.rows)
+            chunk = next(iter(reader.chunks(Shard(0, (piece,)))), None)
+            if chunk is not None and chunk.table.num_rows:
+                stages.probe(chunk.table)
+                return
+
+
+def reader_for(
+    config: RunnerConfig, schema: pa.Schema, files: Sequence[InputFile], columns: Sequence[str]
+) -> ShardReader:
+    """Open a reader of these columns."""
+    return open_reader(
+        config.input.format,
+        files=files,
+        open_file=opener(config),
+        schema=schema,
+        columns=columns,
+        csv=config.input.csv,
+    )
+
+
+def details_of(schema: pa.Schema, stages: Stages) -> dict[str, Any]:
+    """Make the plan's details: what decides which bytes come out, and what people want to read."""
+    return {
+        "modelDigest": stages.digest,
+        "inputSchema": _encoded(schema),
+        "outputSchema": _encoded(stages.output_schema),
+        "columnsRead": list(stages.columns),
+        "outputColumns": [f"{field.name}: {field.type}" for field in stages.output_schema],
+        "batchSize": stages.model.batch_size,
+    }
+
+
+def check_details(details: dict[str, Any], schema: pa.Schema, stages: Stages) -> None:
+    """Refuse to resume a plan with another model or with columns that came out differently.
+
+    Raises:
+        JobFailed: MODEL_DIGEST_MISMATCH, VERSION_SKEW.
+    """
+    now = details_of(schema, stages)
+    if now["modelDigest"] != details["modelDigest"]:
+        raise JobFailed(
+            Reason.MODEL_DIGEST_MISMATCH,
+            f"the output was planned with model {details['modelDigest']}, but the file is now "
+            f"{now['modelDigest']}; restore the model, or start anew with another output",
+        )
+    if now["outputSchema"] != details["outputSchema"]:
+        raise JobFailed(
+            Reason.VERSION_SKEW,
+            "this version of the runner would write other columns than the plan says; resume with "
+            "the version that began, or start anew with another output",
+        )
+
+
+def schema_of(details: dict[str, Any]) -> pa.Schema:
+    """Read the input schema back from a plan's details."""
+    return pa.ipc.read_schema(pa.py_buffer(base64.b64decode(details["inputSchema"])))
+
+
+def _encoded(schema: pa.Schema) -> str:
+    return base64.b64encode(schema.remove_metadata().serialize()).decode()

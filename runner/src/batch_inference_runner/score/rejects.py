@@ -1,0 +1,116 @@
+"""Where a row is rejected: from a stage's row errors to the records of the reject dataset.
+
+A reject names the file, the row (or the byte offset, for text), the key if the job has a key field,
+the stage, the error and a message; never the row's values.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from batch_inference_runner.rows import Chunk, Positions, UnreadableRows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from batch_inference_runner.plan.plan import Shard
+    from batch_inference_runner.rows import Indices, RowErrors
+
+MAX_SAMPLES = 20
+
+REJECT_SCHEMA = pa.schema(
+    [
+        pa.field("file", pa.string(), nullable=False),
+        pa.field("row", pa.int64()),
+        pa.field("byte_offset", pa.int64()),
+        pa.field("key", pa.string()),
+        pa.field("stage", pa.string(), nullable=False),
+        pa.field("error", pa.string(), nullable=False),
+        pa.field("message", pa.string(), nullable=False),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RejectLog:
+    """Makes reject records for one shard attempt.
+
+    `uris` name the plan's files; `key_field` is a column of every chunk, or None; `text` tells
+    whether positions are byte offsets.
+    """
+
+    uris: Sequence[str]
+    key_field: str | None
+    text: bool
+
+    def of_errors(self, chunk: Chunk, errors: Sequence[RowErrors]) -> pa.Table:
+        """Records of rows of `chunk` that failed; `indices` of the errors are rows of the chunk."""
+        tables = [
+            self._records(
+                chunk.file,
+                chunk.positions.at(error.indices),
+                keys=self._keys(chunk.table, error.indices),
+                words=(str(error.stage), error.error, error.message),
+            )
+            for error in errors
+        ]
+        return pa.concat_tables([REJECT_SCHEMA.empty_table(), *tables])
+
+    def of_unreadable(self, file: int, unreadable: Sequence[UnreadableRows]) -> pa.Table:
+        """Records of rows that could not be read."""
+        tables = [
+            self._records(
+                file,
+                rows.positions,
+                keys=pa.nulls(len(rows.positions), pa.string()),
+                words=("Read", rows.error, rows.message),
+            )
+            for rows in unreadable
+        ]
+        return pa.concat_tables([REJECT_SCHEMA.empty_table(), *tables])
+
+    def _keys(self, table: pa.Table, indices: Indices) -> pa.Array:
+        if self.key_field is None:
+            return pa.nulls(len(indices), pa.string())
+        keys = table.column(self.key_field).take(pa.array(indices)).combine_chunks()
+        return pc.cast(keys, pa.string())
+
+    def _records(
+        self, file: int, positions: Indices, *, keys: pa.Array, words: tuple[str, str, str]
+    ) -> pa.Table:
+        count = len(positions)
+        where = pa.array(np.asarray(positions, dtype=np.int64))
+        nowhere = pa.nulls(count, pa.int64())
+        row, offset = (nowhere, where) if self.text else (where, nowhere)
+        texts = [pa.array([text] * count, pa.string()) for text in (self.uris[file], *words)]
+        return pa.table([texts[0], row, offset, keys, *texts[1:]], schema=REJECT_SCHEMA)
+
+
+def unread_chunks(shard: Shard, why: str, empty: pa.Table) -> Iterator[Chunk]:
+    """Reject the rows of a shard that was given up, without reading them.
+
+    One record a row; for text, whose rows nobody has counted, one record for each byte range.
+    """
+    for piece in shard.pieces:
+        if piece.rows is None:
+            positions = np.array([piece.start], dtype=np.int64)
+        else:
+            positions = np.arange(piece.rows, dtype=np.int64) + (piece.first_row or 0)
+        unread = UnreadableRows(
+            positions, "ShardFailed", f"shard {shard.index} was given up: {why}"
+        )
+        yield Chunk(piece.file, empty, Positions(), (unread,))
+
+
+def samples_of(rejects: pa.Table, limit: int = MAX_SAMPLES) -> tuple[dict[str, Any], ...]:
+    """The first records as the progress report shows them: without keys, which are data."""
+    head = rejects.slice(0, limit).drop_columns(["key"])
+    return tuple(
+        {name: value for name, value in record.items() if value is not None}
+        for record in head.to_pylist()
+    )

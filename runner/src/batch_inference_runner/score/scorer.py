@@ -1,0 +1,204 @@
+"""What a scorer does with each message."""
+
+from __future__ import annotations
+
+import os
+import resource
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from batch_inference_api.reasons import Reason
+from batch_inference_api.runner_contract import RunnerConfig
+from batch_inference_runner.errors import InvalidJob, JobFailed
+from batch_inference_runner.models.model_file import fetch_model
+from batch_inference_runner.models.onnx import runtime_version
+from batch_inference_runner.score.messages import (
+    Beat,
+    Open,
+    Prepare,
+    Prepared,
+    Ready,
+    Refused,
+    Score,
+    Unreachable,
+    Withdraw,
+    Withdrawn,
+)
+from batch_inference_runner.score.preparation import (
+    check_details,
+    compile_stages,
+    details_of,
+    inspect_inputs,
+    probe_on_real_rows,
+    reader_for,
+    schema_of,
+)
+from batch_inference_runner.score.rejects import RejectLog, unread_chunks
+from batch_inference_runner.score.shard_task import ShardOutput, ShardTask
+from batch_inference_runner.score.work_pool import WorkPool
+from batch_inference_runner.score.workspace import make_workspace
+from batch_inference_runner.storage.location import open_store
+from batch_inference_runner.storage.store import NotFound, StoreError, VersionChanged
+from batch_inference_runner.version import VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from batch_inference_runner.score.messages import Assignment, Message
+    from batch_inference_runner.score.stages import Stages
+
+_TEXT_FORMATS = ("CSV", "JSONLines")
+_PROBE_HUNG = 3
+
+
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    """A job that this scorer has ready, so that opening what it prepared costs nothing."""
+
+    config_json: str
+    config: RunnerConfig
+    schema: pa.Schema
+    stages: Stages
+
+
+class Scorer:
+    """Answers messages; `send` may be called from any thread."""
+
+    def __init__(self, send: Callable[[Message], None]) -> None:
+        self._send = send
+        self._loaded: _Loaded | None = None
+        self._pool: WorkPool | None = None
+        pa.set_cpu_count(1)  # the work pool's threads are all that may run
+
+    def handle(self, message: Message) -> None:
+        """Do what a message asks for, and answer."""
+        match message:
+            case Prepare():
+                self._answer(self._prepare, message)
+            case Open():
+                self._answer(self._open, message)
+            case Score() if self._pool is not None:
+                self._pool.add(message.assignments)
+            case Withdraw() if self._pool is not None:
+                self._send(Withdrawn(self._pool.withdraw(message.count)))
+            case _:
+                raise ValueError(f"message {type(message).__name__!r} makes no sense now")
+
+    def beat(self, now: float) -> Beat:
+        """Give a sign of life."""
+        return self._pool.beat(now) if self._pool else Beat({}, (), time.process_time())
+
+    def _answer(self, work: Callable[..., Message], message: Prepare | Open) -> None:
+        try:
+            answer = work(message)
+        except JobFailed as error:
+            answer = Refused(error.reason, error.message, invalid=isinstance(error, InvalidJob))
+        except (VersionChanged, NotFound) as error:
+            answer = Refused(Reason.INPUT_CHANGED, str(error), invalid=True)
+        except StoreError as error:
+            answer = Unreachable(str(error))
+        except (MemoryError, pa.ArrowMemoryError) as error:
+            advice = "ask for more memory in spec.workers.resources"
+            text = f"loading the model needs more memory than the scorer has: {error}; {advice}"
+            answer = Refused(Reason.MODEL_UNSUPPORTED, text, invalid=True)
+        self._send(answer)
+
+    def _prepare(self, message: Prepare) -> Prepared:
+        _limit_memory(message.memory_bytes)
+        config = RunnerConfig.parse(message.config)
+        inspection = inspect_inputs(config, message.files)
+        stages = self._load(message.config, config, inspection.schema, threads=message.threads)
+        if message.probe:
+            reader = reader_for(config, inspection.schema, message.files, stages.columns)
+            with _ends_process_after(config.execution.batch_timeout_seconds):
+                probe_on_real_rows(stages, reader, inspection.inventories)
+        details = details_of(inspection.schema, stages)
+        return Prepared(details, tuple(inspection.inventories))
+
+    def _open(self, message: Open) -> Ready:
+        _limit_memory(message.memory_bytes)
+        config = RunnerConfig.parse(message.config)
+        schema = schema_of(message.details)
+        if self._loaded and self._loaded.config_json == message.config:
+            stages = self._loaded.stages
+        else:
+            stages = self._load(
+                message.config, _pinned(config, message), schema, threads=message.threads
+            )
+        check_details(message.details, schema, stages)
+        self._pool = self._start_pool(message, config, schema, stages)
+        model = stages.model
+        return Ready(stages.digest, model.provider, model.batch_size)
+
+    def _load(
+        self, config_json: str, config: RunnerConfig, schema: pa.Schema, *, threads: int
+    ) -> Stages:
+        model = fetch_model(config.model, make_workspace())
+        stages = compile_stages(config, schema, model, threads=threads)
+        self._loaded = _Loaded(config_json, config, schema, stages)
+        return stages
+
+    def _start_pool(
+        self, message: Open, config: RunnerConfig, schema: pa.Schema, stages: Stages
+    ) -> WorkPool:
+        reader = reader_for(config, schema, message.files, stages.columns)
+        uris = [file.uri for file in message.files]
+        text = config.input.format in _TEXT_FORMATS
+        output = ShardOutput(
+            store=open_store(config.output.location),
+            config=config,
+            schema=stages.output_schema,
+            rejects=RejectLog(uris, config.input.key_field, text),
+            work=message.work,
+            runtime={
+                "runner": VERSION,
+                "onnxruntime": runtime_version(),
+                "pyarrow": pa.__version__,
+                "executionProvider": stages.model.provider,
+            },
+        )
+
+        def open_task(assignment: Assignment, slice_rows: Callable[[], int]) -> ShardTask:
+            if assignment.given_up is None:
+                chunks = reader.chunks(assignment.shard)
+            else:
+                empty = stages.input_schema.empty_table()
+                chunks = unread_chunks(assignment.shard, assignment.given_up, empty)
+            return ShardTask(assignment, iter(chunks), output, slice_rows=slice_rows)
+
+        return WorkPool(
+            stages,
+            open_task,
+            self._send,
+            threads=message.threads,
+            batch_timeout_seconds=config.execution.batch_timeout_seconds,
+        )
+
+
+def _pinned(config: RunnerConfig, message: Open) -> RunnerConfig:
+    """Use the batch size that was found while planning."""
+    execution = config.execution.model_copy(update={"batch_size": message.details["batchSize"]})
+    return config.model_copy(update={"execution": execution})
+
+
+@contextmanager
+def _ends_process_after(seconds: float) -> Iterator[None]:
+    """End a process that hangs in native code; the driver goes on without probing."""
+    timer = threading.Timer(seconds, os._exit, [_PROBE_HUNG])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _limit_memory(memory_bytes: int) -> None:
+    """Make allocations beyond the scorer's share fail, instead of having the kernel kill it."""
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, hard))

@@ -1,0 +1,250 @@
+"""What happens to rows, in order: filter, preprocess, infer, postprocess, project.
+
+Every stage takes a table and gives the rows that survived; what did not survive is either filtered
+or an error. The page that decides that a row counted once is counted once: `Stages.run` checks that
+rows in = rows out + rejected + filtered.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from batch_inference_api.reasons import Reason
+from batch_inference_runner.errors import InvalidJob, JobFailed
+from batch_inference_runner.models.scoring import ModelScorer
+from batch_inference_runner.rows import RowErrors, Stage, StageResult
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from batch_inference_api.runner_contract import RunnerConfig
+    from batch_inference_runner.models.model_file import ModelFile
+    from batch_inference_runner.rows import Indices
+    from batch_inference_runner.transforms.expressions import Expressions
+    from batch_inference_runner.transforms.row_filter import RowFilter
+
+
+@dataclass(frozen=True, slots=True)
+class SliceResult:
+    """What became of n rows: `output` rows to write, errors (indices into the n), and filtered."""
+
+    output: pa.Table
+    errors: tuple[RowErrors, ...]
+    filtered: int
+
+
+class Stages:
+    """The compiled pipeline of a job. Safe to use from several threads.
+
+    `columns` are the input columns that must be read, in schema order, and `input_schema` their
+    types; `output_schema` is what is written, partition columns included.
+    """
+
+    def __init__(
+        self, config: RunnerConfig, schema: pa.Schema, model: ModelFile, *, threads: int
+    ) -> None:
+        schema = _with_nested_columns(schema, _columns_named_in(config))
+        self.digest = model.digest
+        self._filter = _row_filter(config, schema)
+        self._preprocess = _expressions(config, schema, Stage.PREPROCESS)
+        prepared = _extend(schema, self._preprocess.added if self._preprocess else ())
+        self.model = ModelScorer(model, config.model, config.execution, prepared, threads=threads)
+        scored = _extend(prepared, self.model.added)
+        self._postprocess = _expressions(config, scored, Stage.POSTPROCESS)
+        computed = self._postprocess.added if self._postprocess else ()
+        self._keep = _passthrough(config, prepared)
+        self.output_schema = pa.schema(
+            [*(prepared.field(name) for name in self._keep), *self.model.added, *computed]
+        )
+        _refuse_duplicates(self.output_schema)
+        _refuse_unknown_partitions(config, self.output_schema)
+        self.columns = self._columns_read(config, schema)
+        self.input_schema = pa.schema([schema.field(name) for name in self.columns])
+
+    def _columns_read(self, config: RunnerConfig, schema: pa.Schema) -> tuple[str, ...]:
+        required = set(self.model.required) | set(self._keep)
+        for step in (self._filter, self._preprocess, self._postprocess):
+            required |= step.required if step else set()
+        if config.input.key_field is not None:
+            required.add(config.input.key_field)
+        return tuple(name for name in schema.names if name in required)
+
+    def probe(self, table: pa.Table) -> None:
+        """Check on real rows that the model scores each row by itself; find the batch size.
+
+        Raises:
+            JobFailed: MODEL_NOT_ROWWISE.
+        """
+        for step in (self._filter, self._preprocess):
+            if step is not None and table.num_rows:
+                table = step.apply(table).table
+        if table.num_rows:
+            self.model.probe(table)
+
+    def run(self, table: pa.Table, *, isolated: bool = False) -> SliceResult:
+        """Score a table of `columns`.
+
+        Args:
+            table: n rows.
+            isolated: run the model in a process of its own, so that a crash costs one row.
+
+        Raises:
+            JobFailed: the rows do not add up.
+        """
+        try:
+            return self._run(table, isolated=isolated)
+        except (MemoryError, pa.ArrowMemoryError) as error:
+            return self._run_halves(table, isolated=isolated, error=error)
+
+    def _run(self, table: pa.Table, *, isolated: bool) -> SliceResult:
+        flow = _Flow(table)
+        if self._filter is not None:
+            flow.step(self._filter.apply(flow.table), may_filter=True)
+        if self._preprocess is not None:
+            flow.step(self._preprocess.apply(flow.table))
+        score = self.model.score_isolated if isolated else self.model.score
+        flow.step(score(flow.table))
+        if self._postprocess is not None:
+            flow.step(self._postprocess.apply(flow.table))
+        return flow.result(self.output_schema.names)
+
+    def _run_halves(self, table: pa.Table, *, isolated: bool, error: Exception) -> SliceResult:
+        """Find the rows that need more memory than there is, by halving."""
+        rows = table.num_rows
+        if rows <= 1:
+            message = f"a single row needs more memory than the scorer has: {error}"
+            lost = RowErrors(np.arange(rows), Stage.INFER, "OutOfMemory", message)
+            return SliceResult(self.output_schema.empty_table(), (lost,), 0)
+        middle = rows // 2
+        first = self.run(table.slice(0, middle), isolated=isolated)
+        second = self.run(table.slice(middle), isolated=isolated)
+        moved = tuple(replace(each, indices=each.indices + middle) for each in second.errors)
+        return SliceResult(
+            pa.concat_tables([first.output, second.output]),
+            first.errors + moved,
+            first.filtered + second.filtered,
+        )
+
+
+class _Flow:
+    """A table on its way through the stages, and where its rows stood at the beginning."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self.table = table
+        self._rows = table.num_rows
+        self._origin: Indices | None = None
+        self._errors: list[RowErrors] = []
+        self._filtered = 0
+
+    def step(self, result: StageResult, *, may_filter: bool = False) -> None:
+        rows_in = self.table.num_rows
+        rejected = sum(len(error.indices) for error in result.errors)
+        missing = rows_in - result.table.num_rows - rejected
+        if missing < 0 or (missing and not may_filter):
+            raise JobFailed(
+                Reason.ROW_COUNT_MISMATCH,
+                f"{rows_in} rows went into a stage, {result.table.num_rows} came out and "
+                f"{rejected} were rejected; please report this as a bug",
+            )
+        self._filtered += missing
+        self._errors += [replace(e, indices=self._at(e.indices)) for e in result.errors]
+        if result.kept is not None:
+            self._origin = self._at(result.kept)
+        self.table = result.table
+
+    def result(self, names: Sequence[str]) -> SliceResult:
+        return SliceResult(self.table.select(names), tuple(self._errors), self._filtered)
+
+    def _at(self, indices: Indices) -> Indices:
+        return indices if self._origin is None else self._origin[indices]
+
+
+def _row_filter(config: RunnerConfig, schema: pa.Schema) -> RowFilter | None:
+    if config.input.filter is None:
+        return None
+    from batch_inference_runner.transforms.row_filter import RowFilter
+
+    return RowFilter(config.input.filter, schema)
+
+
+def _expressions(config: RunnerConfig, schema: pa.Schema, stage: Stage) -> Expressions | None:
+    columns = config.preprocessing if stage is Stage.PREPROCESS else config.postprocessing
+    if not columns:
+        return None
+    from batch_inference_runner.transforms.expressions import Expressions
+
+    return Expressions(columns, schema, stage=stage)
+
+
+def _extend(schema: pa.Schema, added: Sequence[pa.Field]) -> pa.Schema:
+    extended = pa.schema([*schema, *added])
+    _refuse_duplicates(extended)
+    return extended
+
+
+def _columns_named_in(config: RunnerConfig) -> tuple[str, ...]:
+    bound = [column for binding in config.model.inputs for column in binding.columns]
+    key = () if config.input.key_field is None else (config.input.key_field,)
+    return (*bound, *config.output.passthrough_fields, *key)
+
+
+def _with_nested_columns(schema: pa.Schema, names: Sequence[str]) -> pa.Schema:
+    """Add a column `a.b` for each struct field that a manifest names by its path."""
+    paths = [name for name in dict.fromkeys(names) if name not in schema.names]
+    fields = {path: _nested_field(schema, path) for path in paths}
+    added = [pa.field(path, field.type) for path, field in fields.items() if field is not None]
+    return pa.schema([*schema, *added])
+
+
+def _nested_field(schema: pa.Schema, path: str) -> pa.Field | None:
+    head, *rest = path.split(".")
+    if not rest or head not in schema.names:
+        return None
+    field = schema.field(head)
+    for part in rest:
+        if not pa.types.is_struct(field.type) or field.type.get_field_index(part) < 0:
+            return None
+        field = field.type.field(part)
+    return field
+
+
+def _passthrough(config: RunnerConfig, schema: pa.Schema) -> tuple[str, ...]:
+    key = config.input.key_field
+    names = config.output.passthrough_fields or (() if key is None else (key,))
+    wanted = (*names, *(() if key is None else (key,)))
+    unknown = [name for name in wanted if name not in schema.names]
+    if unknown:
+        raise InvalidJob(
+            Reason.SCHEMA_MISMATCH,
+            f"passthroughFields or keyField names {unknown[0]!r}, which is not a column of the "
+            f"input; columns are {', '.join(map(repr, schema.names[:50]))}",
+        )
+    return tuple(names)
+
+
+def _refuse_duplicates(schema: pa.Schema) -> None:
+    seen: dict[str, str] = {}
+    for name in schema.names:
+        if name.lower() in seen:
+            raise InvalidJob(
+                Reason.AMBIGUOUS_COLUMN,
+                f"two columns would be called {seen[name.lower()]!r} and {name!r}; names must "
+                f"differ by more than case: rename one in spec.model.outputs, spec.preprocessing "
+                f"or spec.postprocessing, or leave it out of passthroughFields",
+            )
+        seen[name.lower()] = name
+
+
+def _refuse_unknown_partitions(config: RunnerConfig, output: pa.Schema) -> None:
+    for name in config.output.partition_by:
+        if name not in output.names:
+            raise InvalidJob(
+                Reason.SCHEMA_MISMATCH,
+                f"output.partitionBy names {name!r}, which is not a column of the output; add it "
+                f"to output.passthroughFields or compute it in spec.postprocessing; columns are "
+                f"{', '.join(map(repr, output.names))}",
+            )

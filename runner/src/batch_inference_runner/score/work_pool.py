@@ -1,0 +1,188 @@
+"""Threads that share one model session and work off the assignments of a scorer.
+
+A thread that looks for work starts the next assigned shard; only if there is none does it help with
+a shard that another thread has begun. So that shards are read side by side as long as there are
+enough of them, and the last ones are scored by everybody.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from typing import TYPE_CHECKING
+
+from batch_inference_api.reasons import Reason
+from batch_inference_runner.errors import JobFailed
+from batch_inference_runner.score.messages import (
+    Beat,
+    FailureKind,
+    FirstRow,
+    ShardFailed,
+    Staged,
+    Started,
+)
+from batch_inference_runner.storage.store import (
+    AccessDenied,
+    NotFound,
+    StoreError,
+    VersionChanged,
+    VolumeFull,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from batch_inference_runner.score.messages import Assignment, Message
+    from batch_inference_runner.score.shard_task import ShardTask, Slice
+    from batch_inference_runner.score.stages import SliceResult, Stages
+
+_SLICE_SECONDS = 0.5
+"""How long a thread should work on a slice: short enough to share the last shard, and to be seen
+to hang; long enough that handing out slices costs nothing."""
+_LARGEST_SLICE = 131_072
+_FIRST_BATCHES = 4
+"""Size of the first slice, before the speed is known."""
+
+
+class WorkPool:
+    """The threads of a scorer. `send` may be called from any of them."""
+
+    def __init__(
+        self,
+        stages: Stages,
+        open_task: Callable[[Assignment, Callable[[], int]], ShardTask],
+        send: Callable[[Message], None],
+        *,
+        threads: int,
+        batch_timeout_seconds: float,
+    ) -> None:
+        self._stages = stages
+        self._open_task = open_task
+        self._send = send
+        self._batch_timeout_seconds = batch_timeout_seconds
+        self._waiting: deque[Assignment] = deque()
+        self._active: dict[int, ShardTask] = {}
+        self._in_work: dict[int, tuple[int, float]] = {}
+        self._seconds_per_row = 0.0
+        self._first_row_sent = False
+        self._changed = threading.Condition()
+        for number in range(threads):
+            threading.Thread(target=self._work, name=f"score-{number}", daemon=True).start()
+
+    def add(self, assignments: Sequence[Assignment]) -> None:
+        """Put shards at the end of the queue."""
+        with self._changed:
+            self._waiting.extend(assignments)
+            self._changed.notify_all()
+
+    def withdraw(self, count: int) -> tuple[int, ...]:
+        """Take up to `count` shards that were not started from the end of the queue."""
+        with self._changed:
+            taken = min(count, len(self._waiting))
+            return tuple(self._waiting.pop().shard.index for _ in range(taken))
+
+    def beat(self, now: float) -> Beat:
+        """Say how far the active shards are, and which have been in one slice for too long."""
+        with self._changed:
+            rows = {shard: task.rows_scored for shard, task in self._active.items()}
+            stalled = {
+                shard
+                for shard, began in self._in_work.values()
+                if now - began > self._batch_timeout_seconds
+            }
+        return Beat(rows, tuple(sorted(stalled)), time.process_time())
+
+    def _work(self) -> None:
+        while True:
+            task = self._next_task()
+            try:
+                self._advance(task)
+            except Exception as error:  # noqa: BLE001 (the edge of a thread: every failure is sent)
+                self._fail(task, error)
+
+    def _next_task(self) -> ShardTask:
+        with self._changed:
+            while True:
+                if self._waiting:
+                    return self._begin(self._waiting.popleft())
+                for task in self._active.values():
+                    if task.has_slices:
+                        return task
+                self._changed.wait()
+
+    def _begin(self, assignment: Assignment) -> ShardTask:
+        task = self._open_task(assignment, self._slice_rows)
+        self._active[task.shard] = task
+        self._send(Started(task.shard))
+        return task
+
+    def _advance(self, task: ShardTask) -> None:
+        """Work on a shard until there is nothing more to take; whoever is last hands it in."""
+        while (part := task.take()) is not None:
+            task.give(part, self._run(task, part))
+            with self._changed:
+                self._changed.notify_all()
+        staged = task.finish()
+        if staged is not None:
+            with self._changed:
+                del self._active[task.shard]
+            self._send(Staged(staged.to_json()))
+
+    def _run(self, task: ShardTask, part: Slice) -> SliceResult:
+        isolated = task.assignment.isolated
+        began, thread = time.monotonic(), threading.get_ident()
+        if not isolated:  # the isolator has deadlines of its own
+            self._in_work[thread] = (task.shard, began)
+        try:
+            result = self._stages.run(part.chunk.table, isolated=isolated)
+        finally:
+            self._in_work.pop(thread, None)
+        self._measure(part.chunk.table.num_rows, time.monotonic() - began)
+        return result
+
+    def _measure(self, rows: int, seconds: float) -> None:
+        if rows == 0:
+            return
+        if not self._first_row_sent:
+            self._first_row_sent = True
+            self._send(FirstRow(time.monotonic()))
+        latest = seconds / rows
+        self._seconds_per_row = (self._seconds_per_row or latest) / 2 + latest / 2
+
+    def _slice_rows(self) -> int:
+        batch = self._stages.model.batch_size
+        if self._seconds_per_row == 0:
+            return min(_FIRST_BATCHES * batch, _LARGEST_SLICE)
+        wanted = int(_SLICE_SECONDS / self._seconds_per_row)
+        return max(batch, min(wanted, _LARGEST_SLICE) // batch * batch)
+
+    def _fail(self, task: ShardTask, error: Exception) -> None:
+        with self._changed:
+            if self._active.pop(task.shard, None) is None:
+                return  # another thread has reported this attempt
+        task.abort()
+        kind, reason, message = _explain(error)
+        self._send(ShardFailed(task.shard, task.assignment.attempt, kind, reason, message))
+
+
+def _explain(error: Exception) -> tuple[FailureKind, str | None, str]:
+    """Tell what failed: the job, a store, or something about the shard."""
+    message = str(error) or type(error).__name__
+    match error:
+        case JobFailed():
+            return FailureKind.JOB, error.reason, error.message
+        case VersionChanged() | NotFound():
+            advice = "it is not what was planned; restore it, or start anew with another output"
+            return FailureKind.JOB, Reason.INPUT_CHANGED, f"{message}: {advice}"
+        case VolumeFull():
+            advice = "make room and run the same job again: it resumes"
+            return FailureKind.JOB, Reason.OUTPUT_VOLUME_FULL, f"{message}: {advice}"
+        case AccessDenied():
+            return FailureKind.STORE, Reason.ACCESS_DENIED, message
+        case StoreError():
+            return FailureKind.STORE, None, message
+        case _:
+            logging.getLogger(__name__).error("shard failed", exc_info=error)
+            return FailureKind.SHARD, None, f"{type(error).__name__}: {message}"

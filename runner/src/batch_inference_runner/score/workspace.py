@@ -1,0 +1,34 @@
+"""The private folder of a scorer, where its model lies.
+
+A scorer may be killed at any moment and then cannot clean up, so folders carry the process id and
+whoever comes next removes those whose process has gone.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+_PREFIX = "bij-scorer-"
+
+
+def make_workspace() -> Path:
+    """Make this process's folder, readable for nobody else, and remove left-over ones."""
+    parent = Path(tempfile.gettempdir())
+    for folder in parent.glob(f"{_PREFIX}*"):
+        if folder.stat().st_uid == os.getuid() and not _is_running(folder.name):
+            shutil.rmtree(folder, ignore_errors=True)  # somebody else may be removing it too
+    return Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=parent))
+
+
+def remove_workspace(pid: int) -> None:
+    """Remove the folder of a scorer that has ended."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}{pid}-*"):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_running(name: str) -> bool:
+    pid = name.removeprefix(_PREFIX).split("-")[0]
+    return Path(f"/proc/{pid}").exists()

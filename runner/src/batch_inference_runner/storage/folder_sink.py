@@ -1,0 +1,91 @@
+# The names are strings already, and thousands of files are written a second.
+# ruff: noqa: PTH103, PTH104, PTH108, PTH120, PTH123
+"""Writes one file of a folder."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from contextlib import suppress
+
+from batch_inference_runner.storage.posix_errors import as_store_error
+from batch_inference_runner.storage.store import StoreError, Written
+
+_BUFFER_BYTES = 256 * 1024
+
+
+class FolderSink:
+    """A file that is renamed to its key when it is complete. Not for several threads at once."""
+
+    def __init__(self, key: str, *, temporary: str, target: str) -> None:
+        self.closed = False
+        self._key = key
+        self._temporary = temporary
+        self._target = target
+        self._hash = hashlib.sha256()
+        self._size = 0
+        self._written: Written | None = None
+        try:
+            # Closed by `commit` or `abort`, not by a `with` block.
+            self._file = open(temporary, "xb", buffering=_BUFFER_BYTES)  # noqa: SIM115
+        except OSError as error:
+            raise as_store_error(error, temporary) from error
+
+    def write(self, data: bytes | memoryview) -> int:
+        count = memoryview(data).nbytes
+        try:
+            self._file.write(data)
+        except OSError as error:
+            raise as_store_error(error, self._target) from error
+        self._hash.update(data)
+        self._size += count
+        return count
+
+    def flush(self) -> None:
+        """Nothing to do: what counts is `commit`."""
+
+    def tell(self) -> int:
+        return self._size
+
+    def writable(self) -> bool:
+        return True
+
+    def readable(self) -> bool:
+        return False
+
+    def seekable(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        self.closed = True
+
+    def commit(self) -> Written:
+        """Finish the file and give it its name; a second call gives the same answer."""
+        if self._written is not None:
+            return self._written
+        self.closed = True
+        try:
+            self._file.close()
+            self._rename()
+        except OSError as error:
+            raise as_store_error(error, self._target) from error
+        self._written = Written(self._key, self._size, self._hash.hexdigest())
+        return self._written
+
+    def abort(self) -> None:
+        self.closed = True
+        with suppress(OSError):
+            self._file.close()
+        if self._written is None:
+            with suppress(OSError):
+                os.unlink(self._temporary)
+
+    def _rename(self) -> None:
+        if os.path.lexists(self._target):
+            raise StoreError(f"{self._target!r} exists already: keys of sinks are used once")
+        try:
+            os.rename(self._temporary, self._target)
+        except FileNotFoundError:
+            # The folder was empty, and somebody has cleaned it up.
+            os.makedirs(os.path.dirname(self._target), exist_ok=True)
+            os.rename(self._temporary, self._target)

@@ -1,0 +1,104 @@
+"""From a URI to a store.
+
+URIs are taken literally: nothing is percent-decoded, so `store.uri + key` always names the object
+that `key` names. `file://` paths are absolute.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from batch_inference_api.reasons import Reason
+from batch_inference_runner.errors import InvalidJob
+
+if TYPE_CHECKING:
+    from batch_inference_api.runner_contract import Location
+    from batch_inference_runner.storage.store import RandomAccess, Store
+
+_OBJECT_SCHEMES = ("s3", "gs", "az", "https")
+_WILDCARD = re.compile(r"[*?\[]")
+
+
+def open_store(location: Location) -> Store:
+    """Return the store whose root is the folder that the URI names.
+
+    Raises InvalidJob for a URI that no store understands, AccessDenied and StoreError for
+    credentials and settings that cannot be used.
+    """
+    return _open(location.uri, location.credentials_dir)
+
+
+def open_parent(location: Location) -> tuple[Store, str]:
+    """Return the store rooted at the URI's fixed folder part, and what remains of the URI.
+
+    What remains is the pattern from the first name with a wildcard on, else the last name; it is
+    empty when the URI ends with `/`.
+    """
+    scheme, rest = _split(location.uri)
+    wildcard = _WILDCARD.search(rest)
+    cut = rest.rfind("/", 0, wildcard.start() if wildcard else len(rest)) + 1
+    if cut == 0:  # a bucket alone
+        return _open(location.uri, location.credentials_dir), ""
+    return _open(f"{scheme}://{rest[:cut]}", location.credentials_dir), rest[cut:]
+
+
+def open_file(uri: str, *, credentials_dir: str | None, size: int, version: str) -> RandomAccess:
+    """Open one object, pinned to the size and version that a listing gave.
+
+    Raises NotFound and VersionChanged, for object stores at the first read only.
+    """
+    scheme, rest = _split(uri)
+    if scheme == "file":
+        from batch_inference_runner.storage.local_file import LocalFile
+
+        # The listing has refused links that lead out of its folder; the version pins the target.
+        return LocalFile(_path_of(uri, rest), size=size, version=version)
+    folder, _, name = rest.rpartition("/")
+    return _open(f"{scheme}://{folder}/", credentials_dir).open(name, size=size, version=version)
+
+
+def _open(uri: str, credentials_dir: str | None) -> Store:
+    scheme, rest = _split(uri)
+    if scheme == "file":
+        from batch_inference_runner.storage.folder import Folder
+
+        return Folder(_path_of(uri, rest))
+    from batch_inference_runner.storage.object_store import ObjectStore
+
+    return ObjectStore(uri, credentials_dir)
+
+
+def _split(uri: str) -> tuple[str, str]:
+    scheme, separator, rest = uri.partition("://")
+    if not separator or scheme not in (*_OBJECT_SCHEMES, "file"):
+        raise InvalidJob(
+            Reason.INVALID_SPEC,
+            f"the location {_public(uri)!r} is not understood: use file:///path, s3://bucket/path, "
+            f"gs://bucket/path, az://container/path or https://host/path",
+        )
+    if scheme != "file" and not rest.strip("/"):
+        raise InvalidJob(Reason.INVALID_SPEC, f"the location {_public(uri)!r} names no bucket")
+    if scheme == "https" and "@" in rest.partition("/")[0]:
+        raise InvalidJob(
+            Reason.INVALID_SPEC,
+            f"the location {_public(uri)!r} holds a user name or password: put credentials into a "
+            f"Secret and name it by secretRef",
+        )
+    return scheme, rest
+
+
+def _path_of(uri: str, rest: str) -> str:
+    path = rest.removeprefix("localhost") if rest.startswith("localhost/") else rest
+    if not path.startswith("/"):
+        raise InvalidJob(
+            Reason.INVALID_SPEC, f"the location {uri!r} is relative: write file:///absolute/path"
+        )
+    return path
+
+
+def _public(uri: str) -> str:
+    """Return the URI without user information and query."""
+    scheme, separator, rest = uri.partition("://")
+    authority, slash, path = rest.partition("/")
+    return scheme + separator + authority.rpartition("@")[2] + slash + path.partition("?")[0]

@@ -1,0 +1,65 @@
+"""What errors of obstore mean to a store, without anything secret in their text.
+
+The text of an obstore error holds the server's whole answer, which may repeat access keys and
+signatures. Only the error code and message of S3-like answers are passed on.
+"""
+
+from __future__ import annotations
+
+import re
+
+from batch_inference_runner.redaction import redact
+from batch_inference_runner.storage.store import (
+    AccessDenied,
+    AlreadyExists,
+    NotFound,
+    StoreError,
+    Unsupported,
+    VersionChanged,
+)
+
+StoreFailure = AlreadyExists | NotFound | VersionChanged | StoreError
+
+_CODE = re.compile(r"<Code>(\w{1,80})</Code>")
+_MESSAGE = re.compile(r"<Message>([^<]{1,200})</Message>")
+_STATUS = re.compile(r"status code: (\d{3} [A-Za-z ]{1,40})")
+_DENIED = frozenset(
+    (
+        *("AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken"),
+        *("InvalidToken", "RequestTimeTooSkewed", "XAdminUserNotFound", "AuthenticationFailed"),
+    )
+)
+
+
+def as_store_failure(error: Exception, name: str) -> StoreFailure:
+    """Return the store's exception for an obstore error on the object `name` (a URI)."""
+    from obstore import exceptions
+
+    text = str(error)
+    found = _CODE.search(text)
+    code = found.group(1) if found else ""
+    message = f"{name!r}: {_summary(text, code)}"
+    if code == "NoSuchBucket":
+        return NotFound(f"{name!r}: there is no such bucket; create it or correct the URI")
+    denied = (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError)
+    if isinstance(error, denied) or code in _DENIED:
+        return AccessDenied(message)
+    if isinstance(error, exceptions.AlreadyExistsError):
+        return AlreadyExists(name)
+    if isinstance(error, exceptions.PreconditionError):
+        return VersionChanged(message)
+    if isinstance(error, FileNotFoundError):
+        return NotFound(name)
+    if isinstance(error, exceptions.NotSupportedError):
+        return Unsupported(message)
+    return StoreError(message)
+
+
+def _summary(text: str, code: str) -> str:
+    if code:
+        message = _MESSAGE.search(text)
+        return f"{code}: {redact(message.group(1))}" if message else code
+    status = _STATUS.search(text)
+    if status:
+        return status.group(1).strip()
+    return redact(text.partition("\n")[0])[:200]

@@ -1,0 +1,95 @@
+"""Writes one object of an object store."""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from batch_inference_runner.storage.object_errors import as_store_failure
+from batch_inference_runner.storage.store import StoreError, Written
+
+if TYPE_CHECKING:
+    from obstore.store import ObjectStore as Client
+
+_PART_BYTES = 8 * 1024 * 1024
+_CONCURRENT_PARTS = 4
+
+
+class ObjectSink:
+    """A single PUT when small, a multipart upload when not. Not for several threads at once.
+
+    What an upload leaves behind when the process is killed is invisible; a lifecycle rule of the
+    bucket that aborts incomplete multipart uploads removes it.
+    """
+
+    def __init__(self, client: Client, path: str, *, key: str, name: str) -> None:
+        from obstore import open_writer
+
+        self.closed = False
+        self._key = key
+        self._name = name
+        self._hash = hashlib.sha256()
+        self._size = 0
+        self._written: Written | None = None
+        self._over = False
+        self._writer = open_writer(
+            client, path, buffer_size=_PART_BYTES, max_concurrency=_CONCURRENT_PARTS
+        )
+
+    def write(self, data: bytes | memoryview) -> int:
+        from obstore.exceptions import BaseError
+
+        view = memoryview(data).cast("B")
+        try:
+            self._writer.write(view)
+        except (BaseError, OSError) as error:
+            raise as_store_failure(error, self._name) from error
+        self._hash.update(view)
+        self._size += view.nbytes
+        return view.nbytes
+
+    def flush(self) -> None:
+        """Nothing to do: what counts is `commit`."""
+
+    def tell(self) -> int:
+        return self._size
+
+    def writable(self) -> bool:
+        return True
+
+    def readable(self) -> bool:
+        return False
+
+    def seekable(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        self.closed = True
+
+    def commit(self) -> Written:
+        """Complete the upload; a second call gives the same answer."""
+        from obstore.exceptions import BaseError
+
+        if self._written is not None:
+            return self._written
+        if self._over:
+            raise StoreError(f"{self._name!r}: the upload was given up")
+        self.closed = self._over = True
+        try:
+            self._writer.close()
+        except (BaseError, OSError) as error:
+            raise as_store_failure(error, self._name) from error
+        self._written = Written(self._key, self._size, self._hash.hexdigest())
+        return self._written
+
+    def abort(self) -> None:
+        from obstore.exceptions import BaseError
+
+        self.closed = True
+        if self._over:
+            return
+        self._over = True
+        # Leaving the context by an exception is how a writer learns to abort its upload.
+        with suppress(BaseError, OSError):
+            self._writer.__exit__(StoreError, StoreError("aborted"), None)

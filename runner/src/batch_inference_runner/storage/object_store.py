@@ -1,0 +1,191 @@
+"""A prefix of an object store as a store: S3, Google Cloud Storage, Azure; https to read only.
+
+Every byte goes through obstore: one client, one retry policy, uploads that are aborted when the
+writer fails, reads pinned by If-Match. Exclusive creation is If-None-Match, exclusive publishing a
+copy whose completion carries it. After an error of a write the outcome is unknown, and so it is
+after AlreadyExists: obstore retries by itself and may have met its own first try. Who needs to
+know reads back.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from batch_inference_runner.storage.clients import client_of
+from batch_inference_runner.storage.keys import check_key
+from batch_inference_runner.storage.object_errors import StoreFailure, as_store_failure
+from batch_inference_runner.storage.object_file import ObjectFile, version_of
+from batch_inference_runner.storage.object_sink import ObjectSink
+from batch_inference_runner.storage.store import (
+    AlreadyExists,
+    NotFound,
+    ObjectInfo,
+    StoreError,
+    VersionChanged,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from obstore import ObjectMeta
+
+_CONCURRENT_WRITES = 16
+_DELETE_BATCH = 1000
+
+
+class ObjectStore:
+    """A prefix of a bucket. `uri` is `s3://bucket/prefix`, `gs://`, `az://` or `https://`."""
+
+    scope = "object"
+
+    def __init__(self, uri: str, credentials_dir: str | None = None) -> None:
+        scheme, _, rest = uri.partition("://")
+        bucket, _, prefix = rest.strip("/").partition("/")
+        self._root = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
+        self.uri = f"{scheme}://{bucket}/{self._root}"
+        self._by_generation = scheme == "gs"
+        self._client = client_of(scheme, bucket, credentials_dir=credentials_dir)
+
+    def get(self, key: str) -> bytes:
+        return self._get(key)[0]
+
+    def get_with_version(self, key: str) -> tuple[bytes, str]:
+        body, meta = self._get(key)
+        return body, str(meta["version"] if self._by_generation else meta["e_tag"])
+
+    def create(self, key: str, body: bytes) -> None:
+        self._put(key, body, mode="create")
+
+    def create_all(
+        self, bodies: Mapping[str, bytes], *, after: Iterable[str] = ()
+    ) -> dict[str, AlreadyExists | StoreError]:
+        del after  # what a store has acknowledged is durable
+        if len(bodies) <= 1:
+            outcomes = [self._try_create(*item) for item in bodies.items()]
+        else:
+            with ThreadPoolExecutor(min(_CONCURRENT_WRITES, len(bodies))) as pool:
+                outcomes = list(pool.map(self._try_create, bodies.keys(), bodies.values()))
+        return {key: outcome for key, outcome in zip(bodies, outcomes, strict=True) if outcome}
+
+    def replace(self, key: str, body: bytes, *, version: str) -> None:
+        member = "version" if self._by_generation else "e_tag"
+        try:
+            self._put(key, body, mode={member: version})
+        except (AlreadyExists, NotFound) as error:
+            raise VersionChanged(f"{self.uri + key!r} was replaced or removed") from error
+
+    def open_sink(self, key: str) -> ObjectSink:
+        return ObjectSink(self._client, self._path(key), key=key, name=self.uri + key)
+
+    def publish(self, source: str, target: str) -> None:
+        from obstore import copy
+
+        try:
+            copy(self._client, self._path(source), self._path(target), overwrite=False)
+        except self._errors() as error:
+            raise self._failure(error, target) from error
+
+    def info(self, key: str) -> ObjectInfo:
+        from obstore import head
+
+        try:
+            meta = head(self._client, self._path(key))
+        except self._errors() as error:
+            raise self._failure(error, key) from error
+        return ObjectInfo(key, meta["size"], version_of(meta))
+
+    def list(self, prefix: str = "", *, skip: str | None = None) -> Iterator[ObjectInfo]:
+        folder = prefix.strip("/")
+        try:
+            if skip is None:
+                metas = self._list_below(self._root + folder)
+            else:
+                metas = self._list_beside(self._root + folder, skip)
+        except self._errors() as error:
+            raise self._failure(error, folder) from error
+        found = [
+            ObjectInfo(meta["path"][len(self._root) :], meta["size"], version_of(meta))
+            for meta in metas
+        ]
+        return iter(sorted(found, key=lambda info: info.key))
+
+    def open(self, key: str, *, size: int, version: str) -> ObjectFile:
+        path = self._path(key)
+        return ObjectFile(self._client, path, name=self.uri + key, size=size, version=version)
+
+    def delete(self, keys: Iterable[str]) -> None:
+        from obstore import delete
+
+        paths = [self._path(key) for key in keys]
+        for start in range(0, len(paths), _DELETE_BATCH):
+            try:
+                delete(self._client, paths[start : start + _DELETE_BATCH])
+            except FileNotFoundError:
+                continue
+            except self._errors() as error:
+                raise self._failure(error, "") from error
+
+    def sync(self, keys: Iterable[str]) -> None:
+        """Nothing to do: what a store has acknowledged is durable."""
+
+    def _get(self, key: str) -> tuple[bytes, ObjectMeta]:
+        from obstore import get
+
+        try:
+            result = get(self._client, self._path(key))
+            return result.bytes().to_bytes(), result.meta
+        except self._errors() as error:
+            raise self._failure(error, key) from error
+
+    def _put(self, key: str, body: bytes, *, mode: Any) -> None:
+        from obstore import put
+
+        try:
+            put(self._client, self._path(key), body, mode=mode, use_multipart=False)
+        except self._errors() as error:
+            raise self._failure(error, key) from error
+
+    def _try_create(self, key: str, body: bytes) -> AlreadyExists | StoreError | None:
+        try:
+            self.create(key, body)
+        except (AlreadyExists, StoreError) as error:
+            return error
+        except (NotFound, VersionChanged) as error:
+            return StoreError(str(error))
+        return None
+
+    def _list_below(self, prefix: str) -> Sequence[ObjectMeta]:
+        from obstore import list as list_objects
+
+        path = prefix.strip("/")
+        return [
+            meta
+            for chunk in list_objects(self._client, prefix=path or None, chunk_size=1000)
+            for meta in chunk
+            if meta["path"] != path
+        ]
+
+    def _list_beside(self, prefix: str, skip: str) -> Sequence[ObjectMeta]:
+        from obstore import list_with_delimiter
+
+        path = prefix.strip("/")
+        result = list_with_delimiter(self._client, prefix=path or None)
+        metas = [meta for meta in result["objects"] if meta["path"] != path]
+        for below in result["common_prefixes"]:
+            if below.strip("/").rpartition("/")[2] != skip:
+                metas += self._list_below(below)
+        return metas
+
+    def _path(self, key: str) -> str:
+        check_key(key)
+        return self._root + key
+
+    def _failure(self, error: Exception, key: str) -> StoreFailure:
+        return as_store_failure(error, self.uri + key)
+
+    @staticmethod
+    def _errors() -> tuple[type[Exception], ...]:
+        from obstore.exceptions import BaseError
+
+        return (BaseError, OSError, ValueError)

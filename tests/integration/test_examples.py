@@ -1,0 +1,225 @@
+"""Every example, run by the commands of its README, against scores from plain ONNX Runtime."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.dataset
+import pyarrow.parquet as pq
+import pytest
+
+from testkit.example_copy import ExampleCopy, copy_example, example_names
+
+TOLERANCE = {"rtol": 1e-5, "atol": 1e-6}
+
+
+def session_of(folder: Path) -> onnxruntime.InferenceSession:
+    return onnxruntime.InferenceSession(
+        folder / "model" / "model.onnx", providers=["CPUExecutionProvider"]
+    )
+
+
+def score(folder: Path, feeds: Mapping[str, np.ndarray], *outputs: str) -> list[np.ndarray]:
+    """Score in batches of 1,000 rows, with nothing of ours in between."""
+    session = session_of(folder)
+    rows = len(next(iter(feeds.values())))
+    batches = [
+        session.run(outputs, {name: values[at : at + 1000] for name, values in feeds.items()})
+        for at in range(0, rows, 1000)
+    ]
+    return [np.concatenate(parts) for parts in zip(*batches, strict=True)]
+
+
+def float_columns(rows: Iterable[Mapping[str, Any]], names: Iterable[str]) -> dict[str, np.ndarray]:
+    rows = list(rows)
+    return {name: np.array([[float(row[name])] for row in rows], np.float32) for name in names}
+
+
+def published(folder: Path, file_format: str) -> pa.Table:
+    """Read the output as a stranger would: a dataset without what begins with an underscore."""
+    return pyarrow.dataset.dataset(
+        folder / "output",
+        format=file_format,
+        partitioning="hive",
+        exclude_invalid_files=False,
+        ignore_prefixes=["_"],
+    ).to_table()
+
+
+def by_key(table: pa.Table, key: str) -> pa.Table:
+    table = table.sort_by(key)
+    keys = table[key].to_pylist()
+    assert len(keys) == len(set(keys)), "a key is there twice"
+    return table
+
+
+@pytest.fixture
+def example(request: pytest.FixtureRequest, tmp_path: Path) -> ExampleCopy:
+    return copy_example(request.param, tmp_path)
+
+
+def on(name: str) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("example", [name], indirect=True)
+
+
+@on("01-linear-csv")
+def test_the_linear_example_scores_like_plain_onnxruntime(example: ExampleCopy) -> None:
+    printed = example.run_readme()
+    given = pyarrow.csv.read_csv(example.folder / "data" / "patients.csv").sort_by("patient_id")
+    names = [name for name in given.column_names if name not in ("patient_id", "diagnosis")]
+    (expected,) = score(example.folder, float_columns(given.to_pylist(), names), "probabilities")
+
+    result = by_key(published(example.folder, "csv"), "patient_id")
+
+    assert result["patient_id"].to_pylist() == given["patient_id"].to_pylist()
+    assert result["diagnosis"].to_pylist() == given["diagnosis"].to_pylist()
+    np.testing.assert_allclose(result["p_malignant"].to_numpy(), expected[:, 1], **TOLERANCE)
+    labels = ["malignant" if p >= 0.5 else "benign" for p in expected[:, 1]]
+    assert result["label"].to_pylist() == labels
+    right = sum(a == b for a, b in zip(labels, given["diagnosis"].to_pylist(), strict=True))
+    assert right / given.num_rows > 0.9, "the model of the example is worth showing"
+    assert "patient_id,diagnosis,p_malignant,label" in printed.replace('"', "")
+
+
+@on("02-trees-parquet")
+def test_the_tree_example_scores_like_plain_onnxruntime(example: ExampleCopy) -> None:
+    example.run_readme()
+    given = pyarrow.dataset.dataset(example.folder / "data", partitioning="hive").to_table()
+    given = given.sort_by("wine_id")
+    features = [n for n in given.column_names if n not in ("wine_id", "declared", "year")]
+    matrix = np.column_stack([given[name].to_numpy() for name in features])
+    labels, probabilities = score(example.folder, {"features": matrix}, "label", "probabilities")
+    barolo = sorted(set(labels)).index("Barolo")
+
+    result = by_key(published(example.folder, "parquet"), "wine_id")
+
+    assert result["wine_id"].to_pylist() == given["wine_id"].to_pylist()
+    assert result["declared"].to_pylist() == given["declared"].to_pylist()
+    assert result["cultivar"].to_pylist() == list(labels)
+    assert [str(y) for y in result["year"].to_pylist()] == [
+        str(y) for y in given["year"].to_pylist()
+    ]
+    np.testing.assert_allclose(result["p_barolo"].to_numpy(), probabilities[:, barolo], **TOLERANCE)
+    verdicts = set(result["verdict"].to_pylist())
+    assert verdicts == {"as declared", "check the bottle"}
+
+
+@on("03-neural-network-matrix")
+def test_the_neural_network_example_scores_like_plain_onnxruntime(example: ExampleCopy) -> None:
+    example.run_readme()
+    given = pq.read_table(example.folder / "data" / "digits.parquet").sort_by("image_id")
+    pixels = np.array(given["pixels"].to_pylist(), np.float32)
+    digits, probabilities = score(example.folder, {"pixels": pixels}, "label", "probabilities")
+
+    result = by_key(published(example.folder, "parquet"), "image_id")
+
+    assert result["image_id"].to_pylist() == given["image_id"].to_pylist()
+    assert result["digit"].to_pylist() == digits.tolist()
+    np.testing.assert_allclose(
+        np.array(result["probabilities"].to_pylist()), probabilities, **TOLERANCE
+    )
+    np.testing.assert_allclose(
+        result["confidence"].to_numpy(), probabilities.max(axis=1), **TOLERANCE
+    )
+    right = np.mean(np.array(result["digit"].to_pylist()) == np.array(given["written"]))
+    assert right > 0.9, "the model of the example is worth showing"
+
+
+def readable_patients(lines: Iterable[str], floats: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Return the patients that can be scored, decided by nothing but Python's own conversions."""
+    patients = {}
+    for line in lines:
+        try:
+            row = json.loads(line)
+            patients[row["patient_id"]] = {name: float(row[name]) for name in floats}
+        except (ValueError, TypeError):
+            continue
+    return patients
+
+
+@on("04-rejects")
+def test_the_reject_example_rejects_the_broken_rows_and_only_them(example: ExampleCopy) -> None:
+    printed = example.run_readme()
+    session = session_of(example.folder)
+    names = [argument.name for argument in session.get_inputs()]
+    lines = (example.folder / "data" / "patients.jsonl").read_text(encoding="utf-8").splitlines()
+    patients = readable_patients(lines, names)
+    feeds = float_columns(patients.values(), names)
+    (expected,) = score(example.folder, feeds, "variable")
+
+    result = by_key(published(example.folder, "json"), "patient_id")
+
+    assert len(lines) == 5000
+    assert result["patient_id"].to_pylist() == sorted(patients)
+    order = np.argsort(list(patients))
+    np.testing.assert_allclose(
+        result["progression"].to_numpy(), expected[order, 0], rtol=1e-5, atol=1e-4
+    )
+    rejects = pq.read_table(example.folder / "output" / "_rejects")
+    assert rejects.num_rows == len(lines) - len(patients) == 20
+    assert printed.count("patients.jsonl") >= 20, "the README's command prints every reject"
+
+
+@pytest.mark.s3
+def test_the_s3_example_scores_like_plain_onnxruntime(tmp_path: Path) -> None:
+    obstore_store = pytest.importorskip("obstore.store")
+    from testkit.s3_server import s3_server
+
+    with s3_server(tmp_path / "s3", bucket="bij-example") as server:
+        example = copy_example("05-s3", tmp_path, **server.environment)
+        example.run_readme()
+        store = obstore_store.S3Store(
+            "bij-example", config=server.environment, client_options={"allow_http": True}
+        )
+        scores = [
+            pq.read_table(pa.BufferReader(bytes(store.get(item["path"]).bytes())))
+            for page in store.list("linear/scores/")
+            for item in page
+            if item["path"].startswith("linear/scores/part-")
+        ]
+        (example.folder / "secret").mkdir()
+        for key, value in server.environment.items():
+            (example.folder / "secret" / key).write_text(value, encoding="utf-8")
+        bare = {k: v for k, v in example.environment.items() if not k.startswith("AWS_")}
+        ExampleCopy(example.folder, bare).sh(
+            "bij run job.yaml --secret object-store=secret --output s3://bij-example/linear/again"
+        )
+
+    given = pa.ipc.open_file(example.folder / "data" / "patients.arrow").read_all()
+    features = [name for name in given.column_names if name != "patient_id"]
+    matrix = np.column_stack([given[name].to_numpy() for name in features]).astype(np.float32)
+    (expected,) = score(example.folder, {"features": matrix}, "variable")
+    result = by_key(pa.concat_tables(scores), "patient_id")
+    assert len(scores) == 5, "50,000 rows at 10,000 a shard"
+    assert result["patient_id"].to_pylist() == given["patient_id"].to_pylist()
+    np.testing.assert_allclose(
+        result["progression"].to_numpy(), expected[:, 0], rtol=1e-5, atol=1e-4
+    )
+
+
+@pytest.mark.parametrize("name", [name for name in example_names() if name != "05-s3"])
+def test_running_an_example_twice_does_nothing_the_second_time(name: str, tmp_path: Path) -> None:
+    example = copy_example(name, tmp_path)
+    example.sh("python prepare.py && bij run job.yaml")
+    output = example.folder / "output"
+    before = {path: path.stat().st_mtime_ns for path in output.rglob("*") if path.is_file()}
+
+    example.sh("bij run job.yaml")
+
+    assert before == {path: path.stat().st_mtime_ns for path in output.rglob("*") if path.is_file()}
+
+
+def test_the_demonstration_survives_its_own_kill_and_is_exact(tmp_path: Path) -> None:
+    example = copy_example("02-trees-parquet", tmp_path)
+    demo = Path(__file__).parents[2] / "examples" / "demo.py"
+
+    printed = example.sh(f"python {demo} --rows 1500000 --folder {tmp_path / 'demo'}")
+
+    assert "Every one of 1,500,000 wines is there exactly once." in printed

@@ -1,0 +1,157 @@
+"""Each refusal of a BatchInferenceJob, with the words that the user reads."""
+
+from __future__ import annotations
+
+import pytest
+from batch_inference_api.problems import InvalidManifest, parse_job
+from testkit.manifests import make_manifest
+
+COLUMN = {"name": "p", "column": "score"}
+
+REFUSALS = [
+    ("spec.output.mode", "Foo", "spec.output.mode: 'Foo' is not one of ErrorIfExists, Overwrite, Append"),
+    ("spec.output.mode", "overwrite", "spec.output.mode: 'overwrite' is not one of ErrorIfExists, Overwrite, Append; did you mean 'Overwrite'?"),
+    ("spec.output.mode", 3, "spec.output.mode: must be one of ErrorIfExists, Overwrite, Append, not the number 3"),
+    ("spec.output.mode", "s3cr3t?sig=abc", "spec.output.mode: (not shown) is not one of ErrorIfExists, Overwrite, Append"),
+    ("spec.output.format", "Images", "spec.output.format: 'Images' is not one of Parquet, CSV, JSONLines, Arrow"),
+    ("spec.modle", {}, "spec.modle: there is no such field; did you mean 'model'?"),
+    ("spec.model.storage_uri", "m", "spec.model.storage_uri: there is no such field; did you mean 'storageUri'?"),
+    ("spec.mode", "Plan", "spec.mode: there is no such field; did you mean 'model'?"),
+    ("spec.input.zzz", 1, "spec.input.zzz: there is no such field; there are storageUris, format, csv, filter, keyField, secretRef"),
+    ("spec.workers.resources.limit", {}, "spec.workers.resources.limit: there is no such field; did you mean 'limits'?"),
+    ("spec.model.outputs", [{**COLUMN, "indx": 1}], "spec.model.outputs[0].indx: there is no such field; did you mean 'index'?"),
+    ("spec.model", ..., "spec.model: is required"),
+    ("spec.input.format", ..., "spec.input.format: is required"),
+    ("spec", [], "spec: must be a mapping, not a list"),
+    ("spec.input.storageUris", "data/", "spec.input.storageUris: must be a list, not the text 'data/'"),
+    ("spec.input.storageUris", [], "spec.input.storageUris: must have at least 1 entry"),
+    ("spec.input.storageUris", ["hf://a/b"], "spec.input.storageUris[0]: scheme 'hf' is not one of file, s3, gs, az, https, pvc"),
+    ("spec.input.storageUris", ["s3:///key"], "spec.input.storageUris[0]: names no bucket after 's3://'"),
+    ("spec.input.storageUris", ["pvc:///key"], "spec.input.storageUris[0]: names no claim after 'pvc://'"),
+    ("spec.input.storageUris", ["pvc://claim/../x"], "spec.input.storageUris[0]: must not hold a '..' segment"),
+    ("spec.input.storageUris", ["file://data/x"], "spec.input.storageUris[0]: a file URI has three slashes: file:///folder/file"),
+    ("spec.input.storageUris", ["https://me:secret@host/x"], "spec.input.storageUris[0]: must not hold a user or password: put credentials in a secretRef"),
+    ("spec.input.csv", {}, "spec.input.csv: csv has an effect with format CSV only: remove it, or set format: CSV"),
+    ("spec.input", {"storageUris": ["d"], "format": "CSV", "csv": {"delimiter": "||"}}, "spec.input.csv.delimiter: must have at most 1 character"),
+    ("spec.input", {"storageUris": ["d"], "format": "CSV", "csv": {"delimiter": '"'}}, "spec.input.csv.delimiter: must be one character, and no quote or line break"),
+    ("spec.input", {"storageUris": ["d"], "format": "CSV", "csv": {"header": "yes"}}, "spec.input.csv.header: must be true or false, not the text 'yes'"),
+    ("spec.output.storageUri", "https://host/x/", "spec.output.storageUri: https is read only: write to one of file, s3, gs, az, pvc"),
+    ("spec.output.storageUri", "s3://b/*/", "spec.output.storageUri: must name one folder, without '*' or '?'"),
+    ("spec.output.compression", "brotli", "spec.output.compression: 'brotli' is not one of none, gzip, lz4, snappy, zstd"),
+    ("spec.output", {"storageUri": "o", "format": "CSV", "compression": "snappy"}, "spec.output.compression: format CSV and JSONLines can be compressed with none, gzip, zstd only"),
+    ("spec.output", {"storageUri": "o", "format": "Arrow", "compression": "gzip"}, "spec.output.compression: format Arrow can be compressed with none, lz4, zstd only"),
+    ("spec.output.passthroughFields", ["a", "A"], "spec.output.passthroughFields: column 'A' is named twice (case does not count)"),
+    ("spec.output.partitionBy", ["a", "a"], "spec.output.partitionBy: column 'a' is named twice (case does not count)"),
+    ("spec.model.digest", "sha256:ABC", "spec.model.digest: must be 'sha256:' and 64 lower-case hexadecimal digits"),
+    ("spec.model.modelFormat", {"name": "pickle"}, "spec.model.modelFormat.name: 'pickle' is not one of onnx"),
+    ("spec.model.inputs", [{"name": "x", "columns": []}], "spec.model.inputs[0].columns: must have at least 1 entry"),
+    ("spec.model.inputs", [{"name": "x", "columns": ["a"], "nulls": "Reject", "fillValue": "0"}], "spec.model.inputs[0].fillValue: set either fillValue or nulls: a null that is filled is not there any more"),
+    ("spec.model.inputs", [{"name": "x", "columns": ["a"], "fillValue": 0}], "spec.model.inputs[0].fillValue: must be text, not the number 0: put it in quotes"),
+    ("spec.model.inputs", [{"name": "x", "columns": ["a"]}] * 2, "spec.model.inputs: input 'x' is bound twice"),
+    ("spec.model.outputs", [{**COLUMN, "index": 1, "classLabel": "1"}], "spec.model.outputs[0].classLabel: set at most one of index and classLabel: each picks one column of the output"),
+    ("spec.model.outputs", [COLUMN, {"name": "q", "column": "SCORE"}], "spec.model.outputs: column 'SCORE' is named twice (case does not count)"),
+    ("spec.preprocessing", {"columns": [{"name": "a", "expression": "1"}, {"name": "A", "expression": "2"}]}, "spec.preprocessing.columns: column 'A' is computed twice (case does not count)"),
+    ("spec.batching", {"batchSize": 0}, "spec.batching.batchSize: must be auto, or a whole number from 1 to 1000000"),
+    ("spec.batching", {"batchSize": "64"}, "spec.batching.batchSize: must be auto, or a whole number from 1 to 1000000"),
+    ("spec.batching", {"batchSize": True}, "spec.batching.batchSize: must be auto, or a whole number from 1 to 1000000"),
+    ("spec.sharding", {"targetBytesPerShard": "256 MB"}, "spec.sharding.targetBytesPerShard: must be a quantity such as 4, 500m, 8Gi"),
+    ("spec.sharding", {"targetBytesPerShard": 0}, "spec.sharding.targetBytesPerShard: must be at least 1 byte"),
+    ("spec.sharding", {"targetRowsPerShard": 0}, "spec.sharding.targetRowsPerShard: must be at least 1, not 0"),
+    ("spec.execution", {"executionProviders": ["cuda"]}, "spec.execution.executionProviders[0]: must be the name of an ONNX Runtime execution provider, such as CPUExecutionProvider or CUDAExecutionProvider"),
+    ("spec.execution", {"executionProviders": ["CPUExecutionProvider"] * 2}, "spec.execution.executionProviders: names a provider twice"),
+    ("spec.execution", {"batchTimeoutSeconds": 0}, "spec.execution.batchTimeoutSeconds: must be at least 1, not 0"),
+    ("spec.workers", {"replicas": 1001}, "spec.workers.replicas: must be at most 1000, not 1001"),
+    ("spec.workers", {"replicas": 1.5}, "spec.workers.replicas: must be a whole number, not the number 1.5"),
+    ("spec.workers", {"resources": {"limits": {"cpu": "4x"}}}, "spec.workers.resources.limits.cpu: must be a quantity such as 4, 500m, 8Gi"),
+    ("spec.workers", {"resources": {"requests": {"memory": "2Gi"}, "limits": {"memory": "1Gi"}}}, "spec.workers.resources.requests: memory requests more (2Gi) than its limit (1Gi)"),
+    ("spec.workers", {"tolerations": [{"operator": "Exists", "value": "x"}]}, "spec.workers.tolerations[0].value: operator Exists takes no value"),
+    ("spec.workers", {"tolerations": [{"value": "x"}]}, "spec.workers.tolerations[0].key: without a key the operator must be Exists"),
+    ("spec.errorPolicy", {"maxErrorRate": 0.001}, "spec.errorPolicy.maxErrorRate: must be text, not the number 0.001: put it in quotes"),
+    ("spec.errorPolicy", {"maxErrorRate": "1.5"}, 'spec.errorPolicy.maxErrorRate: must be a decimal between 0 and 1 in quotes, such as "0.001"'),
+    ("spec.errorPolicy", {"errorThreshold": -2}, "spec.errorPolicy.errorThreshold: must be at least -1, not -2"),
+    ("spec.activeDeadlineSeconds", "60", "spec.activeDeadlineSeconds: must be a whole number, not the text '60'"),
+    ("spec.suspend", "true", "spec.suspend: must be true or false, not the text 'true'"),
+    ("apiVersion", "batchinference.dev/v1", "apiVersion: 'batchinference.dev/v1' is not one of batchinference.dev/v1alpha1; did you mean 'batchinference.dev/v1alpha1'?"),
+    ("metadata.name", "Churn.2026", "metadata.name: must have at most 52 lower-case letters, digits and '-', and begin and end with a letter or digit"),
+    ("metadata.name", ..., "metadata.name: is required"),
+    ("spec.model.secretRef", {"name": "a b"}, "spec.model.secretRef.name: must have lower-case letters, digits, '-' and '.', and begin and end with a letter or digit"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "value", "message"), REFUSALS)
+def test_a_refusal_names_the_field_and_what_to_write(path, value, message):
+    with pytest.raises(InvalidManifest) as refusal:
+        parse_job(make_manifest({path: value}))
+
+    assert str(refusal.value) == message
+
+
+CROSS_REFUSALS = {
+    "a passthrough field that is also a model output": (
+        {"spec.model.outputs": [COLUMN], "spec.output.passthroughFields": ["Score"]},
+        "spec.output.passthroughFields: column 'Score' is written already, as a model output or by "
+        "postprocessing",
+    ),
+    "a model output that postprocessing computes again": (
+        {
+            "spec.model.outputs": [COLUMN],
+            "spec.postprocessing": {"columns": [{"name": "score", "expression": "1"}]},
+        },
+        "spec.postprocessing: column 'score' has two sources among preprocessing, model outputs "
+        "and postprocessing (case does not count)",
+    ),
+    "a partition column that is not written": (
+        {"spec.model.outputs": [COLUMN], "spec.output.partitionBy": ["country"]},
+        "spec.output.partitionBy: column 'country' is not written: add it to "
+        "output.passthroughFields",
+    ),
+    "a key that preprocessing computes": (
+        {
+            "spec.preprocessing": {"columns": [{"name": "id", "expression": "1"}]},
+            "spec.input.keyField": "id",
+        },
+        "spec.input.keyField: column 'id' is computed: it must be a column of the input",
+    ),
+}
+
+
+@pytest.mark.parametrize(("changes", "message"), CROSS_REFUSALS.values(), ids=CROSS_REFUSALS)
+def test_parts_that_contradict_each_other_are_refused(changes, message):
+    with pytest.raises(InvalidManifest) as refusal:
+        parse_job(make_manifest(changes))
+
+    assert str(refusal.value) == message
+
+
+def test_every_problem_is_listed_at_once():
+    manifest = make_manifest(
+        {"spec.output.mode": "Foo", "spec.backoffLimit": -1, "spec.modle": 1, "spec.suspend": 0}
+    )
+
+    with pytest.raises(InvalidManifest) as refusal:
+        parse_job(manifest)
+
+    assert [problem.field for problem in refusal.value.problems] == [
+        "spec.output.mode",
+        "spec.backoffLimit",
+        "spec.suspend",
+        "spec.modle",
+    ]
+
+
+ACCEPTED = [
+    {"spec.input.storageUris": ["../x/*.parquet", "/abs", "s3://b", "https://h/x?sig=a@b", "az://c/x"]},
+    {"spec.model.outputs": [], "spec.output.partitionBy": ["label"]},
+    {"spec.input.keyField": "id", "spec.model.outputs": [COLUMN], "spec.output.partitionBy": ["id"]},
+    {"spec.workers": {"resources": {"requests": {"cpu": 2, "memory": "1.5Gi", "x/gpu": 1}}}},
+    {"spec.workers": {"tolerations": [{"operator": "Exists"}, {"key": "a", "effect": "NoExecute", "tolerationSeconds": 5}]}},
+    {"spec.batching": {"batchSize": "auto"}, "spec.errorPolicy": {"maxErrorRate": "0"}},
+    {"metadata.labels": {"a": "b"}, "metadata.managedFields": [{"manager": "x"}], "status": {"phase": "Running"}},
+    {"metadata.annotations": {"kubectl.kubernetes.io/last-applied-configuration": "{}"}},
+    {"spec.output": {"storageUri": "pvc://claim/a/", "format": "Parquet", "compression": "lz4"}},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("changes", ACCEPTED)
+def test_what_is_valid_is_accepted(changes):
+    assert parse_job(make_manifest(changes)).metadata.name == "churn"

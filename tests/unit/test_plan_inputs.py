@@ -1,0 +1,177 @@
+"""Which files belong to the dataset."""
+
+from __future__ import annotations
+
+import pytest
+
+from batch_inference_api.reasons import Reason
+from batch_inference_api.runner_contract import DataFormat, Location, OutputConfig
+from batch_inference_runner.errors import InvalidJob
+from batch_inference_runner.plan.inputs import check_output_apart, list_inputs, matches
+
+
+@pytest.mark.parametrize(
+    ("pattern", "key"),
+    [
+        ("", "a.csv"),
+        ("", "x/y/a.csv"),
+        ("", "_k=v/a.csv"),
+        ("*.csv", "a.csv"),
+        ("a?c.csv", "abc.csv"),
+        ("[a-c]*.csv", "b1.csv"),
+        ("[!a-c]*.csv", "d1.csv"),
+        ("x/*/a.csv", "x/y/a.csv"),
+        ("**/*.csv", "a.csv"),
+        ("**/*.csv", "x/y/z/a.csv"),
+        ("x/**", "x/y/a.csv"),
+        ("x/**/y/*.csv", "x/y/a.csv"),
+        ("day=*/", "day=1/x/a.csv"),
+        ("_x/*.csv", "_x/a.csv"),
+        ("_*.csv", "_a.csv"),
+        ("a[", "a["),
+        ("é*", "éa\n"),
+    ],
+)
+def test_a_key_matches(pattern, key):
+    assert matches(pattern, key)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "key"),
+    [
+        ("", "_SUCCESS"),
+        ("", "x/_tmp/a.csv"),
+        ("", ".hidden"),
+        ("*.csv", "x/a.csv"),
+        ("*.csv", "a.csv.gz"),
+        ("*.csv", "_a.csv"),
+        ("?.csv", "/.csv"),
+        ("x[!a]y", "x/y"),
+        ("**/*.csv", "x/.y/a.csv"),
+        ("**/*.csv", "_rejects/a.csv"),
+        ("*/a.csv", "_x/a.csv"),
+        ("a.csv", "aXcsv"),
+        ("day=*/", "day=1/_SUCCESS"),
+    ],
+)
+def test_a_key_does_not_match(pattern, key):
+    assert not matches(pattern, key)
+
+
+def make_output(uri, data_format=DataFormat.PARQUET):
+    return OutputConfig(location=Location(uri=uri), format=data_format, compression="zstd")
+
+
+@pytest.mark.parametrize(
+    ("source", "target"),
+    [
+        ("s3://b/in/", "s3://b/in/"),
+        ("s3://b/in", "s3://b/in/out"),
+        ("s3://b/in/**/*.parquet", "s3://b/in/out/"),
+        ("s3://b/in/*.parquet", "s3://b/in/"),
+        ("s3://b/*/*.parquet", "s3://b/out/"),
+        ("s3://b/", "s3://b/x/../y"),
+        ("s3://b/in/k=*/*.parquet", "s3://b/in"),
+    ],
+)
+def test_an_output_that_would_be_read_as_input_is_refused(source, target):
+    with pytest.raises(InvalidJob) as raised:
+        check_output_apart([Location(uri=source)], make_output(target))
+    assert raised.value.reason is Reason.INVALID_SPEC
+
+
+@pytest.mark.parametrize(
+    ("source", "target"),
+    [
+        ("s3://b/in/", "s3://b/out/"),
+        ("s3://b/in/", "s3://b/in2/"),
+        ("s3://b/in/*.csv", "s3://b/in/"),
+        ("s3://b/in/a.parquet", "s3://b/in/"),
+        ("s3://b/in/", "s3://b/in/_scores/"),
+        ("s3://b/in/", "s3://other/in/"),
+        ("s3://b/in/", "s3://b/"),
+    ],
+)
+def test_an_output_beside_the_input_is_accepted(source, target):
+    check_output_apart([Location(uri=source)], make_output(target))
+
+
+def test_a_link_into_the_input_folder_is_seen(tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "out").symlink_to(tmp_path / "in")
+    with pytest.raises(InvalidJob):
+        check_output_apart(
+            [Location(uri=f"file://{tmp_path}/in/")], make_output(f"file://{tmp_path}/out/")
+        )
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    for name in (
+        "k=a%2Fb/day=2/y.csv",
+        "k=c/day=1/x.csv",
+        "k=c/day=1/_SUCCESS",
+        "k=c/_rejects/x.csv",
+    ):
+        path = tmp_path / "in" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+    return tmp_path / "in"
+
+
+def listed(*uris):
+    return list_inputs([Location(uri=str(uri)) for uri in uris], DataFormat.CSV)
+
+
+def test_a_folder_gives_its_files_with_partition_values(dataset):
+    first, second = listed(f"file://{dataset}/")
+    assert first.partition_values == (("k", "a/b"), ("day", "2"))
+    assert second.partition_values == (("k", "c"), ("day", "1"))
+    assert second.size == len("k=c/day=1/x.csv")
+    assert second.version
+    assert second.uri.startswith("file:///")
+
+
+def test_a_folder_needs_no_trailing_slash(dataset):
+    assert listed(f"file://{dataset}") == listed(f"file://{dataset}/")
+
+
+def test_a_file_named_twice_is_read_once(dataset):
+    files = listed(f"file://{dataset}/**/*.csv", f"file://{dataset}/", f"file://{dataset}/")
+    assert [file.location for file in files] == [0, 0]
+
+
+def test_partition_values_come_from_below_the_literal_part(dataset):
+    (file,) = listed(f"file://{dataset}/k=c/*/x.csv")
+    assert file.partition_values == (("day", "1"),)
+    (file,) = listed(f"file://{dataset}/k=c/day=1/x.csv")
+    assert file.partition_values == ()
+
+
+def test_a_location_that_matches_nothing_is_named(dataset):
+    with pytest.raises(InvalidJob, match="nothing_here") as raised:
+        listed(f"file://{dataset}/", f"file://{dataset}/nothing_here/*.csv")
+    assert raised.value.reason is Reason.INPUT_NOT_FOUND
+    with pytest.raises(InvalidJob):
+        listed(f"file://{dataset}/absent.csv")
+
+
+def test_a_name_that_looks_like_a_glob_is_found(dataset):
+    (dataset / "a[1].csv").write_text("x")
+    (file,) = listed(f"file://{dataset}/a[1].csv")
+    assert file.size == 1
+
+
+def test_different_partition_keys_are_refused(dataset):
+    (dataset / "plain.csv").write_text("x")
+    with pytest.raises(InvalidJob, match=r"plain\.csv") as raised:
+        listed(f"file://{dataset}/")
+    assert raised.value.reason is Reason.SCHEMA_MISMATCH
+
+
+def test_a_version_changes_with_the_file(dataset):
+    uri = f"file://{dataset}/k=c/day=1/x.csv"
+    (before,) = listed(uri)
+    (dataset / "k=c/day=1/x.csv").write_text("longer than before")
+    (after,) = listed(uri)
+    assert (before.size, before.version) != (after.size, after.version)

@@ -1,0 +1,225 @@
+"""Counters of a run: what they add up to, and that they never go back."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batch_inference_api.runner_contract import JobIdentity, ModelReport, OutputReport, RunPhase
+from batch_inference_runner.progress.counters import CommittedCounts, Progress
+from batch_inference_runner.progress.report import MAX_REPORT_BYTES, to_json
+
+JOB = JobIdentity(name="churn")
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def running(*, shards: int = 4, rows: int | None = 400, clock: Clock | None = None) -> Progress:
+    progress = Progress(JOB, clock=clock or Clock())
+    progress.phase(RunPhase.PLANNING)
+    progress.planned(shards=shards, rows=rows)
+    progress.phase(RunPhase.RUNNING)
+    return progress
+
+
+def commit(progress: Progress, shard: int, rows: int = 100) -> None:
+    progress.committed(shard, written=rows, rejected=0, filtered=0)
+
+
+def test_rows_in_flight_are_processed_but_not_written() -> None:
+    progress = running()
+    progress.started(0)
+    progress.advanced(0, 30)
+    progress.advanced(0, 60)
+    report = progress.report()
+    assert (report.rows.processed, report.rows.written) == (60, 0)
+    assert (report.percentage, report.shards.active, report.shards.pending) == (15, 1, 3)
+
+
+def test_a_lost_shard_takes_nothing_back() -> None:
+    progress = running()
+    progress.advanced(0, 80)
+    progress.lost(0)
+    progress.advanced(0, 10)
+    report = progress.report()
+    assert (report.rows.processed, report.percentage) == (80, 20)
+    progress.lost(0)
+    assert progress.report().shards.pending == 4
+
+
+def test_rows_of_a_committed_shard_count_once() -> None:
+    progress = running()
+    progress.advanced(0, 100)
+    progress.committed(0, written=90, rejected=7, filtered=3)
+    progress.committed(0, written=90, rejected=7, filtered=3)
+    progress.advanced(0, 55)
+    rows = progress.report().rows
+    assert (rows.processed, rows.written, rows.rejected, rows.filtered) == (100, 90, 7, 3)
+
+
+def test_only_success_is_a_hundred_percent() -> None:
+    progress = running(shards=1, rows=100)
+    commit(progress, 0)
+    assert progress.report().percentage == 99
+    assert progress.finish(RunPhase.SUCCEEDED).percentage == 100
+
+
+def test_a_dataset_of_unknown_length_is_measured_in_shards() -> None:
+    clock = Clock()
+    progress = running(rows=None, clock=clock)
+    assert progress.report().percentage == 0
+    clock.now += 2
+    commit(progress, 0)
+    report = progress.report()
+    assert (report.percentage, report.estimated_remaining_seconds) == (25, 6)
+
+
+def test_nothing_is_claimed_before_there_is_a_plan() -> None:
+    report = Progress(JOB, clock=Clock()).report()
+    assert (report.percentage, report.rows_per_second, report.phase) == (None, None, "Starting")
+
+
+def test_the_rate_ignores_what_was_resumed_and_how_long_planning_took() -> None:
+    clock = Clock()
+    progress = Progress(JOB, clock=clock)
+    progress.phase(RunPhase.PLANNING)
+    clock.now += 50
+    progress.planned(shards=4, rows=400)
+    progress.phase(RunPhase.RUNNING)
+    progress.resumed([CommittedCounts(0, written=100), CommittedCounts(1, written=100)])
+    clock.now += 2
+    progress.advanced(2, 50)
+    report = progress.report()
+    assert (report.rows_per_second, report.estimated_remaining_seconds) == (25, 6)
+    assert progress.finish(RunPhase.INTERRUPTED).rows_per_second == 25
+
+
+def test_a_stalled_run_shows_that_it_stalls() -> None:
+    clock = Clock()
+    progress = running(clock=clock)
+    clock.now += 1
+    progress.advanced(0, 100)
+    assert progress.report().rows_per_second == 100
+    for _ in range(100):
+        clock.now += 1
+        report = progress.report()
+    assert (report.rows_per_second, report.estimated_remaining_seconds) == (0, None)
+
+
+def test_no_rate_is_told_in_the_first_instant() -> None:
+    clock = Clock()
+    progress = running(clock=clock)
+    clock.now += 0.01
+    progress.advanced(0, 100)
+    assert progress.report().rows_per_second is None
+
+
+def test_a_shard_that_failed_for_good_may_still_turn_out_to_be_committed() -> None:
+    progress = running()
+    progress.failed(3)
+    assert progress.report().shards.failed_indexes == "3"
+    commit(progress, 3)
+    shards = progress.report().shards
+    assert (shards.failed, shards.succeeded, shards.failed_indexes) == (0, 1, "")
+    progress.failed(3)
+    assert progress.report().shards.failed == 0
+
+
+def test_at_most_twenty_samples_are_kept_and_only_in_the_final_report() -> None:
+    progress = running()
+    sample = {"file": "s3://u:hunter22@b/f", "row": 1, "stage": "Bind", "error": "E", "message": "m"}
+    progress.committed(0, written=0, rejected=50, filtered=0, samples=[sample] * 50)
+    assert progress.report().failures == ()
+    failures = progress.finish(RunPhase.SUCCEEDED).failures
+    assert len(failures) == 20
+    assert failures[0].file == "s3://***@b/f"
+
+
+def test_a_sample_that_cannot_be_read_does_not_fail_the_run() -> None:
+    progress = running()
+    progress.committed(0, written=0, rejected=1, filtered=0, samples=[{"colour": "red"}])
+    assert progress.finish(RunPhase.SUCCEEDED).failures == ()
+
+
+def test_scorers_and_ended_children_are_not_added_up() -> None:
+    progress = running()
+    before = progress.report().cpu_seconds
+    progress.usage("a", cpu_seconds=5000)
+    progress.usage("a", cpu_seconds=6000)
+    progress.usage("b", cpu_seconds=4000)
+    assert abs(progress.report().cpu_seconds - before - 10_000) < 100
+
+
+def test_silence_is_measured_from_the_last_sign_of_life() -> None:
+    clock = Clock()
+    progress = running(clock=clock)
+    clock.now += 200
+    assert progress.seconds_since_beat() == 200
+    progress.beat()
+    assert progress.seconds_since_beat() == 0
+
+
+def test_the_largest_final_report_fits_a_termination_message() -> None:
+    progress = Progress(JobIdentity(name="n" * 63, namespace="s" * 63, uid="u" * 36))
+    progress.planned(shards=1000, rows=10**12)
+    for shard in range(0, 1000, 3):
+        commit(progress, shard)
+        progress.failed(shard + 1) if shard < 600 else None
+    sample = {"file": "ä" * 400, "row": 1, "stage": "Bind", "error": "E" * 40, "message": "ü" * 400}
+    progress.committed(999, written=0, rejected=9, filtered=0, samples=[sample] * 20)
+    progress.model(ModelReport(resolved_digest="sha256:" + "0" * 64, execution_provider="CPU", batch_size=1))
+    progress.output(OutputReport(storage_uri="s3://" + "b" * 900, rejects_uri="s3://" + "c" * 900))
+    report = progress.finish(RunPhase.FAILED, reason="RowRejected", message='"é' * 5000)
+    assert len(to_json(report)) <= MAX_REPORT_BYTES
+    assert (report.reason, report.final, report.rows.total) == ("RowRejected", True, 10**12)
+    assert progress.report() is report
+
+
+_ACTIONS = st.lists(
+    st.tuples(
+        st.sampled_from(["started", "advanced", "lost", "failed", "committed"]),
+        st.integers(0, 3),
+        st.integers(0, 100),
+    ),
+    max_size=60,
+)
+
+
+@given(_ACTIONS)
+def test_whatever_happens_counters_never_go_back_and_shards_add_up(
+    actions: list[tuple[str, int, int]],
+) -> None:
+    progress = running()
+    processed = percentage = 0
+    for action, shard, rows in actions:
+        match action:
+            case "advanced":
+                progress.advanced(shard, rows)
+            case "committed":
+                commit(progress, shard)
+            case _:
+                getattr(progress, action)(shard)
+        report = progress.report()
+        shards = report.shards
+        assert shards.pending + shards.active + shards.succeeded + shards.failed == shards.total
+        assert report.rows.processed >= max(processed, report.rows.written)
+        assert (report.percentage or 0) >= percentage
+        processed, percentage = report.rows.processed, report.percentage or 0
+    assert processed <= 400
+
+
+@pytest.mark.parametrize("phase", [RunPhase.PLANNING, RunPhase.FINALIZING])
+def test_no_time_left_is_told_outside_of_scoring(phase: RunPhase) -> None:
+    clock = Clock()
+    progress = running(clock=clock)
+    clock.now += 5
+    progress.advanced(0, 50)
+    progress.phase(phase)
+    assert progress.report().estimated_remaining_seconds is None
