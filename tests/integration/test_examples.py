@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,10 @@ import pyarrow.csv
 import pyarrow.dataset
 import pyarrow.parquet as pq
 import pytest
+from obstore.store import S3Store
 
-from testkit.example_copy import ExampleCopy, copy_example, example_names
+from testkit.example_copy import ExampleCopy, copy_example
+from testkit.s3 import running_s3
 
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-6}
 
@@ -167,30 +169,33 @@ def test_the_reject_example_rejects_the_broken_rows_and_only_them(example: Examp
     assert printed.count("patients.jsonl") >= 20, "the README's command prints every reject"
 
 
-@pytest.mark.s3
-def test_the_s3_example_scores_like_plain_onnxruntime(tmp_path: Path) -> None:
-    obstore_store = pytest.importorskip("obstore.store")
-    from testkit.s3_server import s3_server
+@pytest.fixture
+def s3_environment(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """A server with the example's bucket, as the environment variables that lead to it."""
+    with running_s3(tmp_path / "s3") as server:
+        (server.root / "data" / "bij-example").mkdir()
+        files = sorted(server.credentials_dir.iterdir())
+        yield {file.name: file.read_text(encoding="utf-8").strip() for file in files}
 
-    with s3_server(tmp_path / "s3", bucket="bij-example") as server:
-        example = copy_example("05-s3", tmp_path, **server.environment)
-        example.run_readme()
-        store = obstore_store.S3Store(
-            "bij-example", config=server.environment, client_options={"allow_http": True}
-        )
-        scores = [
-            pq.read_table(pa.BufferReader(bytes(store.get(item["path"]).bytes())))
-            for page in store.list("linear/scores/")
-            for item in page
-            if item["path"].startswith("linear/scores/part-")
-        ]
-        (example.folder / "secret").mkdir()
-        for key, value in server.environment.items():
-            (example.folder / "secret" / key).write_text(value, encoding="utf-8")
-        bare = {k: v for k, v in example.environment.items() if not k.startswith("AWS_")}
-        ExampleCopy(example.folder, bare).sh(
-            "bij run job.yaml --secret object-store=secret --output s3://bij-example/linear/again"
-        )
+
+def bucket_tables(environment: dict[str, str], prefix: str) -> list[pa.Table]:
+    """Read what a plain glob of `part-*` below a prefix finds."""
+    store = S3Store("bij-example", config=environment, client_options={"allow_http": True})
+    paths = sorted(item["path"] for page in store.list(prefix) for item in page)
+    return [
+        pq.read_table(pa.BufferReader(bytes(store.get(path).bytes())))
+        for path in paths
+        if path.removeprefix(prefix).startswith("part-")
+    ]
+
+
+@pytest.mark.s3
+def test_the_s3_example_scores_like_plain_onnxruntime(
+    s3_environment: dict[str, str], tmp_path: Path
+) -> None:
+    example = copy_example("05-s3", tmp_path, **s3_environment)
+    example.run_readme()
+    scores = bucket_tables(s3_environment, "linear/scores/")
 
     given = pa.ipc.open_file(example.folder / "data" / "patients.arrow").read_all()
     features = [name for name in given.column_names if name != "patient_id"]
@@ -204,16 +209,39 @@ def test_the_s3_example_scores_like_plain_onnxruntime(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("name", [name for name in example_names() if name != "05-s3"])
+@pytest.mark.s3
+def test_credentials_of_the_s3_example_may_come_from_a_folder(
+    s3_environment: dict[str, str], tmp_path: Path
+) -> None:
+    example = copy_example("05-s3", tmp_path, **s3_environment)
+    example.sh("python prepare.py")
+    (example.folder / "secret").mkdir()
+    for key, value in s3_environment.items():
+        (example.folder / "secret" / key).write_text(value, encoding="utf-8")
+    bare = {key: value for key, value in example.environment.items() if key not in s3_environment}
+
+    ExampleCopy(example.folder, bare).sh("bij run job.yaml --secret object-store=secret")
+
+    tables = bucket_tables(s3_environment, "linear/scores/")
+    assert sum(table.num_rows for table in tables) == 50_000
+
+
+def published_files(folder: Path) -> dict[Path, int]:
+    """Return when each file was written, but for what the protocol keeps for itself."""
+    files = (path for path in (folder / "output").rglob("*") if path.is_file())
+    return {path: path.stat().st_mtime_ns for path in files if "_bij" not in path.parts}
+
+
+@pytest.mark.parametrize("name", ["02-trees-parquet", "04-rejects"])
 def test_running_an_example_twice_does_nothing_the_second_time(name: str, tmp_path: Path) -> None:
     example = copy_example(name, tmp_path)
     example.sh("python prepare.py && bij run job.yaml")
-    output = example.folder / "output"
-    before = {path: path.stat().st_mtime_ns for path in output.rglob("*") if path.is_file()}
+    before = published_files(example.folder)
 
-    example.sh("bij run job.yaml")
+    printed = example.sh("bij run job.yaml")
 
-    assert before == {path: path.stat().st_mtime_ns for path in output.rglob("*") if path.is_file()}
+    assert published_files(example.folder) == before
+    assert "complete" in printed
 
 
 def test_the_demonstration_survives_its_own_kill_and_is_exact(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import yaml
 
@@ -27,7 +29,7 @@ def test_an_example_has_a_manifest_a_readme_and_a_script_that_prepares_it(name: 
 @pytest.mark.parametrize("name", example_names())
 def test_an_example_is_what_the_api_accepts(name: str) -> None:
     document = yaml.safe_load((EXAMPLES / name / "job.yaml").read_text(encoding="utf-8"))
-    job = BatchInferenceJob.model_validate(document)
+    job = BatchInferenceJob.model_validate_json(json.dumps(document))
     assert job.metadata.name == name.split("-", 1)[1], "the job is named like its folder"
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
-from batch_inference_api.runner_contract import CsvOptions, DataFormat
 
+from batch_inference_api.runner_contract import CsvOptions, DataFormat
 from batch_inference_runner.formats.inspection import Inspection, inspect
 from batch_inference_runner.formats.reading import open_reader
 from batch_inference_runner.plan.plan import FileInventory, InputFile, Piece, Shard
@@ -111,7 +111,9 @@ def shard_per_unit(inventories: tuple[FileInventory, ...]) -> list[Shard]:
     for file, inventory in enumerate(inventories):
         first = 0
         for unit in inventory.units:
-            piece = Piece(file, unit.start, unit.stop, None if unit.rows is None else first, unit.rows)
+            piece = Piece(
+                file, unit.start, unit.stop, None if unit.rows is None else first, unit.rows
+            )
             first += unit.rows or 0
             shards.append(Shard(len(shards), (piece,)))
     return shards

@@ -42,11 +42,11 @@ def linear(path: Path, *, width: int = 3, batch: int | str = "N", name: str = "i
     )
 
 
-def mlp(path: Path, *, width: int = 32) -> Path:
-    """A network width-128-64-1 with one matrix input."""
+def mlp(path: Path, *, width: int = 32, hidden: tuple[int, ...] = (128, 64)) -> Path:
+    """A network with one matrix input, `hidden` layers and one score."""
     rng = np.random.default_rng(7)
     nodes, initializers, last = [], [], "input"
-    sizes = (width, 128, 64, 1)
+    sizes = (width, *hidden, 1)
     for layer, (rows, columns) in enumerate(pairwise(sizes)):
         weights = rng.normal(scale=rows**-0.5, size=(rows, columns)).astype(np.float32)
         bias = rng.normal(size=columns).astype(np.float32)

@@ -1,8 +1,10 @@
+# ruff: noqa: E501 - one line for each case reads better than wrapped messages
 """Each refusal of a BatchInferenceJob, with the words that the user reads."""
 
 from __future__ import annotations
 
 import pytest
+
 from batch_inference_api.problems import InvalidManifest, parse_job
 from testkit.manifests import make_manifest
 
@@ -89,21 +91,27 @@ def test_a_refusal_names_the_field_and_what_to_write(path, value, message):
 CROSS_REFUSALS = {
     "a passthrough field that is also a model output": (
         {"spec.model.outputs": [COLUMN], "spec.output.passthroughFields": ["Score"]},
-        "spec.output.passthroughFields: column 'Score' is written already, as a model output or by "
-        "postprocessing",
+        (
+            "spec.output.passthroughFields: column 'Score' is written already, as a model output or by "
+            "postprocessing"
+        ),
     ),
     "a model output that postprocessing computes again": (
         {
             "spec.model.outputs": [COLUMN],
             "spec.postprocessing": {"columns": [{"name": "score", "expression": "1"}]},
         },
-        "spec.postprocessing: column 'score' has two sources among preprocessing, model outputs "
-        "and postprocessing (case does not count)",
+        (
+            "spec.postprocessing: column 'score' has two sources among preprocessing, model outputs "
+            "and postprocessing (case does not count)"
+        ),
     ),
     "a partition column that is not written": (
         {"spec.model.outputs": [COLUMN], "spec.output.partitionBy": ["country"]},
-        "spec.output.partitionBy: column 'country' is not written: add it to "
-        "output.passthroughFields",
+        (
+            "spec.output.partitionBy: column 'country' is not written: add it to "
+            "output.passthroughFields"
+        ),
     ),
     "a key that preprocessing computes": (
         {

@@ -134,7 +134,13 @@ def test_a_shard_that_failed_for_good_may_still_turn_out_to_be_committed() -> No
 
 def test_at_most_twenty_samples_are_kept_and_only_in_the_final_report() -> None:
     progress = running()
-    sample = {"file": "s3://u:hunter22@b/f", "row": 1, "stage": "Bind", "error": "E", "message": "m"}
+    sample = {
+        "file": "s3://u:hunter22@b/f",
+        "row": 1,
+        "stage": "Bind",
+        "error": "E",
+        "message": "m",
+    }
     progress.committed(0, written=0, rejected=50, filtered=0, samples=[sample] * 50)
     assert progress.report().failures == ()
     failures = progress.finish(RunPhase.SUCCEEDED).failures
@@ -174,7 +180,9 @@ def test_the_largest_final_report_fits_a_termination_message() -> None:
         progress.failed(shard + 1) if shard < 600 else None
     sample = {"file": "ä" * 400, "row": 1, "stage": "Bind", "error": "E" * 40, "message": "ü" * 400}
     progress.committed(999, written=0, rejected=9, filtered=0, samples=[sample] * 20)
-    progress.model(ModelReport(resolved_digest="sha256:" + "0" * 64, execution_provider="CPU", batch_size=1))
+    progress.model(
+        ModelReport(resolved_digest="sha256:" + "0" * 64, execution_provider="CPU", batch_size=1)
+    )
     progress.output(OutputReport(storage_uri="s3://" + "b" * 900, rejects_uri="s3://" + "c" * 900))
     report = progress.finish(RunPhase.FAILED, reason="RowRejected", message='"é' * 5000)
     assert len(to_json(report)) <= MAX_REPORT_BYTES
@@ -223,3 +231,13 @@ def test_no_time_left_is_told_outside_of_scoring(phase: RunPhase) -> None:
     progress.advanced(0, 50)
     progress.phase(phase)
     assert progress.report().estimated_remaining_seconds is None
+
+
+def test_the_final_rate_leaves_out_the_time_that_publishing_took() -> None:
+    clock = Clock()
+    progress = running(clock=clock)
+    clock.now += 2
+    commit(progress, 0)
+    progress.phase(RunPhase.FINALIZING)
+    clock.now += 50
+    assert progress.finish(RunPhase.SUCCEEDED).rows_per_second == 50

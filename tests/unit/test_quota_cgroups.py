@@ -32,7 +32,9 @@ CASES = [
         2 * GIB,
         id="v2 in a container with its own cgroup namespace",
     ),
-    pytest.param("0::/\n", v2(), {"cpu.max": "max 100000", "memory.max": "max"}, 8, 64 * GIB, id="v2 max"),
+    pytest.param(
+        "0::/\n", v2(), {"cpu.max": "max 100000", "memory.max": "max"}, 8, 64 * GIB, id="v2 max"
+    ),
     pytest.param("0::/\n", v2(), {"cpu.max": "50000 100000"}, 1, 64 * GIB, id="half a CPU is one"),
     pytest.param(
         "0::/pods/one/app\n",
@@ -56,7 +58,12 @@ CASES = [
         id="v2 in a container that sees the host's path",
     ),
     pytest.param(
-        "0::/../../other\n", v2(), {"cpu.max": "200000 100000"}, 2, 64 * GIB, id="v2 outside of the namespace"
+        "0::/../../other\n",
+        v2(),
+        {"cpu.max": "200000 100000"},
+        2,
+        64 * GIB,
+        id="v2 outside of the namespace",
     ),
     pytest.param(
         "4:memory:/pods/x\n1:cpu,cpuacct:/pods/x\n",

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pyarrow as pa
 import pytest
+
 from batch_inference_api.runner_contract import DataFormat
+from batch_inference_runner.errors import InvalidJob
 from testkit.datasets import (
     Dataset,
     open_local,
@@ -16,8 +18,6 @@ from testkit.datasets import (
     shard_per_unit,
     table_of,
 )
-
-from batch_inference_runner.errors import InvalidJob
 
 
 def write(path, table, *, batch_rows, stream=False, compression=None):
@@ -55,7 +55,9 @@ def test_a_file_is_cut_at_record_batches(tmp_path, dataset):
     table = table_of(1000)
     data = dataset(write(tmp_path / "a.arrow", table, batch_rows=300))
     found = data.inspect()
-    parts = [data.read(inspection=found, shard=shard) for shard in shard_per_unit(found.inventories)]
+    parts = [
+        data.read(inspection=found, shard=shard) for shard in shard_per_unit(found.inventories)
+    ]
     assert [positions_of(part)[0] for part in parts] == [0, 300, 600, 900]
     assert [row for part in parts for row in rows_of(part)] == table.to_pylist()
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import gzip
 import json
+from dataclasses import replace
 
 import pyarrow as pa
 import pytest
-from batch_inference_api.runner_contract import DataFormat
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from batch_inference_api.runner_contract import DataFormat
+from batch_inference_runner.formats import json_lines
+from batch_inference_runner.formats.json_values import BadLine, conform, parse_line
 from testkit.datasets import (
     Dataset,
     open_local,
@@ -21,9 +25,6 @@ from testkit.datasets import (
     shard_per_unit,
     write_text,
 )
-
-from batch_inference_runner.formats import json_lines
-from batch_inference_runner.formats.json_values import BadLine, conform, parse_line
 
 
 @pytest.fixture(params=[open_local, open_remote], ids=["mapped", "by ranges"])
@@ -65,6 +66,16 @@ def test_rows_come_in_order_with_their_byte_offsets(dataset):
     ]
 
 
+TYPES = pa.schema(
+    {"id": pa.int64(), "x": pa.float64(), "name": pa.string(), "v": pa.list_(pa.float64())}
+)
+
+
+def typed(data):
+    """The inspection of `data`, with types that good lines have."""
+    return replace(data.inspect(), schema=TYPES)
+
+
 BAD_LINES = {
     "cut off": (b'{"id": 1, "x"', "InvalidJson"),
     "two objects": (b'{"id": 1} {"id": 2}', "InvalidJson"),
@@ -102,7 +113,7 @@ BAD_LINES = {
 def test_a_bad_line_is_rejected_and_its_neighbours_are_read(dataset, line, error, place):
     before, after = "".join(GOOD[:place]).encode(), "".join(GOOD[place:]).encode()
     data = dataset(before + line + b"\n" + after)
-    chunks = data.read(["id", "x", "name", "v"])
+    chunks = data.read(["id", "x", "name", "v"], inspection=typed(data))
     assert rejected(chunks) == [(len(before), error)]
     assert rows_of(chunks) == [json.loads(row) for row in GOOD]
 
@@ -111,12 +122,18 @@ FINE_LINES = {
     "missing keys": (b"{}", {"id": None, "x": None, "name": None, "v": None}),
     "nulls": (b'{"id": null, "v": [null]}', {"id": None, "x": None, "name": None, "v": [None]}),
     "more keys": (b'{"id": 1, "z": {"z": 1}}', {"id": 1, "x": None, "name": None, "v": None}),
-    "a whole number written as 2.0": (b'{"id": 2.0}', {"id": 2, "x": None, "name": None, "v": None}),
+    "a whole number written as 2.0": (
+        b'{"id": 2.0}',
+        {"id": 2, "x": None, "name": None, "v": None},
+    ),
     "infinity": (b'{"x": -Infinity}', {"id": None, "x": float("-inf"), "name": None, "v": None}),
     "spaces around": (b'  {"id": 1}  ', {"id": 1, "x": None, "name": None, "v": None}),
     "a NUL": (b'{"name": "a\\u0000b"}', {"id": None, "x": None, "name": "a\0b", "v": None}),
     "a CR at its end": (b'{"id": 1}\r', {"id": 1, "x": None, "name": None, "v": None}),
-    "another key twice": (b'{"id": 1, "z": 1, "z": 2}', {"id": 1, "x": None, "name": None, "v": None}),
+    "another key twice": (
+        b'{"id": 1, "z": 1, "z": 2}',
+        {"id": 1, "x": None, "name": None, "v": None},
+    ),
 }
 
 
@@ -124,7 +141,8 @@ FINE_LINES = {
 @pytest.mark.parametrize("beside", ["good lines", "bad lines"])
 def test_a_good_line_is_the_same_row_beside_any_other(dataset, line, row, beside):
     filler = "".join(GOOD[:50]).encode() + (b"" if beside == "good lines" else b"{\n")
-    chunks = dataset(filler + line + b"\n").read(["id", "x", "name", "v"])
+    data = dataset(filler + line + b"\n")
+    chunks = data.read(["id", "x", "name", "v"], inspection=typed(data))
     assert rows_of(chunks)[-1] == row
 
 
@@ -226,8 +244,10 @@ KINDS = [pa.int64(), pa.float64(), pa.string(), pa.bool_(), pa.list_(pa.float64(
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.lists(st.dictionaries(st.sampled_from("ab"), VALUES), max_size=12), st.sampled_from(KINDS))
-def test_whole_blocks_and_single_lines_agree(tmp_path_factory, rows, kind):
+@given(
+    st.lists(st.dictionaries(st.sampled_from("ab"), VALUES), max_size=12), st.sampled_from(KINDS)
+)
+def test_whole_blocks_and_single_lines_agree(rows, kind):
     text = "".join(json.dumps(row) + "\n" for row in rows).encode()
     wanted = pa.schema([("a", kind)])
     expected, bad = [], []

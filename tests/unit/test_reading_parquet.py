@@ -5,6 +5,9 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
+from batch_inference_runner.rows import Chunk
+from batch_inference_runner.storage.store import StoreError, VersionChanged
 from testkit.datasets import (
     Dataset,
     RemoteFile,
@@ -17,9 +20,6 @@ from testkit.datasets import (
     shard_per_unit,
     table_of,
 )
-
-from batch_inference_runner.rows import Chunk
-from batch_inference_runner.storage.store import StoreError, VersionChanged
 
 
 @pytest.fixture(params=[open_local, open_remote], ids=["mapped", "by ranges"])

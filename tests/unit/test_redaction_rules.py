@@ -16,7 +16,10 @@ SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
         ("s3://user:pass@bucket/key", "s3://***@bucket/key"),
         ("https://me@host:8443/x?y=1", "https://***@host:8443/x?y=1"),
         ("https://a:p@ss@host/", "https://***@host/"),
-        ("GET /k?X-Amz-Signature=abc&X-Amz-Date=1 ok", "GET /k?X-Amz-Signature=***&X-Amz-Date=*** ok"),
+        (
+            "GET /k?X-Amz-Signature=abc&X-Amz-Date=1 ok",
+            "GET /k?X-Amz-Signature=***&X-Amz-Date=*** ok",
+        ),
         ("https://x/b?sv=2020&sig=a%2Fb%3D&comp=list", "https://x/b?sv=***&sig=***&comp=list"),
         ("https://x/b?page=2&token=t0k", "https://x/b?page=2&token=***"),
         ("Authorization: Bearer abc.def", "Authorization: ***"),

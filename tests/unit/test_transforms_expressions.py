@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -12,9 +13,10 @@ from hypothesis import strategies as st
 
 from batch_inference_api.reasons import Reason
 from batch_inference_api.runner_contract import ComputedColumn
-from batch_inference_runner.errors import InvalidJob
+from batch_inference_runner.errors import InvalidJob, Unavailable
 from batch_inference_runner.rows import Stage
 from batch_inference_runner.transforms.expressions import Expressions
+from batch_inference_runner.transforms.sql import SqlEngine
 
 TABLE = pa.table(
     {
@@ -74,7 +76,6 @@ def refusal(schema=TABLE.schema, **expressions):
 def test_an_expression_gives(expression, values):
     result = compute(new=expression)
     assert result.table.column("new").to_pylist() == values
-    assert result.table.select(TABLE.column_names).equals(TABLE.select(TABLE.column_names)) or True
     assert result.table.num_rows == 4
     assert (result.kept, result.errors) == (None, ())
 
@@ -87,7 +88,7 @@ def test_an_expression_gives(expression, values):
         "now()",
         "today()",
         "current_localtimestamp()",
-        "age(DATE '2020-01-01')",
+        "CAST(age(DATE '2020-01-01') AS VARCHAR)",
         "version()",
         "current_setting('threads')",
         "getvariable('x')",
@@ -139,7 +140,7 @@ def test_an_expression_gives(expression, values):
         "[x::HUGEINT]",
         "INTERVAL 1 DAY",
         "'a'::ENUM('a')",
-        "repeat('x', 3000000000)",
+        "CAST('a' AS INTEGER)",
         "(" * 3000 + "x" + ")" * 3000,
         "x" + " + x" * 9000,
     ],
@@ -247,12 +248,34 @@ def test_messages_never_quote_the_row(expression):
     assert "ecret" not in error.message.lower().replace("secretary", "")
 
 
-def test_a_row_that_takes_too_much_memory_is_rejected():
-    table = pa.table({"n": pa.array([2, 3_000_000_000, 1, 3], pa.int64())})
-    result = compute(table, new="length(repeat('ab', n))")
-    assert result.table.column("new").to_pylist() == [4, 2, 6]
-    assert [error.indices.tolist() for error in result.errors] == [[1]]
-    assert "out of memory" in result.errors[0].message
+def test_a_row_that_the_engine_cannot_hold_is_rejected_alone(monkeypatch):
+    table = pa.table({"n": pa.array([2, 13, 1, 3, 5], pa.int64())})
+    compiled = compile_all(table.schema, new="n * 2")
+    run = SqlEngine.query
+
+    def query(self, statement, *, rows, table_name):
+        if 13 in rows.column("n").to_pylist():
+            raise duckdb.OutOfMemoryException("Out of Memory Error: 13 is too much")
+        return run(self, statement, rows=rows, table_name=table_name)
+
+    monkeypatch.setattr(SqlEngine, "query", query)
+    result = compiled.apply(table)
+    assert result.table.column("new").to_pylist() == [4, 2, 6, 10]
+    assert result.kept.tolist() == [0, 2, 3, 4]
+    (error,) = result.errors
+    assert error.indices.tolist() == [1]
+    assert error.message == "preprocessing column 'new': out of memory"
+
+
+def test_a_broken_engine_rejects_no_rows(monkeypatch):
+    compiled = compile_all(new="x * 2")
+
+    def query(*_, **__):
+        raise duckdb.FatalException("FATAL Error: the database has been invalidated")
+
+    monkeypatch.setattr(SqlEngine, "query", query)
+    with pytest.raises(Unavailable):
+        compiled.apply(TABLE)
 
 
 @settings(max_examples=40, deadline=None)
@@ -304,7 +327,6 @@ def test_threads_share_the_compiled_expressions():
     def work(start):
         for step in range(20):
             values = list(range(start, start + 50 + step))
-            table = TABLE.schema.empty_table().select([]).append_column("x", pa.array([], "int64"))
             table = pa.table({"x": pa.array(values, pa.int64())})
             if compiled.apply(table).table.column("new").to_pylist() != [v * 2 for v in values]:
                 wrong.append(start)

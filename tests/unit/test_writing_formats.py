@@ -24,7 +24,7 @@ from batch_inference_runner.formats.writing import DatasetWriter, check_writable
 from testkit.memory_sinks import MemorySinks
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=6)
-LOCAL_TIMES = st.datetimes(dt.datetime(1700, 1, 1), dt.datetime(2250, 1, 1))
+LOCAL_TIMES = st.datetimes(*(dt.datetime(year, 1, 1) for year in (1700, 2250)))  # noqa: DTZ001 - local times
 VALUES = {
     pa.int8(): st.integers(-128, 127),
     pa.int16(): st.integers(-(2**15), 2**15 - 1),
@@ -135,7 +135,7 @@ def csv_type(kind):
 
 
 @settings(max_examples=60, deadline=None)
-@given(make_tables({**VALUES, pa.float16(): ROUND[pa.float16()]}))
+@given(make_tables({kind: VALUES[kind] for kind in VALUES if not pa.types.is_decimal256(kind)}))
 def test_csv_reads_back_equal_with_the_same_types(table):
     body = write(table, DataFormat.CSV)
     kinds = {field.name: csv_type(field.type) for field in table.schema}
@@ -180,6 +180,8 @@ def from_json(value, kind):
         return pa.scalar(value).cast(kind).as_py()
     if pa.types.is_map(kind):
         return list(value.items())
+    if pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind):
+        return [from_json(item, kind.value_type) for item in value]
     if pa.types.is_floating(kind):
         return pa.scalar(value, pa.float64()).cast(kind).as_py()
     return value

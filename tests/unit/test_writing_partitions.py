@@ -55,8 +55,8 @@ def test_every_row_is_in_exactly_one_folder_and_in_order(keys):
     files = write(table.slice(0, half), table.slice(half), by=("s", "n"))
     expected = {}
     for row, (text, number) in enumerate(keys):
-        number = None if number is None else str(number)
-        path = f"{folder_name('s', text)}/{folder_name('n', number)}/p.parquet"
+        digits = None if number is None else str(number)
+        path = f"{folder_name('s', text)}/{folder_name('n', digits)}/p.parquet"
         expected.setdefault(path, {"id": []})["id"].append(row)
     assert files == expected
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import ValidationError
+from pydantic_core import to_json
 
 from batch_inference_api.v1alpha1.job import BatchInferenceJob
 from batch_inference_api.v1alpha1.resource import BROKEN_RULES, ResourceModel
@@ -47,7 +46,7 @@ def parse_job(manifest: Mapping[str, Any]) -> BatchInferenceJob:
     """
     try:
         # JSON, because strict Python input would want members of enums rather than their values.
-        return BatchInferenceJob.model_validate_json(json.dumps(manifest))
+        return BatchInferenceJob.model_validate_json(to_json(manifest))
     except ValidationError as error:
         raise InvalidManifest(tuple(_problems(error))) from error
 
@@ -66,9 +65,12 @@ def dotted(path: Path) -> str:
 
 
 def _problems(error: ValidationError) -> Iterator[Problem]:
-    for detail in error.errors(include_url=False):
-        path = tuple(part for part in detail["loc"] if part != "[key]")
+    details = error.errors(include_url=False)
+    paths = [tuple(part for part in detail["loc"] if part != "[key]") for detail in details]
+    for path, detail in zip(paths, details, strict=True):
         context = detail.get("ctx", {})
+        if detail["type"] == "too_short" and any(_is_below(other, path) for other in paths):
+            continue  # entries that were refused are not counted: the list need not be too short
         if detail["type"] == BROKEN_RULES:
             for field, message in context["broken"]:
                 yield Problem((*path, *filter(None, field.split("."))), message)
@@ -80,14 +82,24 @@ def _problems(error: ValidationError) -> Iterator[Problem]:
             yield Problem(path, explain(value, context) if explain else detail["msg"])
 
 
+def _is_below(path: Path, parent: Path) -> bool:
+    return len(path) > len(parent) and path[: len(parent)] == parent
+
+
 def _unknown_field(path: Path) -> str:
     known = _fields_at(path[:-1])
-    close = difflib.get_close_matches(str(path[-1]), known, n=1, cutoff=0.6)
+    close = _close(str(path[-1]), known, cutoff=0.6)
     if not close:
         close = [name for name in known if name.lower() == str(path[-1]).replace("_", "").lower()]
     if close:
         return f"there is no such field; did you mean {close[0]!r}?"
     return f"there is no such field; there are {', '.join(known)}"
+
+
+def _close(word: str, known: list[str], *, cutoff: float) -> list[str]:
+    import difflib
+
+    return difflib.get_close_matches(word, known, n=1, cutoff=cutoff)
 
 
 def _fields_at(path: Path) -> list[str]:
@@ -143,7 +155,7 @@ def _text_expected(value: Any, _context: Mapping[str, Any]) -> str:
 def _choice_expected(value: Any, context: Mapping[str, Any]) -> str:
     choices = context["expected"].replace("'", "").replace(" or ", ", ")
     if isinstance(value, str):
-        close = difflib.get_close_matches(value, choices.split(", "), n=1, cutoff=0.7)
+        close = _close(value, choices.split(", "), cutoff=0.7)
         hint = f"; did you mean {close[0]!r}?" if close else ""
         return f"{_quoted(value)} is not one of {choices}{hint}"
     return f"must be one of {choices}, not {_kind_of(value)}"

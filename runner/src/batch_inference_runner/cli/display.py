@@ -168,7 +168,8 @@ class LiveScreen:
         from rich.text import Text
 
         percentage = report.percentage
-        bar = ProgressBar(total=100 if percentage is not None else None, completed=percentage or 0)
+        is_unknown = percentage is None and not report.final
+        bar = ProgressBar(total=None if is_unknown else 100, completed=percentage or 0)
         line = Table.grid(padding=(0, 1), expand=True)
         line.add_column(width=11)
         line.add_column(ratio=1)

@@ -108,7 +108,7 @@ class _Builder:
             first_lines[key] = event.start_mark.line + 1
             value_event = next(self.events)
             value = self.build(value_event, (*path, key))
-            if key == "<<" and event.style is None:
+            if key == "<<" and event.implicit[0]:
                 merged = self._merge(value, value_event)
             else:
                 own[key] = value

@@ -134,7 +134,9 @@ def _services(arguments: argparse.Namespace, config: RunnerConfig) -> StartServi
         else:
             return None
         if port is not None:
-            _note(f"progress: http://127.0.0.1:{server.port}/progress")
+            url = f"http://127.0.0.1:{server.port}/progress"
+            as_json = arguments.output_format == "json"
+            _note(json.dumps({"progressUrl": url}) if as_json else f"progress: {url}")
         return members
 
     return start

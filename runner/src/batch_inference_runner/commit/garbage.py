@@ -67,6 +67,7 @@ def collect(store: Store, *, release: bool = False) -> tuple[str, ...]:
                     f"{store.uri!r} is in use: its claim has just changed hands; try again when "
                     f"nothing writes there",
                 )
+            held = read_claim(store)
         garbage = [*_internal(store, keep=_kept(held[0] if held else None))]
         if held and unfinished:
             garbage += _unlisted_parts(store, held[0], manifest)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-from batch_inference_api.reasons import Reason
 
+from batch_inference_api.reasons import Reason
 from batch_inference_runner.errors import InvalidJob
 from batch_inference_runner.formats.columns import ColumnPath, empty_table, take_columns
 from batch_inference_runner.formats.foreign_file import DECODE_ERRORS, ForeignFile
@@ -74,7 +74,11 @@ def inspect_arrow(file: InputFile, open_file: OpenFile) -> tuple[pa.Schema, File
         batches = _Batches(foreign)
         if len(batches.schema) == 0:
             raise pa.ArrowInvalid("no columns")
-        units = _file_units(batches, foreign.size) if batches.is_file else _stream_units(batches, foreign.size)
+        units = (
+            _file_units(batches, foreign.size)
+            if batches.is_file
+            else _stream_units(batches, foreign.size)
+        )
         return plain_schema(batches.schema), FileInventory(units)
     except DECODE_ERRORS as error:
         foreign.raise_failed_fetch()

@@ -17,20 +17,20 @@ def decode_bisected(
     *,
     few: int,
 ) -> Iterator[Decoded]:
-    """Decode rows 0..rows in parts, in order: as large as `decode` can, or singly once `few`.
+    """Decode rows 0..rows in parts, in order: as large as `decode` can.
 
-    `decode(first, last)` gives None when it cannot decode all of its rows; k bad rows cost about
-    k * log2(rows) calls.
+    `decode(first, last)` gives None when it cannot decode all of its rows; once they are `few`,
+    `decode_singly` has to. k bad rows cost about k * log2(rows) calls.
     """
     waiting = [(0, rows)] if rows else []
     while waiting:
         first, last = waiting.pop()
-        if last - first <= few:
-            yield decode_singly(first, last)
-            continue
         decoded = decode(first, last)
         if decoded is not None:
             yield decoded
+            continue
+        if last - first <= few:
+            yield decode_singly(first, last)
             continue
         middle = (first + last) // 2
         waiting += [(middle, last), (first, middle)]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from batch_inference_runner.formats.byte_places import byte_places
 from batch_inference_runner.formats.csv_rows import CsvDialect, quotes_are_regular
 from batch_inference_runner.plan.plan import Unit
 
@@ -63,7 +65,7 @@ def cut_outside_quotes(
         carried = text[-1:] if offset < foreign.size else b""
         view = np.frombuffer(text, np.uint8)
         body = view[: len(view) - len(carried)]
-        quotes = np.flatnonzero(body == ord('"'))
+        quotes = byte_places(body, ord('"'))
         if not _regular(view, quotes, inside, dialect):
             return units_between([], foreign.size)
         while wanted < start + len(body):
@@ -86,9 +88,7 @@ def _regular(view: np.ndarray, quotes: np.ndarray, inside: int, dialect: CsvDial
     return quotes_are_regular(shifted, np.concatenate(([0], quotes + 1)), dialect)
 
 
-def _newline_outside(
-    body: np.ndarray, quotes: np.ndarray, inside: int, offset: int
-) -> int | None:
+def _newline_outside(body: np.ndarray, quotes: np.ndarray, inside: int, offset: int) -> int | None:
     begin = max(0, offset)
     newlines = np.flatnonzero(body[begin:] == ord("\n")) + begin
     outside = newlines[(np.searchsorted(quotes, newlines) + inside) % 2 == 0]
@@ -98,8 +98,4 @@ def _newline_outside(
 def units_between(cuts: Sequence[int], size: int) -> tuple[Unit, ...]:
     """Units that tile [0, size) with boundaries at `cuts`; none for an empty file."""
     edges = [0, *(cut for cut in cuts if cut < size), size]
-    return tuple(
-        Unit(start, stop, stop - start)
-        for start, stop in zip(edges, edges[1:], strict=False)
-        if stop > start
-    )
+    return tuple(Unit(start, stop, stop - start) for start, stop in pairwise(edges) if stop > start)

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from batch_inference_api.runner_contract import CsvOptions
-
     from batch_inference_runner.formats.foreign_file import OpenFile
     from batch_inference_runner.plan.plan import InputFile, Piece, Shard
     from batch_inference_runner.rows import Indices
@@ -57,9 +56,7 @@ def column_names(first_row: bytes, options: CsvOptions) -> tuple[str, ...]:
     text = first_row.decode(errors="replace")
     values = next(csv.reader(io.StringIO(text, newline=""), delimiter=options.delimiter), [])
     named = options.header
-    return tuple(
-        value if named and value else f"f{place}" for place, value in enumerate(values)
-    )
+    return tuple(value if named and value else f"f{place}" for place, value in enumerate(values))
 
 
 def first_row(foreign: ForeignFile, dialect: CsvDialect, *, pool: ThreadPoolExecutor) -> bytes:
@@ -115,25 +112,17 @@ class CsvRows:
 
     def parse(self) -> _Part:
         """Parse all rows; those that are no rows of `names` are in `bad`."""
-        rows, bad = len(self.starts), []
-        if rows and not self._ends_closed():
-            rows -= 1
-            bad.append((rows, "UnclosedQuote"))
-        parts = list(decode_bisected(rows, self._at_once, self._singly, few=1))
-        bad = [found for part in parts for found in part.bad] + bad
+        parts = list(decode_bisected(len(self.starts), self._at_once, self._singly, few=1))
         if len(parts) == 1:
-            return _Part(parts[0].table, parts[0].kept, tuple(bad))
+            return parts[0]
         table = pa.concat_tables([self._nothing(), *(part.table for part in parts)])
         kept = np.concatenate([np.empty(0, np.int64), *(part.kept for part in parts)])
-        return _Part(table.combine_chunks(), kept, tuple(bad))
-
-    def _ends_closed(self) -> bool:
-        last = self._text[self.starts[-1] : self._ends[-1]]
-        return last.endswith(b"\n") or is_closed(last, self._dialect)
+        return _Part(table.combine_chunks(), kept, tuple(row for part in parts for row in part.bad))
 
     def _at_once(self, first: int, last: int) -> _Part | None:
         text = self._text[self.starts[first] : self._ends[last - 1]]
-        if not _is_utf8(text):
+        # a quote that is open at the end would be taken for a closed one
+        if not _is_utf8(text) or not is_closed(self._row(last - 1), self._dialect):
             return None
         wrong: list[int] = []
 
@@ -173,13 +162,17 @@ class CsvRows:
             ),
         )
 
-    def _singly(self, first: int, last: int) -> _Part:
-        part = self._at_once(first, last)
-        if part is not None:
-            return part
-        text = self._text[self.starts[first] : self._ends[last - 1]]
-        error = "InvalidCsvRow" if _is_utf8(text) else "InvalidUtf8"
-        return _Part(self._nothing(), np.empty(0, np.int64), ((first, error),))
+    def _singly(self, first: int, _last: int) -> _Part:
+        return _Part(self._nothing(), np.empty(0, np.int64), ((first, self._error(first)),))
+
+    def _error(self, row: int) -> str:
+        text = self._row(row)
+        if not _is_utf8(text):
+            return "InvalidUtf8"
+        return "InvalidCsvRow" if is_closed(text, self._dialect) else "UnclosedQuote"
+
+    def _row(self, row: int) -> bytes:
+        return self._text[self.starts[row] : self._ends[row]]
 
     def _nothing(self) -> pa.Table:
         return pa.schema([pa.field(name, pa.string()) for name in self._wanted]).empty_table()

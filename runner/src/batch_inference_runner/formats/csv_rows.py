@@ -11,10 +11,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from batch_inference_runner.rows import Indices
+from batch_inference_runner.formats.byte_places import byte_places
+
+if TYPE_CHECKING:
+    from batch_inference_runner.rows import Indices
 
 _QUOTE, _LF, _CR = 34, 10, 13
 
@@ -28,16 +32,18 @@ class CsvDialect:
 
 
 def row_ends(text: bytes, dialect: CsvDialect) -> Indices:
-    """Find the end (behind the newline) of every complete row of `text`, which starts with a row."""
+    """Find the end, behind the newline, of every complete row of `text`, which starts a row."""
     view = np.frombuffer(text, np.uint8)
-    newlines = np.flatnonzero(view == _LF)
+    newlines = byte_places(view, _LF)
     if not dialect.multiline or b'"' not in text:
-        return newlines + 1
-    quotes = np.flatnonzero(view == _QUOTE)
+        newlines += 1
+        return newlines
+    quotes = byte_places(view, _QUOTE)
     if not quotes_are_regular(view, quotes, dialect):
         return _scanned_ends(text, dialect)
     outside = np.searchsorted(quotes, newlines) % 2 == 0
-    return newlines[outside] + 1
+    ends: Indices = newlines[outside] + 1
+    return ends
 
 
 def quotes_are_regular(view: np.ndarray, quotes: Indices, dialect: CsvDialect) -> bool:
@@ -47,19 +53,20 @@ def quotes_are_regular(view: np.ndarray, quotes: Indices, dialect: CsvDialect) -
     regular, an unclosed one too.
     """
     edges = np.zeros(256, bool)
-    edges[[_QUOTE, _LF, _CR, dialect.delimiter[0]]] = True
+    edges[[_QUOTE, _LF, dialect.delimiter[0]]] = True
     opening, closing = quotes[::2], quotes[1::2]
     before = view[opening[opening > 0] - 1]
     after = view[closing[closing < len(view) - 1] + 1]
-    return bool(edges[before].all() and edges[after].all())
+    return bool(edges[before].all() and (edges[after] | (after == _CR)).all())
 
 
 def is_closed(row: bytes, dialect: CsvDialect) -> bool:
-    """Whether a last row that no newline ends has all its quoted values closed."""
+    """Whether one row, with or without the newline at its end, closes its quoted values."""
     if b'"' not in row:
         return True
-    match = _pattern(dialect.delimiter).match(row + b"\n")
-    return match is not None and match.end() == len(row) + 1 and match.group().endswith(b"\n")
+    text = row if row.endswith(b"\n") else row + b"\n"
+    match = _pattern(dialect.delimiter).match(text)
+    return match is not None and match.end() == len(text)
 
 
 def _scanned_ends(text: bytes, dialect: CsvDialect) -> Indices:

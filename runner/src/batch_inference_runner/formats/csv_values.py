@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 NULL_WORDS = frozenset({"NA", "N/A", "NULL", "null", "\\N"})
 _INFERRED = {
     pa.int64(): r"^[-+]?(0|[1-9][0-9]{0,17})$",
-    pa.float64(): r"^[-+]?(((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?|[iI]nf(inity)?|NaN|nan)$",
+    pa.float64(): (
+        r"^[-+]?(((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?|[iI]nf(inity)?|NaN|nan)$"
+    ),
     pa.bool_(): r"^(true|false|True|False|TRUE|FALSE)$",
 }
 # A typo in a number must not make the whole column text, but a column of codes must stay text.

@@ -63,7 +63,7 @@ class RangedFile(io.RawIOBase):
         self._position = max(0, base[whence] + offset)
         return self._position
 
-    def read(self, size: int | None = -1) -> memoryview:  # type: ignore[override]  # zero-copy for pyarrow
+    def read(self, size: int | None = -1) -> memoryview:
         left = max(0, self._source.size - self._position)
         wanted = left if size is None or size < 0 else min(size, left)
         if wanted == 0:

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
+
 from batch_inference_runner.formats.partitions import partition_schema, refuse_shadowed
 from batch_inference_runner.formats.schemas import unify
 
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from batch_inference_api.runner_contract import CsvOptions, DataFormat
-
     from batch_inference_runner.formats.foreign_file import OpenFile
     from batch_inference_runner.plan.plan import FileInventory, InputFile
 
@@ -66,9 +66,7 @@ def inspect(
     else:
         from batch_inference_runner.formats.text_inspection import inspect_csv
 
-        columns, inventories = inspect_csv(
-            files, open_file, options=csv, target_bytes=target_bytes
-        )
+        columns, inventories = inspect_csv(files, open_file, options=csv, target_bytes=target_bytes)
     refuse_shadowed(columns, partitions)
     return Inspection(pa.schema([*columns, *partitions]), inventories)
 

@@ -1,11 +1,11 @@
 """JSON Lines: one object a line, whole blocks at once, single lines only where a block fails.
 
 pyarrow's JSON reader is fast and too lenient for counting: it joins broken neighbours, reads two
-objects of one line as two rows, accepts invalid UTF-8 and overflows its stack on deep nesting. So a
-block is given to it only when each line begins with `{`, ends with `}`, is valid UTF-8 and cannot be
-nested deeply; and what comes back counts only if there are as many rows as lines. (A line that ends
-with `}` cannot continue on one that begins with `{`, and a newline inside of a string is an error,
-so equal counts mean equal rows.)
+objects of one line as two rows, accepts invalid UTF-8 and overflows its stack on deep nesting. So
+a block is given to it only when each line begins with `{`, ends with `}`, is valid UTF-8 and cannot
+be nested deeply; and what comes back counts only if there are as many rows as lines. (A line that
+ends with `}` cannot continue on one that begins with `{`, and a newline inside of a string is an
+error, so equal counts mean equal rows.)
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.json as pj
 
 from batch_inference_runner.formats.bisected import decode_bisected
+from batch_inference_runner.formats.byte_places import byte_places
 from batch_inference_runner.formats.columns import ColumnPath, empty_table, take_columns
 from batch_inference_runner.formats.foreign_file import ForeignFile
 from batch_inference_runner.formats.json_values import (
@@ -48,7 +49,7 @@ _BLANK = b" \t\r\n"
 
 def line_ends(text: bytes) -> Indices:
     """Find the end, behind the newline, of every complete line."""
-    return np.flatnonzero(np.frombuffer(text, np.uint8) == ord("\n")) + 1
+    return byte_places(np.frombuffer(text, np.uint8), ord("\n")) + 1
 
 
 def infer_schema(samples: Iterable[bytes]) -> pa.Schema:
@@ -198,9 +199,7 @@ def _without_blank(block: TextBlock) -> tuple[Indices, Indices]:
 class _Lines:
     """The lines of one block, decoded at once or singly."""
 
-    def __init__(
-        self, block: TextBlock, starts: Indices, ends: Indices, wanted: pa.Schema
-    ) -> None:
+    def __init__(self, block: TextBlock, starts: Indices, ends: Indices, wanted: pa.Schema) -> None:
         self._text = block.text
         self._offset = block.offset
         self._starts = starts
@@ -290,7 +289,7 @@ def _brackets(view: np.ndarray, curly: str) -> Indices:
 def _depth(text: bytes) -> int:
     """How deep lines of JSON nest at most, strings being removed.
 
-    An unbalanced line is an error at which pyarrow stops, so what it does to later ones is harmless.
+    An unbalanced line is an error at which pyarrow stops: what it does to later ones is harmless.
     """
     view = np.frombuffer(text, np.uint8)
     opened, closed = _brackets(view, "{"), _brackets(view, "}")

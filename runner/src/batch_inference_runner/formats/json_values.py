@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -28,10 +29,10 @@ class _Object(dict[str, Any]):
 
     def __init__(self, pairs: list[tuple[str, Any]]) -> None:
         super().__init__(pairs)
-        self.repeated = len(self) < len(pairs)
-        if self.repeated:
-            names = [name for name, _ in pairs]
-            self.repeated_names = frozenset(name for name in self if names.count(name) > 1)
+        self.repeated: frozenset[str] = frozenset()
+        if len(self) < len(pairs):
+            counts = Counter(name for name, _ in pairs)
+            self.repeated = frozenset(name for name in self if counts[name] > 1)
 
 
 def _finite(text: str) -> float:
@@ -80,7 +81,7 @@ def _refuse_depth(text: str) -> None:
 
 def conform(row: dict[str, Any], types: Mapping[str, pa.DataType]) -> dict[str, Any]:
     """Take the columns of `types` from a parsed line; a missing key is null. Raises BadLine."""
-    repeated = getattr(row, "repeated_names", frozenset()) & types.keys()
+    repeated = row.repeated & types.keys() if isinstance(row, _Object) else frozenset[str]()
     if repeated:
         raise BadLine("DuplicateKey", f"key {min(repeated)!r} appears twice")
     return {name: _value(row.get(name), kind, name) for name, kind in types.items()}

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from batch_inference_api.reasons import Reason
 
+from batch_inference_api.reasons import Reason
 from batch_inference_runner.errors import InvalidJob
 from batch_inference_runner.formats.columns import ColumnPath, empty_table, take_columns
 from batch_inference_runner.formats.foreign_file import DECODE_ERRORS, ForeignFile
@@ -87,7 +87,9 @@ def _values_agree(group: pq.RowGroupMetaData) -> bool:
     column = group.column(0)
     # a nested column holds one value a row or more, a flat one exactly as many
     nested = "." in column.path_in_schema
-    return bool(column.num_values >= group.num_rows if nested else column.num_values == group.num_rows)
+    return bool(
+        column.num_values >= group.num_rows if nested else column.num_values == group.num_rows
+    )
 
 
 @dataclass(frozen=True, slots=True)

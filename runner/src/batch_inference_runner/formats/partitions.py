@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
-from batch_inference_api.reasons import Reason
 
+from batch_inference_api.reasons import Reason
 from batch_inference_runner.errors import InvalidJob
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     import pyarrow as pa
-    from batch_inference_api.runner_contract import CsvOptions, DataFormat
 
+    from batch_inference_api.runner_contract import CsvOptions, DataFormat
     from batch_inference_runner.formats.foreign_file import OpenFile
     from batch_inference_runner.plan.plan import InputFile, Shard
     from batch_inference_runner.rows import Chunk

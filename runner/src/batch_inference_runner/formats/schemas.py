@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
-from batch_inference_api.reasons import Reason
 
+from batch_inference_api.reasons import Reason
 from batch_inference_runner.errors import InvalidJob
 
 if TYPE_CHECKING:
@@ -18,7 +18,17 @@ _INTEGERS = {
     pa.int16(): ("int32", "int64", "float", "double"),
     pa.int32(): ("int64", "double"),
     pa.int64(): (),
-    pa.uint8(): ("uint16", "uint32", "uint64", "int16", "int32", "int64", "halffloat", "float", "double"),
+    pa.uint8(): (
+        "uint16",
+        "uint32",
+        "uint64",
+        "int16",
+        "int32",
+        "int64",
+        "halffloat",
+        "float",
+        "double",
+    ),
     pa.uint16(): ("uint32", "uint64", "int32", "int64", "float", "double"),
     pa.uint32(): ("uint64", "int64", "double"),
     pa.uint64(): (),
@@ -137,7 +147,8 @@ def _merge(merged: pa.Schema, schema: pa.Schema, *, uri: str, origins: dict[str,
         index = schema.get_field_index(field.name)
         if index < 0:
             raise _mismatch(
-                f"column {field.name!r} is {field.type} in {origins[field.name]!r} and missing in {uri!r}"
+                f"column {field.name!r} is {field.type} in {origins[field.name]!r} and missing in "
+                f"{uri!r}"
             )
         kind = widest(field.type, schema.field(index).type)
         if kind is None:

@@ -16,7 +16,7 @@ from batch_inference_runner.formats.read_ahead import read_ahead
 from batch_inference_runner.rows import UnreadableRows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
     from concurrent.futures import ThreadPoolExecutor
 
     from batch_inference_runner.formats.foreign_file import ForeignFile
@@ -77,7 +77,7 @@ def text_blocks(
     row_ends: RowEnds,
     quoted: bool,
     pool: ThreadPoolExecutor,
-) -> Iterator[TextBlock]:
+) -> Generator[TextBlock, None, None]:
     """Split the range into blocks of whole rows, decompressing a file that is compressed.
 
     A row above 16 MiB is rejected and never held in memory; `quoted` says that newlines inside of
@@ -117,7 +117,7 @@ class _Splitter:
             if part is None:
                 break
             if self._skipping:
-                part = self._skipped(part)  # noqa: PLW2901  # what is left of it
+                part = self._skipped(part)  # what is left of it
             self._carry.append(part)
             joined += len(part)
             # a long row is searched again only when the text doubled: linear in all

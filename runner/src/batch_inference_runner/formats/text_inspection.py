@@ -8,8 +8,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
-from batch_inference_api.reasons import Reason
 
+from batch_inference_api.reasons import Reason
 from batch_inference_runner.errors import InvalidJob
 from batch_inference_runner.formats.byte_ranges import (
     cut_at_newlines,
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from batch_inference_api.runner_contract import CsvOptions
-
     from batch_inference_runner.formats.foreign_file import OpenFile
     from batch_inference_runner.formats.text_blocks import RowEnds
     from batch_inference_runner.plan.plan import InputFile

@@ -12,7 +12,6 @@ import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
 
 from batch_inference_api.reasons import Reason
 from batch_inference_runner.errors import InvalidJob, Unavailable
@@ -61,7 +60,7 @@ def fetch_model(config: ModelConfig, into: Path) -> ModelFile:
     """
     into.mkdir(mode=0o700, parents=True, exist_ok=True)
     into.chmod(0o700)
-    uri = config.location.uri
+    uri = _public(config.location.uri)
     try:
         source = _source(config.location)
         path, digests = _fetched(source, into, uri)
@@ -116,6 +115,15 @@ def _require_inside(file: str) -> None:
     bad = not parts or ".." in parts or file.startswith("/") or "\\" in file or "\0" in file
     if bad or str(PurePosixPath(file)) != file:
         raise _unsafe(f"its external data {file!r} does not lie beside it")
+
+
+def _public(uri: str) -> str:
+    """Return a URI as it may be shown: without user information and signatures."""
+    scheme, separator, rest = uri.partition("://")
+    authority, slash, path = rest.partition("/")
+    if scheme != "file":
+        authority, path = authority.rpartition("@")[2], path.partition("?")[0]
+    return f"{scheme}{separator}{authority}{slash}{path}"
 
 
 def _combined_digest(name: str, digests: dict[str, str]) -> str:
@@ -215,10 +223,9 @@ class _StoreSource(_Source):
 
         parent, name = open_parent(location)
         self._store: Store = parent
-        self._name: str | None = name
+        self._name: str | None = name or None
         self._infos: dict[str, ObjectInfo] = {}
-        if not name or name.endswith("/"):
-            self._store, self._name = open_store(location), None
+        if not name:
             return
         try:
             self._infos[name] = parent.info(name)
@@ -245,9 +252,9 @@ class _StoreSource(_Source):
 
 
 def _source(location: Location) -> _Source:
-    parts = urlsplit(location.uri)
-    if parts.scheme == "file":
-        return _FolderSource(Path(unquote(parts.path)))
+    scheme, _, rest = location.uri.partition("://")
+    if scheme == "file":
+        return _FolderSource(Path(rest.removeprefix("localhost")))
     return _StoreSource(location)
 
 

@@ -13,7 +13,7 @@ import pyarrow.types as pt
 from batch_inference_api.reasons import Reason
 from batch_inference_runner.errors import JobFailed
 from batch_inference_runner.models.calling import not_rowwise
-from batch_inference_runner.models.columns import bool_array
+from batch_inference_runner.models.columns import bool_array, int64_array, string_array
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -83,7 +83,7 @@ def _empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
 def _column(plan: OutputPlan, values: Array) -> pa.Array:
     rows = len(values)
     if rows == 0:
-        return pa.array([], type=plan.type)
+        return pa.nulls(0, type=plan.type)
     if pt.is_map(plan.type):
         return _map_column(plan, values)
     if plan.label is not None:
@@ -147,7 +147,7 @@ def _lists(values: pa.Array, rows: int, size: int) -> pa.ListArray:
 
 def _flat(values: Array, type_: pa.DataType) -> pa.Array:
     if pt.is_string(type_):
-        return pa.array(values.tolist(), type=type_)
+        return string_array(values.tolist())
     if pt.is_boolean(type_):
         return bool_array(values)
     return pa.Array.from_buffers(
@@ -157,7 +157,8 @@ def _flat(values: Array, type_: pa.DataType) -> pa.Array:
 
 def _class_column(plan: OutputPlan, values: Array) -> pa.Array:
     try:
-        return pa.array([entry[plan.label] for entry in values], type=plan.type)
+        picked = np.fromiter((entry[plan.label] for entry in values), np.float32, len(values))
+        return _flat(picked, plan.type)
     except KeyError as error:
         raise JobFailed(
             Reason.SCHEMA_MISMATCH,
@@ -170,10 +171,11 @@ def _map_column(plan: OutputPlan, values: Array) -> pa.Array:
     lengths = np.fromiter((len(entry) for entry in values), dtype=np.int64, count=len(values))
     offsets = np.zeros(len(values) + 1, dtype=np.int32)
     np.cumsum(lengths, out=offsets[1:])
-    keys = pa.array([key for entry in values for key in entry], type=plan.type.key_type)
-    items = pa.array(
-        [item for entry in values for item in entry.values()], type=plan.type.item_type
-    )
+    names = [key for entry in values for key in entry]
+    texts = pt.is_string(plan.type.key_type)
+    keys = string_array(names) if texts else int64_array(np.array(names, dtype=np.int64))
+    scores = [item for entry in values for item in entry.values()]
+    items = _flat(np.array(scores, dtype=np.float32), plan.type.item_type)
     return pa.MapArray.from_arrays(
         pa.Array.from_buffers(pa.int32(), len(offsets), [None, pa.py_buffer(offsets)]), keys, items
     )

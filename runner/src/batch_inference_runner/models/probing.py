@@ -93,26 +93,30 @@ def find_batch_size(call: Call, feeds: Feeds, *, row_seconds: float) -> int:
         fits = [size for size in (32, 16, 8) if size * row_seconds <= _SLOW_CALL_SECONDS]
         return fits[0] if fits else (4 if row_seconds < 1 else 1)
     row_bytes = max(1, sum(array.nbytes for array in feeds.rows(0, 1).values()))
-    largest = max(_SIZES[0], min(feeds.count, _MAX_BATCH_BYTES // row_bytes))
+    largest = max(1, min(_SIZES[-1], _MAX_BATCH_BYTES // row_bytes))
+    measured = _measured(call, feeds, largest=min(largest, feeds.count), row_seconds=row_seconds)
+    if not measured or feeds.count < DEFAULT_BATCH_SIZE:
+        return min(DEFAULT_BATCH_SIZE, largest)  # too little to tell
+    limit = _CLEARLY_FASTER * min(measured.values())
+    if measured.get(DEFAULT_BATCH_SIZE, math.inf) <= limit:
+        return DEFAULT_BATCH_SIZE
+    return min(size for size, seconds in measured.items() if seconds <= limit)
+
+
+def _measured(call: Call, feeds: Feeds, *, largest: int, row_seconds: float) -> dict[int, float]:
+    """Return seconds per row by batch size, of as many sizes as the budget allows."""
     per_row: dict[int, float] = {}
     spent = 0.0
-    for size in (size for size in _SIZES if size <= min(largest, feeds.count)):
+    for size in (size for size in _SIZES if size <= largest):
         expected = 2 * size * min(per_row.values(), default=row_seconds / 4)
         if per_row and spent + expected > _BUDGET_SECONDS:
             break
-        best, total = _timed(call, feeds, size)
-        spent += total
+        best, seconds = _timed(call, feeds, size)
+        spent += seconds
         if not math.isfinite(best):
             break
         per_row[size] = best / size
-    if not per_row:
-        return min(DEFAULT_BATCH_SIZE, largest)
-    if max(per_row) < DEFAULT_BATCH_SIZE <= largest and spent < _BUDGET_SECONDS / 2:
-        return DEFAULT_BATCH_SIZE  # too few rows to tell
-    limit = _CLEARLY_FASTER * min(per_row.values())
-    if per_row.get(DEFAULT_BATCH_SIZE, math.inf) <= limit:
-        return DEFAULT_BATCH_SIZE
-    return min(size for size, seconds in per_row.items() if seconds <= limit)
+    return per_row
 
 
 def _timed(call: Call, feeds: Feeds, size: int) -> tuple[float, float]:

@@ -68,6 +68,7 @@ class Progress:
         self._started_at = clock()
         self._beat_at = self._started_at
         self._running_since: float | None = None
+        self._running_until: float | None = None
         self._phase = RunPhase.STARTING
         self._states = bytearray()
         self._counts = [0, 0, 0, 0]
@@ -90,6 +91,8 @@ class Progress:
         """Say what the driver does now."""
         with self._lock:
             self._beat_at = now = self._clock()
+            if self._phase is RunPhase.RUNNING and phase is not RunPhase.RUNNING:
+                self._running_until = now
             self._phase = phase
             if phase is RunPhase.RUNNING and self._running_since is None:
                 self._running_since = now
@@ -335,7 +338,9 @@ class Progress:
     def _overall_rate(self) -> int | None:
         if self._running_since is None:
             return None
-        elapsed_seconds = self._clock() - self._running_since
+        # Publishing and cleaning up took time too, but scored nothing.
+        until = self._running_until or self._clock()
+        elapsed_seconds = until - self._running_since
         scored = self._processed - self._resumed_rows
         return round(scored / elapsed_seconds) if elapsed_seconds > 0 else None
 

@@ -100,7 +100,7 @@ class Endpoint(ThreadingHTTPServer):
             self._slots.release()
 
     def service_actions(self) -> None:
-        """Cut off those who send or take their bytes one by one; called twice a second."""
+        """Cut off those who send or take their bytes one by one."""
         now = time.monotonic()
         with self._deadlines_lock:
             late = [request for request, deadline in self._deadlines.items() if deadline < now]

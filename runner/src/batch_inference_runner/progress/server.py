@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     OnJoin = Callable[[], Mapping[str, Any] | None]
 
 ANY_HOST = "*"
+_POLL_SECONDS = 0.1
+"""How long closing may take, and how often deadlines are looked at."""
 
 
 class ProgressServer:
@@ -59,7 +61,10 @@ class ProgressServer:
         self._endpoint = Endpoint(self._addresses(), self._port, resources)
         self._port = self._endpoint.server_address[1]
         self._thread = threading.Thread(
-            target=self._endpoint.serve_forever, name="bij-progress-server", daemon=True
+            target=self._endpoint.serve_forever,
+            args=(_POLL_SECONDS,),
+            name="bij-progress-server",
+            daemon=True,
         )
         self._thread.start()
 

@@ -7,7 +7,6 @@ arrives through one queue.
 from __future__ import annotations
 
 import queue
-import signal
 import time
 import uuid
 from typing import TYPE_CHECKING
@@ -19,7 +18,7 @@ from batch_inference_runner.errors import Interrupted, InvalidJob, JobFailed, Un
 from batch_inference_runner.schedule.backlog import Backlog, Loss
 from batch_inference_runner.schedule.committer import CommitFailed, Committed, Committer
 from batch_inference_runner.schedule.error_policy import check_rejects
-from batch_inference_runner.schedule.slot import Exited, Slot, SlotEvent
+from batch_inference_runner.schedule.slot import Exited, Slot, SlotEvent, StartFailures
 from batch_inference_runner.score.messages import (
     Assignment,
     Beat,
@@ -53,8 +52,6 @@ _BEAT_DEADLINE_SECONDS = 20.0
 _OPEN_DEADLINE_SECONDS = 300.0
 _STORE_FAILURES = 8
 """Failures of a store in a row, without a commit between, before the run gives up for now."""
-_OPEN_FAILURES = 3
-_OWN_DOING = {signal.SIGSEGV, signal.SIGFPE, signal.SIGABRT, signal.SIGBUS, signal.SIGILL}
 
 
 class Dispatch:
@@ -81,7 +78,8 @@ class Dispatch:
         self._committer = Committer(output, events.put)
         self._committing: set[int] = set()
         self._rows_read = self._rows_rejected = 0
-        self._open_failures = self._store_failures = 0
+        self._store_failures = 0
+        self._start_failures = StartFailures()
         self._paused_until = 0.0
         self.first_row_at: float | None = None
         self._backlog = self._resume()
@@ -185,12 +183,12 @@ class Dispatch:
             case Unreachable(message=message):
                 self._store_failed(message)
                 self._open(slot)
-            case Exited(status=status):
-                self._on_exit(slot, status)
+            case Exited():
+                self._on_exit(slot, what)
 
     def _on_ready(self, slot: Slot, ready: Ready) -> None:
         slot.ready = True
-        self._open_failures = 0
+        self._start_failures = StartFailures()
         self._progress.model(
             ModelReport(
                 resolved_digest=ready.digest,
@@ -279,10 +277,14 @@ class Dispatch:
             del slot.assigned[shard]
         self._backlog.give_back(shards)
 
-    def _on_exit(self, slot: Slot, status: int) -> None:
-        own_doing = slot.deadline_missed or -status in _OWN_DOING
-        if not slot.ready:
-            self._open_failed(status)
+    def _on_exit(self, slot: Slot, exited: Exited) -> None:
+        own_doing = slot.deadline_missed or exited.is_crash
+        if not slot.ready and self._start_failures.add(exited):
+            raise JobFailed(
+                Reason.MODEL_UNSUPPORTED,
+                f"scorers keep ending while they load the model (the last one with status "
+                f"{exited.status}); try the model with ONNX Runtime alone, or give more memory",
+            )
         self._lose_assigned(slot, Loss.CRASHED if own_doing else Loss.KILLED)
         slot.start(self._events.put)
         self._open(slot)
@@ -317,15 +319,6 @@ class Dispatch:
         if self._store_failures > _STORE_FAILURES:
             raise Unavailable(f"a store failed {self._store_failures} times in a row: {message}")
         self._paused_until = time.monotonic() + min(30.0, 0.5 * 2**self._store_failures)
-
-    def _open_failed(self, status: int) -> None:
-        self._open_failures += 1
-        if self._open_failures >= _OPEN_FAILURES:
-            raise JobFailed(
-                Reason.MODEL_UNSUPPORTED,
-                f"the scorer died {self._open_failures} times while it loaded the model (exit "
-                f"status {status}); try the model with ONNX Runtime alone, or give more memory",
-            )
 
     def _check_time(self, deadline: float | None) -> None:
         now = time.monotonic()

@@ -15,7 +15,7 @@ from batch_inference_runner.errors import Interrupted, InvalidJob, Unavailable
 from batch_inference_runner.plan.document import identity_of, make_plan
 from batch_inference_runner.plan.inputs import check_output_apart, list_inputs
 from batch_inference_runner.plan.shards import cut
-from batch_inference_runner.schedule.slot import Exited, Slot, SlotEvent
+from batch_inference_runner.schedule.slot import Exited, Slot, SlotEvent, StartFailures
 from batch_inference_runner.score.messages import Prepare, Prepared, Refused, Unreachable
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from batch_inference_runner.plan.plan import InputFile, Plan
 
 _DEADLINE_SECONDS = 600.0
-_ATTEMPTS = 3
 
 
 class Planner:
@@ -60,14 +59,14 @@ class Planner:
         return make_plan(identity_of(config), prepared.details, files, shards)
 
     def _prepare(self, files: tuple[InputFile, ...]) -> Prepared:
-        status = 0
-        for attempt in range(_ATTEMPTS):
+        failures = StartFailures()
+        while True:
             request = Prepare(
                 config=self._config.model_dump_json(),
                 files=files,
                 threads=self._slot.threads,
                 memory_bytes=self._slot.memory_bytes,
-                probe=attempt == 0,  # the first rows may be what crashed it
+                probe=failures.crashes == 0,  # the first rows may be what crashed it
             )
             self._slot.send(request)
             match self._wait():
@@ -77,14 +76,10 @@ class Planner:
                     raise InvalidJob(Reason(reason), message)
                 case Unreachable(message=message):
                     raise Unavailable(message)
-                case Exited(status=status):
+                case Exited() as exited:
+                    if failures.add(exited):
+                        raise _hopeless(exited)
                     self._slot.start(self._events.put)
-        raise InvalidJob(
-            Reason.MODEL_UNSUPPORTED,
-            f"the scorer ended {_ATTEMPTS} times (exit status {status}) while it read the "
-            f"input's metadata or loaded the model; a file or the model crashes the libraries that "
-            f"read it, or needs more memory than the scorer has",
-        )
 
     def _wait(self) -> Prepared | Refused | Unreachable | Exited:
         deadline = time.monotonic() + _DEADLINE_SECONDS
@@ -100,3 +95,12 @@ class Planner:
                     case Prepared() | Refused() | Unreachable() | Exited():
                         return event.what
         raise Interrupted("the run was asked to stop")
+
+
+def _hopeless(exited: Exited) -> InvalidJob:
+    return InvalidJob(
+        Reason.MODEL_UNSUPPORTED,
+        f"scorers keep ending (the last one with status {exited.status}) while they read the "
+        f"input's metadata or load the model; a file or the model crashes the libraries that read "
+        f"it, or needs more memory than a scorer has: see spec.workers.resources",
+    )

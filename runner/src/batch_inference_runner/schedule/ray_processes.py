@@ -7,6 +7,7 @@ are ended with their parent. Does not import ray.
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import signal
@@ -25,6 +26,8 @@ MEMORY_RESOURCE = "bij-memory-mib"
 _OBJECT_STORE_BYTES = 80 * 1024 * 1024
 """Rows never travel through Ray; this is the least that it accepts with room to spare."""
 _STOP_SECONDS = 5
+_PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +94,11 @@ def start_member(
     )
 
 
+def _end_with_parent() -> None:
+    """Let `ray start --block`, which ends its own children, end when this process is killed."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
 def _start(
     arguments: Sequence[str],
     *,
@@ -118,5 +126,6 @@ def _start(
             stdout=log,
             stderr=log,
             start_new_session=True,
+            preexec_fn=_end_with_parent,  # noqa: PLW1509 (one system call, its library is loaded)
         )
     return RayNode(process)

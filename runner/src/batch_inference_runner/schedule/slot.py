@@ -6,6 +6,7 @@ are told apart by the generation.
 
 from __future__ import annotations
 
+import signal
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
@@ -33,11 +34,35 @@ class Scorer(Protocol):
         """End it and wait until it is gone."""
 
 
+_CRASH_SIGNALS = {signal.SIGSEGV, signal.SIGFPE, signal.SIGABRT, signal.SIGBUS, signal.SIGILL}
+_MOST_CRASHES_AT_START = 3
+_MOST_KILLS_AT_START = 10
+
+
 @dataclass(frozen=True, slots=True)
 class Exited:
     """A scorer has ended; `status` as in subprocess: negative is a signal."""
 
     status: int
+
+    @property
+    def is_crash(self) -> bool:
+        """Whether native code ended it, and nobody from outside."""
+        return -self.status in _CRASH_SIGNALS or self.status > 0
+
+
+@dataclass(slots=True)
+class StartFailures:
+    """Scorers that ended before they were ready: a few crashes, or many kills, are too many."""
+
+    crashes: int = 0
+    kills: int = 0
+
+    def add(self, exited: Exited) -> bool:
+        """Count one; say whether there were too many."""
+        self.crashes += exited.is_crash
+        self.kills += not exited.is_crash
+        return self.crashes >= _MOST_CRASHES_AT_START or self.kills >= _MOST_KILLS_AT_START
 
 
 @dataclass(frozen=True, slots=True)

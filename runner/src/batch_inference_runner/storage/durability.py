@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from batch_inference_runner.storage.posix_errors import as_store_error
@@ -11,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 _FILES_OPEN = 128
+_WAITERS = 8
+"""Threads that wait for the disk: a journal commit then serves several files, also under load."""
 
 
 def sync_files(paths: Sequence[str]) -> None:
@@ -44,10 +48,23 @@ def _sync_group(paths: Sequence[str]) -> None:
             # Begins to write dirty pages and does not wait: then few commits of the file system's
             # journal serve the whole group.
             os.posix_fadvise(descriptors[-1], 0, 0, os.POSIX_FADV_DONTNEED)
-        for descriptor in descriptors:
-            os.fdatasync(descriptor)
+        _wait_for(descriptors)
     except OSError as error:
         raise as_store_error(error, path) from error
     finally:
         for descriptor in descriptors:
             os.close(descriptor)
+
+
+def _wait_for(descriptors: Sequence[int]) -> None:
+    if len(descriptors) < _WAITERS:
+        for descriptor in descriptors:
+            os.fdatasync(descriptor)
+        return
+    for _ in _waiters().map(os.fdatasync, descriptors):
+        pass
+
+
+@lru_cache(maxsize=1)
+def _waiters() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(_WAITERS, thread_name_prefix="fdatasync")

@@ -198,12 +198,22 @@ class Projection:
             self._check_types(described)
             schema = self._engine.query(self._plain, rows=empty, table_name=_ROWS).schema
             self._check_plan(empty)
+            self._check_constants()
         except duckdb.Error as error:
             _check_alive(error)
             first_line = str(error).partition("\n")[0]
             whats = ", ".join(item.what for item in self._items)
             raise InvalidJob(Reason.INVALID_SPEC, f"{whats}: {first_line}") from error
         return tuple(pa.field(field.name, _normal(field.type)) for field in schema)
+
+    def _check_constants(self) -> None:
+        """Evaluate expressions without columns once: if they fail, all rows would be rejected."""
+        row = pa.table({"nothing__": pa.array([0], pa.int8())})
+        for item in self._items:
+            if not item.uses:
+                self._engine.query(
+                    f"SELECT ({item.sql}\n) FROM {_ROWS}", rows=row, table_name=_ROWS
+                )
 
     def _check_types(self, described: Sequence[tuple[str, Any]]) -> None:
         for item, (_, kind) in zip(self._items, described, strict=True):

@@ -1,0 +1,182 @@
+"""SIGKILL and SIGSTOP of anything at any moment: no row lost, none twice, nothing scored again."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from testkit import onnx_models
+from testkit.jobs import Job, spec_of
+from testkit.processes import kill, kill_all, scorers_of, wait_until
+
+ROWS = 160_000
+SHARD_ROWS = 1_000
+FEATURES = [f"f{number}" for number in range(32)]
+
+
+@pytest.fixture(scope="module")
+def workload(tmp_path_factory) -> tuple[Path, Path, np.ndarray]:
+    """A dataset, a model, and what a plain loop over ONNX Runtime makes of them."""
+    folder = tmp_path_factory.mktemp("workload")
+    (folder / "data").mkdir()
+    features = np.random.default_rng(1).standard_normal((ROWS, 32), dtype=np.float32)
+    table = pa.table(
+        {"id": np.arange(ROWS), **{name: features[:, i] for i, name in enumerate(FEATURES)}}
+    )
+    half = ROWS // 2
+    for number, part in enumerate((table.slice(0, half), table.slice(half))):
+        path = folder / "data" / f"part-{number}.parquet"
+        pq.write_table(part, path, row_group_size=SHARD_ROWS)
+    model = onnx_models.mlp(folder / "mlp.onnx", hidden=(2048, 1024))
+    session = ort.InferenceSession(str(model))
+    scores = np.concatenate(
+        [
+            session.run(None, {"input": features[start : start + 8192]})[0]
+            for start in range(0, ROWS, 8192)
+        ]
+    ).ravel()
+    return model, folder / "data", scores
+
+
+@pytest.fixture
+def job(workload, tmp_path) -> Job:
+    model, data, _ = workload
+    spec = spec_of(model, data, columns=FEATURES, model_input="input")
+    spec["sharding"] = {"targetRowsPerShard": SHARD_ROWS}
+    return Job(tmp_path, spec)
+
+
+def assert_exact(job: Job, scores: np.ndarray) -> None:
+    """I1 and I2 for both kinds of reader, and the scores of a plain loop."""
+    assert job.manifest()["counts"] == {
+        "read": ROWS,
+        "written": ROWS,
+        "rejected": 0,
+        "filtered": 0,
+    }
+    rows = job.rows()
+    found = np.full(ROWS, np.nan, dtype=np.float32)
+    ids = np.array([row["id"] for row in rows])
+    assert len(ids) == ROWS
+    assert len(np.unique(ids)) == ROWS
+    found[ids] = [row["score"] for row in rows]
+    np.testing.assert_allclose(found, scores, rtol=1e-5, atol=1e-6)
+    verified = job.verify()
+    assert verified.code == 0, verified.stdout + verified.stderr
+
+
+def markers_of(job: Job) -> dict[str, bytes]:
+    return {
+        str(path): path.read_bytes()
+        for path in (job.output / "_bij").glob("*/commit/**/*.json")
+        if path.is_file()
+    }
+
+
+def test_everything_is_killed_again_and_again_and_the_same_command_completes(job, workload):
+    chance = random.Random(20261122)
+    kills, before = 0, {}
+    while kills < 25:
+        run = job.start()
+        try:
+            run.wait(chance.uniform(0.05, 1.5))
+            break
+        except subprocess.TimeoutExpired:
+            kill_all(run)
+            kills += 1
+        after = markers_of(job)
+        assert {key: after[key] for key in before} == before, "a committed shard was scored again"
+        before = after
+    ended = job.run()
+    assert ended.code == 0, ended.stderr
+    assert kills >= 10
+    assert_exact(job, workload[2])
+
+
+def test_scorers_are_killed_and_crashed_and_the_run_goes_on(job, workload):
+    chance = random.Random(7)
+    run = job.start()
+    kills, committed = 0, 0
+    while run.poll() is None and kills < 30:
+        time.sleep(chance.uniform(0.05, 0.6))
+        progress = len(markers_of(job)) > committed
+        if not progress and chance.random() < 0.8:
+            continue  # mostly after a commit, now and then while a scorer is only starting
+        committed = len(markers_of(job))
+        number = signal.SIGKILL
+        if progress and chance.random() < 0.3:
+            number = chance.choice([signal.SIGSEGV, signal.SIGABRT])
+        kills += sum(kill(scorer, number) for scorer in scorers_of(run.pid))
+    assert run.wait(120) == 0
+    assert kills >= 10
+    assert_exact(job, workload[2])
+
+
+def test_a_stopped_scorer_is_replaced(job, workload):
+    run = job.start()
+    wait_until(lambda: bool(markers_of(job)), seconds=30, what="the first commit")
+    (scorer,) = scorers_of(run.pid)
+    kill(scorer, signal.SIGSTOP)
+    assert run.wait(90) == 0
+    assert_exact(job, workload[2])
+
+
+def test_a_stopped_driver_that_wakes_up_late_changes_nothing(job, workload):
+    run = job.start()
+    wait_until(lambda: len(markers_of(job)) > 3, seconds=30, what="some commits")
+    stopped = [run.pid, *scorers_of(run.pid)]
+    for pid in stopped:
+        kill(pid, signal.SIGSTOP)
+    other = job.run()
+    assert other.code == 0, other.stderr
+    published = {path.name: path.read_bytes() for path in job.output.glob("part-*")}
+    success = (job.output / "_SUCCESS").read_bytes()
+    for pid in stopped:
+        kill(pid, signal.SIGCONT)
+    assert run.wait(60) == 0
+    assert {path.name: path.read_bytes() for path in job.output.glob("part-*")} == published
+    assert (job.output / "_SUCCESS").read_bytes() == success
+    assert_exact(job, workload[2])
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_run_says_so_and_resumes(job, workload, number, code):
+    run = job.start()
+    wait_until(lambda: len(markers_of(job)) > 3, seconds=30, what="some commits")
+    kill(run.pid, number)
+    assert run.wait(20) == code
+    before = markers_of(job)
+    assert not (job.output / "_SUCCESS").exists()
+    assert job.run().code == 0
+    after = markers_of(job)
+    assert {key: after[key] for key in before} == before
+    assert_exact(job, workload[2])
+
+
+def test_no_process_outlives_a_killed_driver(job):
+    run = job.start()
+    wait_until(lambda: bool(scorers_of(run.pid)), seconds=20, what="a scorer")
+    scorers = scorers_of(run.pid)
+    kill(run.pid)
+    run.wait()
+    for scorer in scorers:
+        wait_until(
+            lambda pid=scorer: not Path(f"/proc/{pid}/exe").exists(),
+            seconds=5,
+            what=f"the end of scorer {scorer}",
+        )
+
+
+def test_counts_in_the_manifest_add_up_to_the_markers(job):
+    assert job.run().code == 0
+    markers = [json.loads(body) for body in markers_of(job).values()]
+    assert len(markers) == ROWS // SHARD_ROWS

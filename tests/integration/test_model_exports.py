@@ -1,0 +1,133 @@
+"""Models as scikit-learn and LightGBM users export them, scored as the libraries themselves do."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from batch_inference_api.runner_contract import ModelInputBinding, ModelOutputBinding
+from testkit import onnx_models
+from testkit.scorers import make_scorer
+
+RNG = np.random.default_rng(11)
+ROWS = 500
+
+
+def one_column_each(columns: dict[str, np.ndarray]):
+    from skl2onnx.common.data_types import FloatTensorType, Int64TensorType, StringTensorType
+
+    kinds = {"f": FloatTensorType, "i": Int64TensorType}
+    return [
+        (name, kinds.get(values.dtype.kind, StringTensorType)([None, 1]))
+        for name, values in columns.items()
+    ]
+
+
+@pytest.mark.parametrize("zipmap", [True, False, "columns"])
+def test_a_pipeline_over_mixed_columns_scores_as_in_scikit_learn(tmp_path, zipmap):
+    pandas = pytest.importorskip("pandas")
+    from skl2onnx import to_onnx
+    from sklearn.compose import ColumnTransformer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+    columns = {
+        "age": RNG.normal(40, 10, ROWS).astype(np.float32),
+        "visits": RNG.integers(0, 9, ROWS),
+        "city": RNG.choice(["Oslo", "Rom", "Köln"], ROWS).astype(object),
+    }
+    frame = pandas.DataFrame(columns)
+    target = (columns["age"] + 5 * columns["visits"] > 60).astype(int)
+    pipeline = make_pipeline(
+        ColumnTransformer(
+            [("numbers", StandardScaler(), ["age", "visits"]), ("texts", OneHotEncoder(), ["city"])]
+        ),
+        LogisticRegression(),
+    ).fit(frame, target)
+    model = to_onnx(pipeline, initial_types=one_column_each(columns), options={"zipmap": zipmap})
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    table = pa.table({name: pa.array(values.tolist()) for name, values in columns.items()})
+    outputs = {
+        True: ModelOutputBinding(name="output_probability", column="p", class_label="1"),
+        False: ModelOutputBinding(name="probabilities", column="p", index=1),
+        "columns": ModelOutputBinding(name="i1", column="p"),
+    }
+    scorer = make_scorer(tmp_path / "m.onnx", table.schema, outputs=(outputs[zipmap],))
+
+    scores = scorer.score(table).table["p"].to_pylist()
+
+    np.testing.assert_allclose(scores, pipeline.predict_proba(frame)[:, 1], atol=1e-4)
+    everything = make_scorer(tmp_path / "m.onnx", table.schema).score(table).table
+    label = "label" if zipmap is False else "output_label"
+    assert everything[label].to_pylist() == pipeline.predict(frame).tolist()
+
+
+def test_clusters_come_as_labels_and_distances(tmp_path):
+    from skl2onnx import to_onnx
+    from sklearn.cluster import KMeans
+
+    values = RNG.normal(size=(ROWS, 4)).astype(np.float32)
+    clusters = KMeans(3, n_init=1, random_state=0).fit(values)
+    (tmp_path / "m.onnx").write_bytes(to_onnx(clusters, values[:1]).SerializeToString())
+    table = pa.table({f"f{i}": values[:, i] for i in range(4)})
+    bound = ModelInputBinding(name="X", columns=("f0", "f1", "f2", "f3"))
+
+    scored = make_scorer(tmp_path / "m.onnx", table.schema, inputs=(bound,)).score(table).table
+
+    assert scored["label"].to_pylist() == clusters.predict(values).tolist()
+    np.testing.assert_allclose(scored["scores"].to_pylist(), clusters.transform(values), atol=1e-3)
+
+
+def test_lightgbm_labels_that_are_declared_as_one_value_come_row_by_row(tmp_path):
+    lightgbm = pytest.importorskip("lightgbm")
+    onnxmltools = pytest.importorskip("onnxmltools")
+    from onnxmltools.convert.common.data_types import FloatTensorType
+
+    values = RNG.normal(size=(ROWS, 3)).astype(np.float32)
+    target = (values[:, 0] > 0).astype(int)
+    trees = lightgbm.LGBMClassifier(n_estimators=5, verbose=-1).fit(values, target)
+    model = onnxmltools.convert_lightgbm(
+        trees, initial_types=[("x", FloatTensorType([None, 3]))], zipmap=False
+    )
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    table = pa.table({"x": pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), 3)})
+
+    scored = make_scorer(tmp_path / "m.onnx", table.schema).score(table).table
+
+    assert scored["label"].to_pylist() == trees.predict(values).astype(int).tolist()
+    np.testing.assert_allclose(
+        np.array(scored["probabilities"].to_pylist()), trees.predict_proba(values), atol=1e-4
+    )
+
+
+def test_scoring_imports_neither_pandas_nor_pydantic_nor_onnx(tmp_path):
+    onnx_models.mlp(tmp_path / "m.onnx", width=4)
+    code = f"""
+import sys
+from pathlib import Path
+from types import SimpleNamespace as Fields
+import pyarrow as pa
+from batch_inference_runner.models.model_file import fetch_model
+from batch_inference_runner.models.scoring import ModelScorer
+path = Path({str(tmp_path)!r})
+config = Fields(location=Fields(uri=(path / "m.onnx").as_uri()), digest=None,
+    inputs=(Fields(name="input", columns=tuple("abcd"), nulls="Reject", fill_value=None),),
+    outputs=())
+execution = Fields(execution_providers=("CPUExecutionProvider",), allow_provider_fallback=False,
+    intra_op_num_threads=1, batch_size=None, batch_timeout_seconds=60)
+validity, values = pa.py_buffer(bytes([0b101])), pa.py_buffer(bytes(24))
+column = pa.Array.from_buffers(pa.float64(), 3, [validity, values])  # pa.array imports pandas
+table = pa.table({{c: column for c in "abcd"}})
+scorer = ModelScorer(fetch_model(config, path / "p"), config, execution, table.schema, threads=1)
+scorer.probe(table)
+assert scorer.score(table).table.num_rows == 2
+print([name for name in ("pandas", "pydantic", "onnx", "duckdb") if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+    assert done.stdout == "[]\n", done.stdout + done.stderr

@@ -1,0 +1,62 @@
+"""The processes of a run: who they are, and how they are killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+
+def children_of(pid: int) -> list[int]:
+    """Process ids of the children, or none if the process has gone."""
+    found: list[int] = []
+    for tasks in Path(f"/proc/{pid}/task").glob("*/children"):
+        try:
+            found += map(int, tasks.read_text().split())
+        except OSError:
+            continue  # the thread has ended
+    return found
+
+
+def command_of(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+    except OSError:
+        return ""
+
+
+def descendants_of(pid: int) -> list[int]:
+    direct = children_of(pid)
+    return direct + [each for child in direct for each in descendants_of(child)]
+
+
+def scorers_of(pid: int) -> list[int]:
+    """The scorer processes below a driver."""
+    return [child for child in children_of(pid) if "score.process" in command_of(child)]
+
+
+def kill(pid: int, number: signal.Signals = signal.SIGKILL) -> bool:
+    """Send a signal; False if the process has gone already."""
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def kill_all(process: subprocess.Popen) -> None:
+    """SIGKILL a process and everything below it, at one moment."""
+    for pid in [process.pid, *descendants_of(process.pid)]:
+        kill(pid)
+    process.wait()
+
+
+def wait_until(condition: Callable[[], bool], *, seconds: float, what: str) -> None:
+    """Wait for something, with a deadline that says what was waited for."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"{what} did not happen within {seconds} s"
+        time.sleep(0.01)

@@ -1,0 +1,32 @@
+"""Retry budgets survive a lost driver."""
+
+from __future__ import annotations
+
+from batch_inference_runner.schedule.attempts import AttemptLog, EarlierAttempts
+from batch_inference_runner.storage.folder import Folder
+
+WORK = "ab" * 32
+
+
+def test_what_was_probably_in_work_is_suspected(tmp_path):
+    log = AttemptLog(Folder(tmp_path), WORK)
+    log.record("a1", range(100), alone=False, in_work=2)
+    assert log.earlier(committed={0, 2, 3}) == EarlierAttempts((1, 4), {})
+
+
+def test_a_loss_while_alone_is_charged_each_time(tmp_path):
+    log = AttemptLog(Folder(tmp_path), WORK)
+    log.record("a1", [7, 8], alone=False, in_work=2)
+    log.record("a2", [7], alone=True, in_work=2)
+    log.record("a3", [7], alone=True, in_work=2)
+    assert log.earlier(committed=set()) == EarlierAttempts((7, 8), {7: 2})
+
+
+def test_what_is_committed_is_innocent(tmp_path):
+    log = AttemptLog(Folder(tmp_path), WORK)
+    log.record("a1", [1], alone=True, in_work=1)
+    assert log.earlier(committed={1}) == EarlierAttempts((), {})
+
+
+def test_a_fresh_output_has_no_past(tmp_path):
+    assert AttemptLog(Folder(tmp_path), WORK).earlier(set()) == EarlierAttempts((), {})

@@ -1,0 +1,271 @@
+"""Which columns feed which input, and what is refused."""
+
+from __future__ import annotations
+
+import math
+
+import pyarrow as pa
+import pytest
+import yaml
+
+from batch_inference_api.reasons import Reason
+from batch_inference_api.runner_contract import ModelInputBinding, NullPolicy
+from batch_inference_runner.errors import InvalidJob
+from batch_inference_runner.models.binding import InputPlan, bind_inputs, fixed_batch
+from batch_inference_runner.models.signature import Signature, ValueSpec
+
+FLOAT = pa.float32()
+
+
+def signature(*inputs: ValueSpec) -> Signature:
+    return Signature(inputs=inputs, outputs=())
+
+
+def spec(type_: str = "tensor(float)", shape=(None, 3), name: str = "input") -> ValueSpec:
+    return ValueSpec(name, type_, shape)
+
+
+def bind(value: ValueSpec, schema: dict[str, pa.DataType], **binding) -> InputPlan:
+    bindings = [ModelInputBinding(name=value.name, **binding)] if binding else []
+    return bind_inputs(signature(value), pa.schema(list(schema.items())), bindings)[0]
+
+
+@pytest.mark.parametrize(
+    ("value", "column", "trailing", "lists"),
+    [
+        pytest.param(spec(shape=(None,)), FLOAT, (), False, id="a vector takes its column"),
+        pytest.param(spec(shape=(None, 1)), FLOAT, (1,), False, id="one column [N, 1]"),
+        pytest.param(spec(shape=(None, 1)), pa.float64(), (1,), False, id="rounding is allowed"),
+        pytest.param(spec(shape=(None,)), pa.int32(), (), False, id="whole numbers feed floats"),
+        pytest.param(spec(shape=(None,)), pa.bool_(), (), False, id="booleans feed floats"),
+        pytest.param(spec(shape=(None,)), pa.decimal128(9, 2), (), False, id="decimals too"),
+        pytest.param(
+            spec("tensor(int64)", (None,)), pa.uint64(), (), False, id="integers are checked later"
+        ),
+        pytest.param(
+            spec("tensor(string)", (None, 1)),
+            pa.dictionary(pa.int8(), pa.string()),
+            (1,),
+            False,
+            id="dictionaries are strings",
+        ),
+        pytest.param(spec(), pa.list_(FLOAT, 3), (3,), True, id="fixed-size list"),
+        pytest.param(spec(), pa.list_(pa.float64()), (3,), True, id="list, lengths checked later"),
+        pytest.param(spec(), pa.large_list(FLOAT), (3,), True, id="large list"),
+        pytest.param(
+            spec(shape=(None, None)), pa.list_(FLOAT, 7), (7,), True, id="the list settles a width"
+        ),
+        pytest.param(
+            spec(shape=(None, 3, 4)), pa.list_(FLOAT, 12), (3, 4), True, id="flat list for a cube"
+        ),
+        pytest.param(
+            spec(shape=(None, 3, 4)),
+            pa.list_(pa.list_(FLOAT), 3),
+            (3, 4),
+            True,
+            id="nested list for a cube",
+        ),
+    ],
+)
+def test_an_input_takes_the_column_of_its_name(value, column, trailing, lists):
+    plan = bind(value, {"other": FLOAT, "input": column})
+
+    assert (plan.columns, plan.trailing, plan.lists) == (("input",), trailing, lists)
+
+
+def test_many_columns_feed_one_matrix_in_the_order_that_the_job_says():
+    plan = bind(spec(), {"a": FLOAT, "b": FLOAT, "c": FLOAT}, columns=("c", "a", "b"))
+
+    assert plan.columns == ("c", "a", "b")
+    assert plan.trailing == (3,)
+
+
+def test_named_columns_settle_an_open_width():
+    assert bind(
+        spec(shape=(None, None)), {"a": FLOAT, "b": FLOAT}, columns=("a", "b")
+    ).trailing == (2,)
+
+
+def test_loose_columns_are_never_bound_by_guess_but_offered_as_a_snippet():
+    schema = {"id": pa.int64(), "a": FLOAT, "b": FLOAT, "c": FLOAT, "name": pa.string()}
+
+    with pytest.raises(InvalidJob) as caught:
+        bind(spec(), schema)
+
+    assert caught.value.reason is Reason.SCHEMA_MISMATCH
+    assert "'input' is tensor(float)[N, 3] and takes 3 value(s) a row" in caught.value.message
+    assert "'id', 'a', 'b', 'c'" in caught.value.message
+    pasted = yaml.safe_load(caught.value.message[caught.value.message.index("spec:\n") :])
+    assert pasted == {
+        "spec": {"model": {"inputs": [{"name": "input", "columns": ["a", "b", "c"]}]}}
+    }
+
+
+@pytest.mark.parametrize(
+    ("value", "schema", "binding", "reason", "words"),
+    [
+        pytest.param(
+            spec(shape=(None,)),
+            {"input": pa.string()},
+            {},
+            Reason.SCHEMA_MISMATCH,
+            ["'input' is string", "tensor(float)[N]", "CAST"],
+            id="text for a float",
+        ),
+        pytest.param(
+            spec("tensor(int64)", (None,)),
+            {"input": pa.float64()},
+            {},
+            Reason.SCHEMA_MISMATCH,
+            ["'input' is double", "tensor(int64)[N]", "an integer column"],
+            id="floats for an integer",
+        ),
+        pytest.param(
+            spec("tensor(bool)", (None,)),
+            {"input": pa.int8()},
+            {},
+            Reason.SCHEMA_MISMATCH,
+            ["a boolean column"],
+            id="integers for a boolean",
+        ),
+        pytest.param(
+            spec("tensor(string)", (None,)),
+            {"input": pa.int64()},
+            {},
+            Reason.SCHEMA_MISMATCH,
+            ["a string column"],
+            id="integers for text",
+        ),
+        pytest.param(
+            spec(shape=(None,)),
+            {"input": pa.timestamp("us")},
+            {},
+            Reason.SCHEMA_MISMATCH,
+            ["timestamp[us]"],
+            id="time for a float",
+        ),
+        pytest.param(
+            spec(),
+            {"input": pa.list_(FLOAT, 4)},
+            {},
+            Reason.SCHEMA_MISMATCH,
+            ["fixed_size_list", "tensor(float)[N, 3]"],
+            id="a list of another width",
+        ),
+        pytest.param(
+            spec(shape=(None, None)),
+            {"input": pa.list_(FLOAT)},
+            {},
+            Reason.SCHEMA_MISMATCH,
+            ["fixed_size_list column must settle"],
+            id="nobody says the width",
+        ),
+        pytest.param(
+            spec(shape=(None,)),
+            {"input": pa.list_(FLOAT, 3)},
+            {},
+            Reason.SCHEMA_MISMATCH,
+            ["takes one value a row"],
+            id="a list for a vector",
+        ),
+        pytest.param(
+            spec(shape=(None, None)),
+            {"input": FLOAT},
+            {},
+            Reason.SCHEMA_MISMATCH,
+            ["any number of"],
+            id="a lone column for an open width",
+        ),
+        pytest.param(
+            spec(),
+            {"a": FLOAT, "b": FLOAT},
+            {"columns": ("a", "b")},
+            Reason.SCHEMA_MISMATCH,
+            ["takes 3 value(s) a row", "binds 2 scalar column(s)"],
+            id="too few columns",
+        ),
+        pytest.param(
+            spec(),
+            {"a": FLOAT},
+            {"columns": ("a", "b", "c")},
+            Reason.SCHEMA_MISMATCH,
+            ["'b'", "the columns are 'a'"],
+            id="a column that is not there",
+        ),
+        pytest.param(
+            spec("tensor(bfloat16)", (None,)),
+            {"input": FLOAT},
+            {},
+            Reason.MODEL_UNSUPPORTED,
+            ["bfloat16", "float16"],
+            id="bfloat16",
+        ),
+        pytest.param(
+            spec(shape=None),
+            {"input": FLOAT},
+            {},
+            Reason.MODEL_UNSUPPORTED,
+            ["batch dimension"],
+            id="a scalar input",
+        ),
+        pytest.param(
+            spec("tensor(int64)", (None,)),
+            {"input": pa.int64()},
+            {"columns": ("input",), "nulls": NullPolicy.NAN},
+            Reason.INVALID_SPEC,
+            ["has no NaN", "fillValue"],
+            id="NaN for an integer",
+        ),
+        pytest.param(
+            spec("tensor(int8)", (None,)),
+            {"input": pa.int64()},
+            {"columns": ("input",), "fill_value": "300"},
+            Reason.INVALID_SPEC,
+            ["fillValue is not a int8"],
+            id="a fill value out of range",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_refused_with_what_to_do(value, schema, binding, reason, words):
+    with pytest.raises(InvalidJob) as caught:
+        bind(value, schema, **binding)
+
+    assert caught.value.reason is reason
+    for word in words:
+        assert word in caught.value.message
+
+
+def test_a_binding_for_an_input_that_the_model_lacks_is_refused():
+    with pytest.raises(InvalidJob, match="names 'inptu', but the model's inputs are 'input'"):
+        bind_inputs(
+            signature(spec()),
+            pa.schema([("a", FLOAT)]),
+            [ModelInputBinding(name="inptu", columns=("a",))],
+        )
+
+
+@pytest.mark.parametrize(
+    ("type_", "text", "fill"),
+    [("tensor(float)", "1.5", 1.5), ("tensor(int64)", "-7", -7), ("tensor(string)", "", ""),
+     ("tensor(bool)", "true", True)],
+)  # fmt: skip
+def test_fill_values_are_read_as_the_input_wants_them(type_, text, fill):
+    column = {"tensor(string)": pa.string(), "tensor(bool)": pa.bool_()}.get(type_, pa.int64())
+    plan = bind(spec(type_, (None,)), {"input": column}, columns=("input",), fill_value=text)
+
+    assert plan.fill == fill
+
+
+def test_nulls_may_become_nan():
+    plan = bind(spec(shape=(None,)), {"input": FLOAT}, columns=("input",), nulls=NullPolicy.NAN)
+
+    assert math.isnan(plan.fill)
+
+
+def test_inputs_that_fix_different_batch_sizes_are_refused():
+    values = signature(spec(shape=(2,), name="a"), spec(shape=(3,), name="b"))
+    plans = bind_inputs(values, pa.schema([("a", FLOAT), ("b", FLOAT)]))
+
+    assert fixed_batch(plans[:1]) == 2
+    with pytest.raises(InvalidJob, match="symbolic batch dimension"):
+        fixed_batch(plans)

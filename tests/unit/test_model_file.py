@@ -1,0 +1,254 @@
+"""What is fetched is verified: digest, place of external data, operators."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import stat
+
+import onnx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import TensorProto, helper
+
+from batch_inference_api.reasons import Reason
+from batch_inference_api.runner_contract import Location, ModelConfig
+from batch_inference_runner.errors import InvalidJob
+from batch_inference_runner.models.graph_facts import NotOnnx, read_graph_facts
+from batch_inference_runner.models.model_file import fetch_model
+from batch_inference_runner.storage.store import NotFound
+from testkit import onnx_models
+
+
+def fetch(source, into, *, digest=None):
+    return fetch_model(ModelConfig(location=Location(uri=source.as_uri()), digest=digest), into)
+
+
+def refusal(source, into, **options) -> InvalidJob:
+    with pytest.raises(InvalidJob) as caught:
+        fetch(source, into, **options)
+    return caught.value
+
+
+def test_the_digest_of_one_file_is_what_sha256sum_prints(tmp_path):
+    path = onnx_models.linear(tmp_path / "m.onnx")
+
+    model = fetch(path, tmp_path / "private")
+
+    assert model.digest == f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
+    assert model.path.read_bytes() == path.read_bytes()
+    assert stat.S_IMODE(model.path.parent.stat().st_mode) == 0o700
+
+
+def test_what_is_loaded_does_not_change_with_the_source(tmp_path):
+    path = onnx_models.linear(tmp_path / "m.onnx")
+    model = fetch(path, tmp_path / "private")
+    before = model.path.read_bytes()
+
+    with path.open("r+b") as file:
+        file.write(b"changed")
+
+    assert model.path.read_bytes() == before
+
+
+def test_a_pinned_digest_is_compared_and_both_are_named(tmp_path):
+    path = onnx_models.linear(tmp_path / "m.onnx")
+    found = fetch(path, tmp_path / "one").digest
+    wanted = "sha256:" + "0" * 64
+
+    assert fetch(path, tmp_path / "two", digest=found).digest == found
+    error = refusal(path, tmp_path / "three", digest=wanted)
+    assert error.reason is Reason.MODEL_DIGEST_MISMATCH
+    assert found in error.message
+    assert wanted in error.message
+
+
+def test_a_folder_with_external_data_has_a_digest_of_both_files(tmp_path):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    onnx_models.with_external_data(folder / "m.onnx")
+    (folder / "README.md").write_text("not part of the model")
+
+    model = fetch(folder, tmp_path / "private")
+
+    lines = b"".join(
+        f"{name}\0{hashlib.sha256((folder / name).read_bytes()).hexdigest()}\n".encode()
+        for name in ("m.onnx", "weights.bin")
+    )
+    assert model.digest == f"sha256:{hashlib.sha256(lines).hexdigest()}"
+    assert sorted(path.name for path in model.path.parent.iterdir()) == ["m.onnx", "weights.bin"]
+    assert fetch(folder / "m.onnx", tmp_path / "again").digest == model.digest
+
+
+def test_external_data_that_leads_out_of_the_folder_is_refused(tmp_path):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (tmp_path / "secret").write_bytes(b"x" * 2000)
+    onnx_models.with_external_data(folder / "m.onnx")
+    (folder / "weights.bin").unlink()
+    (folder / "weights.bin").symlink_to(tmp_path / "secret")
+
+    assert refusal(folder, tmp_path / "private").reason is Reason.MODEL_UNSAFE
+
+
+@pytest.mark.parametrize(
+    "location", ["../secret", "/etc/passwd", "a/../b", "a\\b", "", "./w", "m.onnx"]
+)
+def test_external_data_must_have_a_plain_relative_name(tmp_path, location):
+    path = onnx_models.with_external_data(tmp_path / "m.onnx")
+    model = onnx.load(path, load_external_data=False)
+    for tensor in model.graph.initializer:
+        for entry in tensor.external_data:
+            if entry.key == "location":
+                entry.value = location
+    path.write_bytes(model.SerializeToString())
+
+    assert refusal(path, tmp_path / "private").reason is Reason.MODEL_UNSAFE
+
+
+@pytest.mark.parametrize(
+    ("domain", "name"), [("acme.ops", "Magic"), ("com.microsoft", "EPContext"), ("", "EPContext")]
+)
+def test_operators_that_need_foreign_code_are_refused_before_loading(tmp_path, domain, name):
+    path = onnx_models.custom_operator(tmp_path / "m.onnx", domain=domain, name=name)
+
+    error = refusal(path, tmp_path / "private")
+
+    assert error.reason is Reason.MODEL_UNSAFE
+    assert name in error.message
+
+
+def test_operators_inside_subgraphs_and_functions_are_seen(tmp_path):
+    hidden = helper.make_node("Magic", ["v"], ["w"], domain="acme.ops")
+    function = helper.make_function(
+        "local", "Wrap", ["v"], ["w"], [hidden], [helper.make_opsetid("acme.ops", 1)]
+    )
+    path = onnx_models.save(
+        tmp_path / "m.onnx",
+        [helper.make_node("Wrap", ["x"], ["y"], domain="local")],
+        [("x", TensorProto.FLOAT, ["N"])],
+        [("y", TensorProto.FLOAT, ["N"])],
+        opsets=["local"],
+        functions=[function],
+    )
+    facts = read_graph_facts(path.read_bytes())
+
+    assert ("acme.ops", "Magic") in facts.operators
+    assert facts.functions == {("local", "Wrap")}
+    assert "'Magic'" in refusal(path, tmp_path / "private").message
+    looping = read_graph_facts(onnx_models.loop(tmp_path / "l.onnx").read_bytes())
+    assert ("", "Identity") in looping.operators
+
+
+def test_long_attributes_of_trees_are_skipped_without_losing_what_follows(tmp_path):
+    node = helper.make_node(
+        "Magic", ["x"], ["y"], domain="acme.ops", a=[1.5] * 1000, b=list(range(-500, 500)),
+        c=["BRANCH_LEQ", "LEAF", "", "é" * 40] * 300,
+    )  # fmt: skip
+    last = helper.make_node("After", ["y"], ["z"], domain="acme.ops")
+    path = onnx_models.save(
+        tmp_path / "m.onnx", [node, last], [("x", 1, ["N"])], [("z", 1, ["N"])], opsets=["acme.ops"]
+    )
+
+    operators = read_graph_facts(path.read_bytes()).operators
+
+    assert operators == {("acme.ops", "Magic"), ("acme.ops", "After")}
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(b"", Reason.MODEL_UNSUPPORTED), (b"\x80\x04\x95pickle", Reason.MODEL_UNSUPPORTED)],
+)
+def test_what_is_no_onnx_model_is_refused(tmp_path, content, reason):
+    (tmp_path / "m.onnx").write_bytes(content)
+
+    assert refusal(tmp_path / "m.onnx", tmp_path / "private").reason is reason
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.data())
+def test_hostile_bytes_end_in_a_refusal_and_nothing_else(tmp_path_factory, data):
+    path = tmp_path_factory.getbasetemp() / "hostile.onnx"
+    if not path.exists():
+        onnx_models.loop(path)
+    content = bytearray(path.read_bytes())
+    for _ in range(data.draw(st.integers(1, 6))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    content = content[: data.draw(st.integers(0, len(content)))]
+    with contextlib.suppress(NotOnnx):
+        read_graph_facts(bytes(content))
+
+
+def test_deeply_nested_graphs_are_refused():
+    body = b"\x0a\x00"
+    for _ in range(600):
+        attribute = b"\x32" + _length(body) + body  # AttributeProto.g
+        node = b"\x2a" + _length(attribute) + attribute  # NodeProto.attribute
+        body = b"\x0a" + _length(node) + node  # GraphProto.node
+    with pytest.raises(NotOnnx, match="nested"):
+        read_graph_facts(b"\x3a" + _length(body) + body)
+
+
+def _length(body: bytes) -> bytes:
+    size, out = len(body), bytearray()
+    while size > 0x7F:
+        out.append(size & 0x7F | 0x80)
+        size >>= 7
+    return bytes([*out, size])
+
+
+@pytest.mark.parametrize("files", [[], ["a.onnx", "b.onnx"]])
+def test_a_folder_needs_exactly_one_model(tmp_path, files):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for name in files:
+        onnx_models.linear(folder / name)
+
+    assert refusal(folder, tmp_path / "private").reason is Reason.MODEL_NOT_FOUND
+
+
+def test_a_missing_model_is_named(tmp_path):
+    error = refusal(tmp_path / "none.onnx", tmp_path / "private")
+
+    assert error.reason is Reason.MODEL_NOT_FOUND
+    assert "none.onnx" in error.message
+
+
+@pytest.mark.parametrize(
+    "uri", ["s3://models/churn/m.onnx", "s3://models/churn", "s3://models/churn/"]
+)
+def test_a_model_in_a_store_is_fetched_with_its_external_data(tmp_path, monkeypatch, uri):
+    (tmp_path / "churn").mkdir()
+    onnx_models.with_external_data(tmp_path / "churn" / "m.onnx")
+    (tmp_path / "churn" / "other.bin").write_bytes(b"not fetched")
+    local = str(tmp_path)
+
+    def at(text: str) -> Location:
+        return Location(uri=text.replace("s3://models", f"file://{local}"))
+
+    from batch_inference_runner.storage import location
+
+    real_parent, real_store = location.open_parent, location.open_store
+    monkeypatch.setattr(location, "open_parent", lambda place: real_parent(at(place.uri)))
+    monkeypatch.setattr(location, "open_store", lambda place: real_store(at(place.uri)))
+
+    model = fetch_model(ModelConfig(location=Location(uri=uri)), tmp_path / "private")
+
+    assert sorted(path.name for path in model.path.parent.iterdir()) == ["m.onnx", "weights.bin"]
+    assert model.digest == fetch(tmp_path / "churn", tmp_path / "again").digest
+
+
+def test_messages_show_no_user_information_and_no_signature(tmp_path, monkeypatch):
+    from batch_inference_runner.storage import location
+
+    def missing(_place):
+        raise NotFound("m.onnx")
+
+    monkeypatch.setattr(location, "open_parent", missing)
+    uri = "https://user:password@host/m.onnx?X-Amz-Signature=secret"
+
+    with pytest.raises(InvalidJob) as caught:
+        fetch_model(ModelConfig(location=Location(uri=uri)), tmp_path / "private")
+
+    assert "'https://host/m.onnx'" in caught.value.message

@@ -1,0 +1,278 @@
+"""CSV: rows and their byte offsets, bad rows among good ones, types, nulls, cuts."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from batch_inference_api.runner_contract import CsvOptions, DataFormat, NewlinesInValues
+from batch_inference_runner.formats.csv_rows import CsvDialect, row_ends
+from testkit.datasets import (
+    Dataset,
+    open_local,
+    open_remote,
+    pinned,
+    positions_of,
+    rejected,
+    rows_of,
+    shard_per_unit,
+    write_text,
+)
+
+
+@pytest.fixture(params=[open_local, open_remote], ids=["mapped", "by ranges"])
+def dataset(request, tmp_path):
+    def make(*texts, target_bytes=1 << 28, suffix=".csv", **options):
+        files = [
+            pinned(write_text(tmp_path / f"{i}{suffix}", text)) for i, text in enumerate(texts)
+        ]
+        return Dataset(
+            tuple(files),
+            DataFormat.CSV,
+            CsvOptions(**options),
+            open_file=request.param,
+            target_bytes=target_bytes,
+        )
+
+    return make
+
+
+HEADER = "id,x,name\n"
+GOOD = [f"{i},{i / 2},nämé {i}\n" for i in range(100)]
+GOOD_ROWS = [{"id": i, "x": i / 2, "name": f"nämé {i}"} for i in range(100)]
+
+
+def test_rows_come_in_order_with_their_byte_offsets(dataset):
+    chunks = dataset(HEADER + "".join(GOOD)).read()
+    assert rows_of(chunks) == GOOD_ROWS
+    offsets = [len(HEADER)]
+    for line in GOOD[:-1]:
+        offsets.append(offsets[-1] + len(line.encode()))
+    assert positions_of(chunks) == offsets
+
+
+TYPES = pa.schema({"id": pa.int64(), "x": pa.float64(), "name": pa.string()})
+
+
+def typed(data):
+    """The inspection of `data`, with types that good rows have."""
+    return replace(data.inspect(), schema=TYPES)
+
+
+BAD_ROWS = {
+    "too few values": (b"1,2\n", "InvalidCsvRow"),
+    "too many values": (b"1,2,a,b\n", "InvalidCsvRow"),
+    "only spaces": (b"   \n", "InvalidCsvRow"),
+    "a CR alone": (b"1,2,a\rb\n", "InvalidCsvRow"),
+    "invalid UTF-8": (b"1,2,\xff\n", "InvalidUtf8"),
+    "text for a whole number": (b"one,2,a\n", "TypeMismatch"),
+    "a fraction for a whole number": (b"1.5,2,a\n", "TypeMismatch"),
+    "above int64": (b"9223372036854775808,2,a\n", "TypeMismatch"),
+    "text for a number": (b"1,abc,a\n", "TypeMismatch"),
+    "a number with an underscore": (b"1,1_000,a\n", "TypeMismatch"),
+    "quotes and too few values": (b'"1","2\n3"\n', "InvalidCsvRow"),
+}
+
+
+@pytest.mark.parametrize(("row", "error"), BAD_ROWS.values(), ids=BAD_ROWS.keys())
+@pytest.mark.parametrize("place", [0, 50, 100], ids=["first", "middle", "last"])
+def test_a_bad_row_is_rejected_and_its_neighbours_are_read(dataset, row, error, place):
+    before, after = "".join([HEADER, *GOOD[:place]]).encode(), "".join(GOOD[place:]).encode()
+    data = dataset(before + row + after)
+    chunks = data.read(inspection=typed(data))
+    assert rejected(chunks) == [(len(before), error)]
+    assert rows_of(chunks) == GOOD_ROWS
+
+
+FINE_ROWS = {
+    "quoted newlines": (b'7,8,"a\nb\r\nc"\n', {"id": 7, "x": 8.0, "name": "a\nb\r\nc"}),
+    "doubled quotes": (b'"7","8","a""b"\n', {"id": 7, "x": 8.0, "name": 'a"b'}),
+    "a quote inside of a value": (b'7,8,5" pipe\n', {"id": 7, "x": 8.0, "name": '5" pipe'}),
+    "empty values are null": (b",,\n", {"id": None, "x": None, "name": None}),
+    "quoted empty text is empty text": (b'7,"",""\n', {"id": 7, "x": None, "name": ""}),
+    "words for null, in numbers only": (b"NA,NULL,NA\n", {"id": None, "x": None, "name": "NA"}),
+    "CRLF": (b"7,8,a\r\n", {"id": 7, "x": 8.0, "name": "a"}),
+    "spaces around numbers": (b" 7 ,8 , a\n", {"id": 7, "x": 8.0, "name": " a"}),
+    "7.0 for a whole number": (b"7.0,8,a\n", {"id": 7, "x": 8.0, "name": "a"}),
+    "infinity": (b"7,-inf,a\n", {"id": 7, "x": float("-inf"), "name": "a"}),
+    "a quote closed too early": (b'7,8,"a"b\n', {"id": 7, "x": 8.0, "name": "ab"}),
+    "hexadecimal": (b"0x10,8,a\n", {"id": 16, "x": 8.0, "name": "a"}),
+}
+
+
+@pytest.mark.parametrize(("text", "row"), FINE_ROWS.values(), ids=FINE_ROWS.keys())
+@pytest.mark.parametrize("place", [0, 50, 100], ids=["first", "middle", "last"])
+@pytest.mark.parametrize("beside", ["good rows", "bad rows"])
+def test_a_good_row_is_the_same_beside_any_other(dataset, text, row, place, beside):
+    extra = b"" if beside == "good rows" else b"bad\nxx,yy,\xff\nxx,5,a\n"
+    before, after = "".join([HEADER, *GOOD[:place]]).encode(), "".join(GOOD[place:]).encode()
+    data = dataset(before + text + extra + after)
+    chunks = data.read(inspection=typed(data))
+    assert rows_of(chunks) == [*GOOD_ROWS[:place], row, *GOOD_ROWS[place:]]
+    assert positions_of(chunks)[place] == len(before)
+    assert len(rejected(chunks)) == (0 if beside == "good rows" else 3)
+
+
+def test_an_unclosed_quote_is_one_row_up_to_the_end_of_the_file(dataset):
+    before = HEADER + "".join(GOOD[:50])
+    chunks = dataset(before + '1,2,"open\n' + "".join(GOOD[50:])).read()
+    assert rejected(chunks) == [(len(before.encode()), "UnclosedQuote")]
+    assert rows_of(chunks) == GOOD_ROWS[:50]
+
+
+def test_an_unclosed_quote_is_one_line_where_values_hold_no_newlines(dataset):
+    before = HEADER + "".join(GOOD[:50])
+    data = dataset(
+        before + '1,2,"open\n' + "".join(GOOD[50:]), newlines_in_values=NewlinesInValues.NEVER
+    )
+    chunks = data.read()
+    assert rejected(chunks) == [(len(before.encode()), "UnclosedQuote")]
+    assert rows_of(chunks) == GOOD_ROWS
+
+
+def test_an_unclosed_quote_beyond_16_mib_is_not_held_in_memory(dataset):
+    long = '1,2,"' + "x,\n" * (6 << 20)
+    chunks = dataset(HEADER + GOOD[0] + long + '"\n' + GOOD[1] + long).read()
+    assert [error for _, error in rejected(chunks)] == ["RowTooLong", "RowTooLong"]
+    assert rows_of(chunks) == GOOD_ROWS[:2]
+
+
+def test_blank_lines_are_no_rows(dataset):
+    chunks = dataset("\n\r\na,b\n\n1,2\n\r\n\n3,4\n\n").read()
+    assert rows_of(chunks) == [{"a": 1, "b": 2}, {"a": 3, "b": 4}]
+    assert rejected(chunks) == []
+
+
+@pytest.mark.parametrize("text", ["", "a,b\n", "a,b", "\ufeffa,b\r\n"])
+def test_a_file_without_rows_gives_none(dataset, text):
+    data = dataset(text, "a,b\n1,2\n")
+    assert rows_of(data.read()) == [{"a": 1, "b": 2}]
+
+
+def test_a_byte_order_mark_is_skipped(dataset):
+    chunks = dataset("\ufeffa,b\n1,2\n").read()
+    assert rows_of(chunks) == [{"a": 1, "b": 2}]
+    assert positions_of(chunks) == [7]
+
+
+def test_without_a_header_columns_are_numbered(dataset):
+    chunks = dataset("1,x\n2,y\n", "3,z\n", header=False).read()
+    assert rows_of(chunks) == [{"f0": 1, "f1": "x"}, {"f0": 2, "f1": "y"}, {"f0": 3, "f1": "z"}]
+
+
+def test_other_delimiters_split(dataset):
+    assert rows_of(dataset('a;b\n1;"x;y"\n', delimiter=";").read()) == [{"a": 1, "b": "x;y"}]
+
+
+def test_columns_may_come_in_another_order_in_another_file(dataset):
+    assert rows_of(dataset("a,b\n1,2\n", "b,a\n3,4\n").read()) == [
+        {"a": 1, "b": 2},
+        {"a": 4, "b": 3},
+    ]
+
+
+def test_no_columns_still_count_the_rows(dataset):
+    chunks = dataset(HEADER + "".join(GOOD)).read([])
+    assert sum(chunk.table.num_rows for chunk in chunks) == 100
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        (["1", "-2", ""], "int64"),
+        (["1", "2.5", "1e3"], "double"),
+        (["nan", "inf", "1"], "double"),
+        (["true", "False"], "bool"),
+        (["007", "12"], "string"),
+        (["2024-01-01", "2024-01-02"], "string"),
+        (["", ""], "string"),
+        (["1"] * 19 + ["oops"], "int64"),
+        (["1"] * 19 + ["007"], "string"),
+        (["1"] * 19 + ["2.5"], "double"),
+        (["1"] * 8 + ["a", "b"], "string"),
+        (["0", "1"], "int64"),
+    ],
+)
+def test_types_are_inferred(dataset, values, kind):
+    data = dataset("k,v\n" + "".join(f"0,{value}\n" for value in values))
+    assert str(data.inspect().schema.field("v").type) == kind
+
+
+def test_messages_name_the_column_and_never_the_value(dataset):
+    chunks = dataset(HEADER + "".join(GOOD) + "1,secret,a\n").read()
+    (message,) = [rows.message for chunk in chunks for rows in chunk.unreadable]
+    assert "'x'" in message
+    assert "secret" not in message
+
+
+def test_a_truncated_gzip_keeps_the_rows_before_the_damage_and_says_so(dataset):
+    text = HEADER + "".join(f"{i},{i * 7919 % 1000},name {i}\n" for i in range(5000))
+    chunks = dataset(gzip.compress(text.encode())[:-30], suffix=".csv.gz").read()
+    assert [error for _, error in rejected(chunks)] == ["TruncatedInput"]
+    ids = [row["id"] for row in rows_of(chunks)]
+    assert ids == list(range(len(ids)))
+    assert len(ids) > 4000
+
+
+TEXT = st.text(alphabet='ab,"\n\ré ', max_size=6)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(st.tuples(TEXT, TEXT), max_size=25),
+    st.integers(1, 60),
+    st.sampled_from(["\n", "\r\n"]),
+)
+def test_any_cut_gives_the_same_rows(tmp_path_factory, rows, target, newline):
+    path = tmp_path_factory.mktemp("cut") / "a.csv"
+    out = io.StringIO(newline="")
+    writer = csv.writer(out, quoting=csv.QUOTE_ALL, lineterminator=newline)
+    writer.writerows([("a", "b"), *rows])
+    write_text(path, out.getvalue())
+    data = Dataset((pinned(path),), DataFormat.CSV, target_bytes=target)
+    found = data.inspect()
+    units = found.inventories[0].units
+    assert [unit.start for unit in units[1:]] == [unit.stop for unit in units[:-1]]
+    assert sum(unit.stop - unit.start for unit in units) == path.stat().st_size
+    found = type(found)(pa.schema({"a": pa.string(), "b": pa.string()}), found.inventories)
+    parts = [data.read(inspection=found, shard=s) for s in shard_per_unit(found.inventories)]
+    assert [tuple(row.values()) for part in parts for row in rows_of(part)] == rows
+    assert not any(rejected(part) for part in parts)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(alphabet='a,"\n\r', max_size=40), st.integers(1, 30))
+def test_any_text_gives_each_row_once_whatever_the_cut(tmp_path_factory, text, target):
+    path = write_text(tmp_path_factory.mktemp("any") / "a.csv", "a,b\n" + text)
+    whole = Dataset((pinned(path),), DataFormat.CSV)
+    schema = pa.schema({"a": pa.string(), "b": pa.string()})
+    at_once = type(whole.inspect())(schema, whole.inspect().inventories)
+    expected = whole.read(inspection=at_once)
+    data = Dataset((pinned(path),), DataFormat.CSV, target_bytes=target)
+    found = type(at_once)(schema, data.inspect().inventories)
+    parts = [data.read(inspection=found, shard=s) for s in shard_per_unit(found.inventories)]
+    assert [row for part in parts for row in rows_of(part)] == rows_of(expected)
+    assert [p for part in parts for p in positions_of(part)] == positions_of(expected)
+    both = sorted(positions_of(expected) + [p for p, _ in rejected(expected)])
+    assert both == sorted(set(both))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(alphabet='a,"\n\r', max_size=40))
+def test_regular_text_is_split_as_the_value_by_value_scan_does(text):
+    from batch_inference_runner.formats import csv_rows
+
+    body = text.encode()
+    view = np.frombuffer(body, np.uint8)
+    quotes = np.flatnonzero(view == ord('"'))
+    if csv_rows.quotes_are_regular(view, quotes, CsvDialect()):
+        expected = csv_rows._scanned_ends(body, CsvDialect())
+        assert row_ends(body, CsvDialect()).tolist() == expected.tolist()
