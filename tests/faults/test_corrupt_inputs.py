@@ -18,7 +18,7 @@ READ_ALL = """
 import json, sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
-from batch_inference_api.runner_contract import DataFormat
+from batch_inference_api.choices import DataFormat
 from batch_inference_runner.errors import InvalidJob
 from testkit.datasets import Dataset, open_local, open_remote, pinned, whole
 

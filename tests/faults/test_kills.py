@@ -14,6 +14,7 @@ import onnxruntime as ort
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
 from testkit import onnx_models
 from testkit.jobs import Job, spec_of
 from testkit.processes import kill, kill_all, scorers_of, wait_until

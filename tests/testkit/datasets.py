@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from batch_inference_api.runner_contract import CsvOptions, DataFormat
+from batch_inference_api.choices import DataFormat
+from batch_inference_api.runner_contract import CsvOptions
 from batch_inference_runner.formats.inspection import Inspection, inspect
 from batch_inference_runner.formats.reading import open_reader
 from batch_inference_runner.plan.plan import FileInventory, InputFile, Piece, Shard

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from batch_inference_api.choices import DataFormat, NullPolicy
 from batch_inference_api.problems import parse_job
 from batch_inference_api.resolve import resolve
 from batch_inference_api.runner_contract import (
-    DataFormat,
     ExecutionConfig,
     Location,
-    NullPolicy,
     RunConfig,
     RunnerConfig,
     ShardingConfig,

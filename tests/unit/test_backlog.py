@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import deque
 
 import pytest
-from batch_inference_runner.schedule.backlog import Backlog, Loss, Take
 from hypothesis import given
 from hypothesis import strategies as st
+
+from batch_inference_runner.schedule.backlog import Backlog, Loss, Take
 
 
 def make_backlog(shards=10, *, backoff_limit=3, suspects=(), charges=None):

@@ -8,8 +8,9 @@ import pyarrow as pa
 import pytest
 import yaml
 
+from batch_inference_api.choices import NullPolicy
 from batch_inference_api.reasons import Reason
-from batch_inference_api.runner_contract import ModelInputBinding, NullPolicy
+from batch_inference_api.runner_contract import ModelInputBinding
 from batch_inference_runner.errors import InvalidJob
 from batch_inference_runner.models.binding import InputPlan, bind_inputs, fixed_batch
 from batch_inference_runner.models.signature import Signature, ValueSpec

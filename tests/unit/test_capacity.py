@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from batch_inference_runner.schedule.capacity import Capacity, capacity_of
 from testkit.commits import make_config
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from batch_inference_api.runner_contract import ErrorPolicyConfig
 from batch_inference_runner.errors import JobFailed
 from batch_inference_runner.schedule.error_policy import check_rejects
@@ -20,9 +21,7 @@ from batch_inference_runner.schedule.error_policy import check_rejects
     ],
 )
 def test_a_job_goes_on(policy, read, rejected, final):
-    check_rejects(
-        ErrorPolicyConfig(**policy), rows_read=read, rows_rejected=rejected, final=final
-    )
+    check_rejects(ErrorPolicyConfig(**policy), rows_read=read, rows_rejected=rejected, final=final)
 
 
 @pytest.mark.parametrize(

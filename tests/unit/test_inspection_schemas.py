@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from batch_inference_api.runner_contract import DataFormat
+from batch_inference_api.choices import DataFormat
 from batch_inference_runner.errors import InvalidJob
 from batch_inference_runner.formats.schemas import widest
 from testkit.datasets import Dataset, pinned, table_of, write_text

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from batch_inference_api.choices import OutputMode
 from batch_inference_api.reasons import Reason
-from batch_inference_api.runner_contract import OutputMode
 from batch_inference_runner.cli.manifest import load
 from batch_inference_runner.errors import InvalidJob
 from testkit.manifests import make_manifest

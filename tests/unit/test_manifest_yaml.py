@@ -1,3 +1,4 @@
+
 # ruff: noqa: E501 - one line for each case reads better than wrapped messages
 """YAML from strangers: read as Kubernetes reads it, refused where it could do harm."""
 

@@ -11,13 +11,9 @@ import pyarrow as pa
 import pytest
 from onnx import TensorProto
 
+from batch_inference_api.choices import NonFinitePolicy, NullPolicy
 from batch_inference_api.reasons import Reason
-from batch_inference_api.runner_contract import (
-    ModelInputBinding,
-    ModelOutputBinding,
-    NonFinitePolicy,
-    NullPolicy,
-)
+from batch_inference_api.runner_contract import ModelInputBinding, ModelOutputBinding
 from batch_inference_runner.errors import InvalidJob, JobFailed
 from batch_inference_runner.rows import Stage
 from testkit import onnx_models

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from batch_inference_api.choices import DataFormat
 from batch_inference_api.reasons import Reason
-from batch_inference_api.runner_contract import DataFormat, Location, OutputConfig
+from batch_inference_api.runner_contract import Location, OutputConfig
 from batch_inference_runner.errors import InvalidJob
 from batch_inference_runner.plan.inputs import check_output_apart, list_inputs, matches
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from batch_inference_api.runner_contract import DataFormat
+from batch_inference_api.choices import DataFormat
 from batch_inference_runner.errors import InvalidJob
 from testkit.datasets import (
     Dataset,

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batch_inference_api.runner_contract import CsvOptions, DataFormat, NewlinesInValues
+from batch_inference_api.choices import DataFormat, NewlinesInValues
+from batch_inference_api.runner_contract import CsvOptions
 from batch_inference_runner.formats.csv_rows import CsvDialect, row_ends
 from testkit.datasets import (
     Dataset,

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batch_inference_api.runner_contract import DataFormat
+from batch_inference_api.choices import DataFormat
 from batch_inference_runner.formats import json_lines
 from batch_inference_runner.formats.json_values import BadLine, conform, parse_line
 from testkit.datasets import (

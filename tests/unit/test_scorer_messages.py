@@ -6,6 +6,7 @@ import json
 import socket
 
 import pytest
+
 from batch_inference_runner.plan.plan import FileInventory, InputFile, Piece, Shard, Unit
 from batch_inference_runner.score import messages
 from batch_inference_runner.score.messages import (
@@ -79,7 +80,7 @@ def test_the_end_of_the_connection_reads_as_nothing():
     [b"", b"[]", b"{}", b'{"type":"Nonsense"}', b'{"type":"Ready"}', b"\xff\xfe", b"null"],
 )
 def test_what_is_not_a_message_is_a_value_error(frame):
-    with pytest.raises(ValueError):  # noqa: PT011 (JSON's own errors are ValueErrors too)
+    with pytest.raises(ValueError):
         decode(frame)
 
 

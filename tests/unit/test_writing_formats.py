@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from batch_inference_api.choices import DataFormat
 from batch_inference_api.reasons import Reason
-from batch_inference_api.runner_contract import DataFormat
 from batch_inference_runner.errors import InvalidJob
 from batch_inference_runner.formats.file_names import COMPRESSIONS
 from batch_inference_runner.formats.writing import DatasetWriter, check_writable, file_extension

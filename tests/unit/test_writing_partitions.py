@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from batch_inference_api.choices import DataFormat
 from batch_inference_api.reasons import Reason
-from batch_inference_api.runner_contract import DataFormat
 from batch_inference_runner.errors import InvalidJob, JobFailed
 from batch_inference_runner.formats.output_partitions import folder_name
 from batch_inference_runner.formats.writing import DatasetWriter

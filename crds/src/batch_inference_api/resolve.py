@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from batch_inference_api.runner_contract import NullPolicy, RunConfig, RunnerConfig
+from batch_inference_api.choices import NullPolicy
+from batch_inference_api.runner_contract import RunConfig, RunnerConfig
 from batch_inference_api.v1alpha1.input import CsvSpec, InputSpec
 from batch_inference_api.v1alpha1.output import DEFAULT_COMPRESSIONS, OutputSpec
 from batch_inference_api.v1alpha1.quantity import millis, whole

@@ -17,6 +17,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 from pydantic_core import from_json
 
+from batch_inference_api.choices import (
+    DataFormat,
+    NewlinesInValues,
+    NonFinitePolicy,
+    NullPolicy,
+    OnError,
+    OutputMode,
+)
+
 CONTRACT_VERSION = 1
 
 
@@ -73,53 +82,6 @@ class ContractDocument(ContractModel):
                 for problem in error.errors(include_url=False, include_input=False)
             )
             raise ContractVersionError(f"the {cls.__name__} cannot be read: {found}") from error
-
-
-class DataFormat(StrEnum):
-    """Formats that can be read and written."""
-
-    PARQUET = "Parquet"
-    CSV = "CSV"
-    JSON_LINES = "JSONLines"
-    ARROW = "Arrow"
-
-
-class OutputMode(StrEnum):
-    """What happens when the output location already holds a result."""
-
-    ERROR_IF_EXISTS = "ErrorIfExists"
-    OVERWRITE = "Overwrite"
-    APPEND = "Append"
-
-
-class OnError(StrEnum):
-    """What happens to a row that cannot be scored."""
-
-    FAIL = "Fail"
-    SKIP = "Skip"
-    DEAD_LETTER = "DeadLetter"
-
-
-class NullPolicy(StrEnum):
-    """What happens to a row whose model input is null."""
-
-    REJECT = "Reject"
-    NAN = "NaN"
-
-
-class NonFinitePolicy(StrEnum):
-    """What happens to a row whose score is NaN or infinite."""
-
-    ALLOW = "Allow"
-    REJECT = "Reject"
-
-
-class NewlinesInValues(StrEnum):
-    """Whether quoted CSV values may hold line breaks."""
-
-    AUTO = "Auto"
-    ALWAYS = "Always"
-    NEVER = "Never"
 
 
 class JobIdentity(ContractModel):

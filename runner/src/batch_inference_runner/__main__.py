@@ -6,6 +6,7 @@ it is spawned here, before anything but argparse is loaded, and imports beside t
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `bij` with `argv` (default: the process's own) and return its exit code."""
+    # Finding plugins means scanning every installed package, and none is wanted here.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     try:
         arguments = parse(argv)
     except SystemExit as done:

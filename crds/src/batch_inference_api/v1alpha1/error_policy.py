@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from batch_inference_api.runner_contract import OnError
+from batch_inference_api.choices import OnError
 from batch_inference_api.v1alpha1.resource import ResourceModel, matching
 
 _RATE_PATTERN = r"^(0(\.[0-9]{1,9})?|1(\.0{1,9})?)$"

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from batch_inference_api.runner_contract import DataFormat, NewlinesInValues
+from batch_inference_api.choices import DataFormat, NewlinesInValues
 from batch_inference_api.v1alpha1.names import ColumnName, Expression, SecretReference
 from batch_inference_api.v1alpha1.resource import ResourceModel, Rule, matching
 from batch_inference_api.v1alpha1.uri import SourceUri

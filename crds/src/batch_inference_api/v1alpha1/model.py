@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from batch_inference_api.runner_contract import NonFinitePolicy, NullPolicy
+from batch_inference_api.choices import NonFinitePolicy, NullPolicy
 from batch_inference_api.v1alpha1.names import ColumnName, SecretReference
 from batch_inference_api.v1alpha1.resource import ResourceModel, Rule, find_doubles, matching
 from batch_inference_api.v1alpha1.uri import SourceUri

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from batch_inference_api.runner_contract import DataFormat, OutputMode
+from batch_inference_api.choices import DataFormat, OutputMode
 from batch_inference_api.v1alpha1.names import ColumnName, SecretReference
 from batch_inference_api.v1alpha1.resource import ResourceModel, Rule, find_doubles
 from batch_inference_api.v1alpha1.uri import TargetUri

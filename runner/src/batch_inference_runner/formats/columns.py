@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from batch_inference_runner.formats.partitions import partition_column
 
@@ -74,7 +73,7 @@ def take_columns(
             continue
         column = table.column(path.root)
         for field in path.leaf:
-            column = pc.struct_field(_storage(column), field)
+            column = _struct_field(_storage(column), field)
         columns.append(as_type(column, path.type))
     if not columns:
         return table.select([])  # which keeps the number of rows
@@ -92,8 +91,23 @@ def as_type(column: pa.ChunkedArray, planned: pa.DataType) -> pa.ChunkedArray:
         return column
     column = _storage(column)
     if pa.types.is_run_end_encoded(column.type):
-        column = pc.run_end_decode(column)
-    return column if column.type.equals(planned) else pc.cast(column, planned, safe=True)
+        column = _run_end_decoded(column)
+    return column if column.type.equals(planned) else column.cast(planned, safe=True)
+
+
+# pyarrow.compute takes 40 ms to import, which most jobs never need.
+
+
+def _struct_field(column: pa.ChunkedArray, field: str) -> pa.ChunkedArray:
+    import pyarrow.compute as pc
+
+    return pc.struct_field(column, field)
+
+
+def _run_end_decoded(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    import pyarrow.compute as pc
+
+    return pc.run_end_decode(column)
 
 
 def _storage(column: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from batch_inference_api.choices import DataFormat
 from batch_inference_api.reasons import Reason
-from batch_inference_api.runner_contract import DataFormat
 from batch_inference_runner.errors import InvalidJob
 
 if TYPE_CHECKING:

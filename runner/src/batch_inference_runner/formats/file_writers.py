@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pyarrow as pa
 import pyarrow.types as pt
 
-from batch_inference_api.runner_contract import DataFormat
+from batch_inference_api.choices import DataFormat
 
 if TYPE_CHECKING:
     from collections.abc import Callable

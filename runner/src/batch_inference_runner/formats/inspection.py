@@ -15,7 +15,8 @@ from batch_inference_runner.formats.schemas import unify
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from batch_inference_api.runner_contract import CsvOptions, DataFormat
+    from batch_inference_api.choices import DataFormat
+    from batch_inference_api.runner_contract import CsvOptions
     from batch_inference_runner.formats.foreign_file import OpenFile
     from batch_inference_runner.plan.plan import FileInventory, InputFile
 
@@ -41,7 +42,7 @@ def inspect(
     files: Sequence[InputFile],
     open_file: OpenFile,
     *,
-    format: DataFormat,  # noqa: A002  # the field's name in the resource
+    format: DataFormat,  # noqa: A002 (the field's name in the resource)
     csv: CsvOptions,
     target_bytes: int,
 ) -> Inspection:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from batch_inference_api.reasons import Reason
 from batch_inference_runner.errors import JobFailed
@@ -60,6 +59,8 @@ def folder_name(column: str, value: str | None) -> str:
 
 def _folder_codes(table: pa.Table, columns: Sequence[str]) -> tuple[list[str], np.ndarray]:
     """Return distinct folders, sorted, and for each row its folder's position among them."""
+    import pyarrow.compute as pc
+
     paths: np.ndarray | None = None
     names: list[str] = [""]
     for column in columns:

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from batch_inference_api.runner_contract import CsvOptions, DataFormat
+    from batch_inference_api.choices import DataFormat
+    from batch_inference_api.runner_contract import CsvOptions
     from batch_inference_runner.formats.foreign_file import OpenFile
     from batch_inference_runner.plan.plan import InputFile, Shard
     from batch_inference_runner.rows import Chunk
@@ -34,7 +35,7 @@ class ShardReader(Protocol):
 
 
 def open_reader(
-    format: DataFormat,  # noqa: A002  # the field's name in the resource
+    format: DataFormat,  # noqa: A002 (the field's name in the resource)
     *,
     files: Sequence[InputFile],
     open_file: OpenFile,

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.types as pt
 
+from batch_inference_api.choices import DataFormat
 from batch_inference_api.reasons import Reason
-from batch_inference_api.runner_contract import DataFormat
 from batch_inference_runner.errors import InvalidJob
 
 if TYPE_CHECKING:

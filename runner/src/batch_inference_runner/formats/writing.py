@@ -21,7 +21,7 @@ from batch_inference_runner.formats.writable import check_writable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from batch_inference_api.runner_contract import DataFormat
+    from batch_inference_api.choices import DataFormat
     from batch_inference_runner.storage.store import Sink, Written
 
 __all__ = ["DatasetWriter", "WrittenFile", "check_writable", "file_extension"]

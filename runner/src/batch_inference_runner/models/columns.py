@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from batch_inference_runner.models.signature import DTYPES
@@ -217,7 +216,7 @@ def _decoded(array: pa.Array) -> pa.Array:
     if pt.is_dictionary(array.type):
         array = array.dictionary_decode()
     if pt.is_decimal(array.type):
-        return pc.cast(array, pa.float64())
+        return array.cast(pa.float64())
     return array
 
 

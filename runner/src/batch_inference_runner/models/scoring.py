@@ -96,6 +96,11 @@ class ModelScorer:
             memory_bytes=isolated_memory_bytes,
         )
 
+    @property
+    def inputs(self) -> tuple[InputPlan, ...]:
+        """How each input of the model is made of columns, in the model's order."""
+        return self._inputs
+
     def probe(self, table: pa.Table) -> None:
         """Check on real rows that the model scores row by row, and settle `batch_size`.
 

@@ -27,7 +27,8 @@ from batch_inference_runner.storage.store import NotFound
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from batch_inference_api.runner_contract import DataFormat, Location, OutputConfig
+    from batch_inference_api.choices import DataFormat
+    from batch_inference_api.runner_contract import Location, OutputConfig
     from batch_inference_runner.storage.store import ObjectInfo, Store
 
 _WILDCARD = re.compile(r"[*?\[]")

@@ -1,29 +1,31 @@
-"""Scorers on other nodes. The only module that imports ray.
+"""Scorers on other nodes, as the driver sees them.
 
 Ray carries messages and starts processes, nothing else: no rows, no retries, no scheduling. A small
-agent actor on each node supervises the same scorer child as the driver does, by the same code, and
-relays its messages.
-
-The head starts when the first worker asks to join, beside the run and never in its way: a run of
-one process pays nothing for Ray.
+agent on each node supervises the same scorer child as the driver does, by the same code. The head
+starts when the first worker asks to join, beside the run and never in its way: a run of one process
+pays nothing for Ray. When the head or the bridge to it is lost the driver goes on with its own
+scorers and starts a new head, which workers recognise by its attempt id, and join.
 """
 
 from __future__ import annotations
 
+import itertools
+import json
 import logging
 import os
-import queue
+import select
 import socket
-import tempfile
+import subprocess
+import sys
 import threading
 import time
 import uuid
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from batch_inference_runner.schedule import ray_processes
+from batch_inference_runner.schedule.ray_wire import Frame, Kind, receive_frame, send_frame
 from batch_inference_runner.schedule.slot import Slot
 from batch_inference_runner.score.messages import decode, encode
 
@@ -34,44 +36,51 @@ if TYPE_CHECKING:
     from batch_inference_runner.score.messages import Message
 
 _LOG = logging.getLogger(__name__)
-_POLL_SECONDS = 1.0
+_POLL_SECONDS = 0.2
 _HEAD_START_SECONDS = 60.0
-_RELAY_SECONDS = 0.2
-_CALL_SECONDS = 30.0
-_SIGKILL_STATUS = -9
+_RESTART_SECONDS = 2.0
+_CLOSE_SECONDS = 5.0
+_BRIDGE = "from batch_inference_runner.schedule.ray_bridge import main; main()"
 
 
 @dataclass(frozen=True, slots=True)
 class NodeJoined:
-    """A node can take a scorer."""
+    """A node can take scorers."""
 
-    slot: Slot
-    node_id: str
+    node: str
+    slots: tuple[Slot, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class NodeLost:
     """A node has gone, with all that ran on it."""
 
-    node_id: str
+    node: str
 
 
 class RayNodes:
-    """The other members of a run. `ip` is the address under which this host is reached."""
+    """The other members of a run.
 
-    def __init__(self, *, ip: str, token_path: str) -> None:
+    Args:
+        ip: the address under which this host is reached.
+        token_path: the file with the run's token.
+        gpus: whether each scorer of a node gets a GPU of its own.
+    """
+
+    def __init__(self, *, ip: str, token_path: str, gpus: bool = False) -> None:
         self._ip = ip
         self._token_path = token_path
-        self._attempt = uuid.uuid4().hex[:16]
-        self._address: str | None = None
+        self._gpus = gpus
+        self._invitation: dict[str, str] | None = None
         self._wanted = threading.Event()
         self._closed = threading.Event()
-        self._head: ray_processes.RayNode | None = None
-        self._slots: dict[str, Slot] = {}
+        self._slots: dict[str, tuple[Slot, ...]] = {}
+        self._report: Callable[[object], None] | None = None
         self._thread: threading.Thread | None = None
 
     def start(self, report: Callable[[object], None]) -> None:
         """Bring the head up in the background once somebody wants to join; report what joins."""
+        self._report = report
         self._thread = threading.Thread(
             target=self._work, args=(report,), name="ray-nodes", daemon=True
         )
@@ -80,188 +89,192 @@ class RayNodes:
     def join(self) -> dict[str, str] | None:
         """Tell a worker where to join; None while the head is coming up."""
         self._wanted.set()
-        if self._address is None:
-            return None
-        return {"address": self._address, "attempt": self._attempt}
+        return self._invitation
 
     def on_event(self, dispatch: Dispatch, event: object) -> None:
         """Let a node that joined take part, do without one that was lost."""
         match event:
-            case NodeJoined(slot=slot, node_id=node_id):
-                self._slots[node_id] = slot
-                dispatch.add(slot)
-            case NodeLost(node_id=node_id):
-                dispatch.remove(self._slots.pop(node_id))
+            case NodeJoined(node=node, slots=slots):
+                assert self._report is not None
+                self._slots[node] = slots
+                for slot in slots:
+                    slot.start(self._report)
+                    dispatch.add(slot)
+            case NodeLost(node=node):
+                for slot in self._slots.pop(node):
+                    dispatch.remove(slot)
             case _:
                 raise TypeError(f"nobody handles {type(event).__name__!r}")
 
     def close(self) -> None:
-        """Leave the cluster and end the head, and with it the members' Ray processes."""
+        """Leave the cluster and end the head; returns soon, whatever Ray is doing."""
         self._closed.set()
         self._wanted.set()
         if self._thread is not None:
-            self._thread.join(_CALL_SECONDS)
-        if self._head is not None:
-            self._head.stop()
+            self._thread.join(_CLOSE_SECONDS)
 
     def _work(self, report: Callable[[object], None]) -> None:
         self._wanted.wait()
-        if self._closed.is_set():
-            return
+        while not self._closed.is_set():
+            try:
+                self._run_cluster(report)
+            except (OSError, RuntimeError) as error:
+                # The run goes on with what this process has, and workers keep asking.
+                _LOG.error("Ray's head did not start; it is tried again", exc_info=error)
+            self._closed.wait(_RESTART_SECONDS)
+
+    def _run_cluster(self, report: Callable[[object], None]) -> None:
+        """Start a head and a bridge to it, and serve them until one of them is lost."""
+        (port,) = ray_processes.free_ports(self._ip, 1)
+        head = ray_processes.start_head(ip=self._ip, port=port, token_path=self._token_path)
         try:
-            ray = self._connect()
-        except (OSError, RuntimeError, ConnectionError, TimeoutError) as error:
-            # The run goes on with what this process has; workers keep asking and are refused.
-            _LOG.error("Ray's head did not start; scoring goes on in this pod", exc_info=error)
-            return
-        try:
-            self._watch(ray, report)
+            if not self._wait_for_port(port, head):
+                return
+            address = f"{self._ip}:{port}"
+            bridge = _Bridge(address, ip=self._ip, token_path=self._token_path)
+            self._invitation = {"address": address, "attempt": uuid.uuid4().hex[:16]}
+            try:
+                self._serve(bridge, head, report)
+            finally:
+                self._invitation = None
+                bridge.close()
         finally:
-            ray.shutdown()
+            head.stop()
 
-    def _connect(self) -> Any:
-        port = _free_port(self._ip)
-        folder = Path(tempfile.mkdtemp(prefix="bij-ray-"))
-        self._head = ray_processes.start_head(
-            ip=self._ip, port=port, token_path=self._token_path, folder=folder
-        )
-        _wait_for_port(self._ip, port, self._head)
-        os.environ.update(ray_processes.environment(self._token_path))
-        import ray
-
-        address = f"{self._ip}:{port}"
-        ray.init(
-            address=address,
-            _node_ip_address=self._ip,
-            logging_level=logging.ERROR,
-            log_to_driver=False,
-            configure_logging=False,
-            namespace="bij",
-        )
-        self._address = address
-        return ray
-
-    def _watch(self, ray: Any, report: Callable[[object], None]) -> None:
-        known: set[str] = set()
-        while not self._closed.wait(_POLL_SECONDS):
-            alive = {
-                node["NodeID"]: node["Resources"]
-                for node in ray.nodes()
-                if node["Alive"] and ray_processes.WORKER_RESOURCE in node["Resources"]
-            }
-            for node_id in alive.keys() - known:
-                self._add(ray, node_id, alive[node_id], report)
-            for node_id in known - alive.keys():
-                report(NodeLost(node_id))
-            known = set(alive)
-
-    def _add(
-        self, ray: Any, node_id: str, resources: dict[str, float], report: Callable[..., None]
+    def _serve(
+        self, bridge: _Bridge, head: ray_processes.RayNode, report: Callable[[object], None]
     ) -> None:
-        slot = Slot(
-            name=f"node-{node_id[:8]}",
-            spawn=partial(_RemoteScorer, ray, node_id),
-            threads=int(resources[ray_processes.THREADS_RESOURCE]),
-            memory_bytes=int(resources[ray_processes.MEMORY_RESOURCE]) << 20,
+        nodes: set[str] = set()
+        while not self._closed.is_set() and head.is_running:
+            if not bridge.is_readable(_POLL_SECONDS):
+                continue
+            frame = bridge.receive()
+            if frame is None:
+                break
+            self._on_frame(bridge, frame, nodes, report)
+        for node in nodes:
+            report(NodeLost(node))
+        if not self._closed.is_set():
+            _LOG.warning("Ray's head was lost; scoring goes on here, and a new head is started")
+
+    def _on_frame(
+        self, bridge: _Bridge, frame: Frame, nodes: set[str], report: Callable[[object], None]
+    ) -> None:
+        match frame.kind:
+            case Kind.JOINED:
+                fields = json.loads(frame.body)
+                nodes.add(fields["node"])
+                _LOG.info("a worker joined", extra={"node": fields["node"][:8]})
+                report(NodeJoined(fields["node"], self._slots_of(bridge, fields)))
+            case Kind.LOST:
+                node = json.loads(frame.body)["node"]
+                nodes.discard(node)
+                _LOG.warning("a worker was lost", extra={"node": node[:8]})
+                report(NodeLost(node))
+            case _:
+                bridge.hand_over(frame)
+
+    def _slots_of(self, bridge: _Bridge, fields: dict[str, int | str]) -> tuple[Slot, ...]:
+        node = str(fields["node"])
+        return tuple(
+            Slot(
+                name=f"node-{node[:8]}-{number}",
+                spawn=partial(bridge.spawn, node, number if self._gpus else None),
+                threads=int(fields["threads"]),
+                memory_bytes=int(fields["memoryBytes"]),
+            )
+            for number in range(int(fields["scorers"]))
         )
-        slot.start(report)
-        report(NodeJoined(slot, node_id))
+
+    def _wait_for_port(self, port: int, head: ray_processes.RayNode) -> bool:
+        """Wait until the head listens; False when the run ended meanwhile."""
+        deadline = time.monotonic() + _HEAD_START_SECONDS
+        while not self._closed.wait(0.05):
+            if not head.is_running:
+                raise RuntimeError(f"ray start ended with status {head.keeper.returncode}")
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"nobody listened on port {port} in {_HEAD_START_SECONDS:.0f} s")
+            with socket.socket() as probe:
+                probe.settimeout(1)
+                if probe.connect_ex((self._ip, port)) == 0:
+                    return True
+        return False
+
+
+class _Bridge:
+    """The child that talks to Ray (see ray_bridge), and the scorers behind it."""
+
+    def __init__(self, address: str, *, ip: str, token_path: str) -> None:
+        self._connection, theirs = socket.socketpair()
+        self._sending = threading.Lock()
+        self._numbers = itertools.count(1)
+        self._scorers: dict[int, _RemoteScorer] = {}
+        with theirs:
+            command = [sys.executable, "-c", _BRIDGE]
+            self._process = subprocess.Popen(
+                [*command, str(theirs.fileno()), str(os.getpid()), address, ip],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=2,
+                env={**os.environ, **ray_processes.environment(token_path)},
+            )
+
+    def is_readable(self, seconds: float) -> bool:
+        return bool(select.select([self._connection], [], [], seconds)[0])
+
+    def receive(self) -> Frame | None:
+        return receive_frame(self._connection)
+
+    def hand_over(self, frame: Frame) -> None:
+        scorer = self._scorers[frame.scorer]
+        if frame.kind is Kind.MESSAGE:
+            scorer.on_message(decode(frame.body))
+        else:
+            del self._scorers[frame.scorer]
+            scorer.on_exit(json.loads(frame.body)["status"])
+
+    def spawn(self, node: str, gpu: int | None) -> _RemoteScorer:
+        scorer = _RemoteScorer(self, next(self._numbers))
+        self._scorers[scorer.number] = scorer
+        fields = {"node": node, "gpu": gpu}
+        self.tell(Frame(Kind.SPAWN, scorer.number, json.dumps(fields).encode()))
+        return scorer
+
+    def tell(self, frame: Frame) -> None:
+        try:
+            send_frame(self._connection, self._sending, frame)
+        except OSError:
+            return  # the bridge is lost, and with it its nodes: that is reported for all at once
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._connection.close()
 
 
 class _RemoteScorer:
-    """A scorer on another node: an agent actor supervises it, a thread here relays messages."""
+    """A scorer on another node; messages come and go through the bridge."""
 
-    def __init__(self, ray: Any, node_id: str) -> None:
-        self._ray = ray
-        self._outbox: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-        self._killed = threading.Event()
-        strategy = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
-            node_id=node_id, soft=False
-        )
-        actor = ray.remote(num_cpus=0, max_restarts=0, max_task_retries=0)(Agent)
-        self._agent = actor.options(scheduling_strategy=strategy).remote()
+    def __init__(self, bridge: _Bridge, number: int) -> None:
+        self.number = number
+        self.on_message: Callable[[Message], None] = _ignore
+        self.on_exit: Callable[[int], None] = _ignore
+        self._bridge = bridge
 
     def listen(
         self, on_message: Callable[[Message], None], on_exit: Callable[[int], None]
-    ) -> threading.Thread:
-        thread = threading.Thread(target=self._relay, args=(on_message, on_exit), daemon=True)
-        thread.start()
-        return thread
+    ) -> None:
+        self.on_message, self.on_exit = on_message, on_exit
 
     def send(self, message: Message) -> None:
-        self._outbox.put(encode(message))
+        self._bridge.tell(Frame(Kind.SEND, self.number, encode(message)))
 
     def kill(self) -> None:
-        self._killed.set()
+        self._bridge.tell(Frame(Kind.END, self.number, b""))
 
     def close(self) -> None:
-        self._killed.set()
-        try:
-            self._ray.kill(self._agent)
-        except self._ray.exceptions.RayError:
-            return  # it has ended already
-
-    def _relay(self, on_message: Callable[[Message], None], on_exit: Callable[[int], None]) -> None:
-        status: int | None = None
-        while status is None and not self._killed.is_set():
-            outgoing = []
-            while not self._outbox.empty():
-                outgoing.append(self._outbox.get())
-            try:
-                call = self._agent.exchange.remote(outgoing)
-                frames, status = self._ray.get(call, timeout=_CALL_SECONDS)
-            except self._ray.exceptions.RayError:
-                break  # agent or node are lost, or too slow to be of use
-            for frame in frames:
-                on_message(decode(frame))
-        self.close()
-        on_exit(_SIGKILL_STATUS if status is None else status)
+        self.kill()
 
 
-class Agent:
-    """Supervises one scorer child on a node, by the same code as the driver does."""
-
-    def __init__(self) -> None:
-        from batch_inference_runner.schedule.scorer_process import ScorerProcess
-
-        self._frames: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-        self._status: int | None = None
-        self._scorer = ScorerProcess.spawn()
-        self._listener = self._scorer.listen(
-            lambda message: self._frames.put(encode(message)), self._on_exit
-        )
-
-    def exchange(self, frames: list[bytes]) -> tuple[list[bytes], int | None]:
-        """Pass messages on, wait a little for answers; the status once the scorer has ended."""
-        for frame in frames:
-            self._scorer.send(decode(frame))
-        status = self._status  # before the queue is emptied, so that nothing is lost
-        answers = []
-        try:
-            answers.append(self._frames.get(timeout=_RELAY_SECONDS))
-            while True:
-                answers.append(self._frames.get_nowait())
-        except queue.Empty:
-            return answers, status if not answers else None
-
-    def _on_exit(self, status: int) -> None:
-        self._status = status
-
-
-def _free_port(ip: str) -> int:
-    with socket.socket() as probe:
-        probe.bind((ip, 0))
-        return int(probe.getsockname()[1])
-
-
-def _wait_for_port(ip: str, port: int, head: ray_processes.RayNode) -> None:
-    deadline = time.monotonic() + _HEAD_START_SECONDS
-    while time.monotonic() < deadline:
-        if not head.is_running:
-            raise RuntimeError(f"ray start ended with status {head.process.returncode}")
-        with socket.socket() as probe:
-            probe.settimeout(1)
-            if probe.connect_ex((ip, port)) == 0:
-                return
-        time.sleep(0.1)
-    raise TimeoutError(f"Ray's head did not listen on port {port} in {_HEAD_START_SECONDS:.0f} s")
+def _ignore(_: object) -> None:
+    """Nobody listens yet."""

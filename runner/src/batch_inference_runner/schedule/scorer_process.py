@@ -1,36 +1,40 @@
 """A scorer as a child process: spawned, talked to over a socket pair, killed when it must be.
 
-Standard library only, so that the command line can spawn a scorer before it imports anything else:
-the scorer's own imports then run beside the driver's.
+The command line spawns a scorer before it imports anything else, so that the scorer's imports run
+beside the driver's: hence no imports here that could wait, `subprocess` included.
 """
 
 from __future__ import annotations
 
 import os
+import select
 import signal
 import socket
-import subprocess
 import sys
 import threading
 from typing import TYPE_CHECKING
 
-from batch_inference_runner.score.messages import Message, receive, send
-from batch_inference_runner.score.workspace import remove_workspace
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from batch_inference_runner.score.messages import Message
+
 _MAIN = "from batch_inference_runner.score.process import main; main()"
-_CLOSE_SECONDS = 5
+_CLOSE_SECONDS = 5.0
 
 
 class ScorerProcess:
-    """One scorer. `send` and `close` belong to one thread; events are handed over by another."""
+    """One scorer. Its methods may be called from any thread."""
 
-    def __init__(self, process: subprocess.Popen[bytes], connection: socket.socket) -> None:
-        self._process = process
+    def __init__(self, pid: int, connection: socket.socket) -> None:
+        self.pid = pid
+        self._handle = os.pidfd_open(pid)  # a pid could be somebody else's by the time it is used
         self._connection = connection
         self._sending = threading.Lock()
+        self._reaping = threading.Lock()
+        self._status: int | None = None
+        self._listener: threading.Thread | None = None
+        self._closed = False
 
     @classmethod
     def spawn(cls, *, gpu: int | None = None) -> ScorerProcess:
@@ -39,26 +43,19 @@ class ScorerProcess:
         Call it from the main thread: the child asks the kernel to die with the thread that made it.
         `gpu` is the ordinal of the only GPU that it may see; None leaves the environment as it is.
         """
-        environment = dict(os.environ)
-        if gpu is not None:
-            visible = environment.get("CUDA_VISIBLE_DEVICES", "").split(",")
-            environment["CUDA_VISIBLE_DEVICES"] = visible[gpu] if visible[0] else str(gpu)
         ours, theirs = socket.socketpair()
         with theirs:
-            command = [sys.executable, "-c", _MAIN, str(theirs.fileno()), str(os.getpid())]
-            process = subprocess.Popen(
-                command,
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=2,
-                env=environment,
+            theirs.set_inheritable(True)
+            pid = os.posix_spawn(
+                sys.executable,
+                [sys.executable, "-c", _MAIN, str(theirs.fileno()), str(os.getpid())],
+                _environment(gpu),
+                file_actions=[
+                    (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                    (os.POSIX_SPAWN_DUP2, 2, 1),  # libraries print to stdout, which is for results
+                ],
             )
-        return cls(process, ours)
-
-    @property
-    def pid(self) -> int:
-        """The child's process id."""
-        return self._process.pid
+        return cls(pid, ours)
 
     def listen(
         self, on_message: Callable[[Message], None], on_exit: Callable[[int], None]
@@ -66,43 +63,74 @@ class ScorerProcess:
         """Hand over every message, then the exit status (negative: the signal that ended it)."""
 
         def pump() -> None:
+            from batch_inference_runner.score.messages import receive
+
             try:
                 while (message := receive(self._connection)) is not None:
                     on_message(message)
             except ValueError:
                 self.kill()  # its memory can no longer be trusted
-            self._kill_unless_exiting()
-            status = self._process.wait()
-            remove_workspace(self.pid)
-            on_exit(status)
+            on_exit(self._end())
 
-        thread = threading.Thread(target=pump, name=f"scorer-{self.pid}", daemon=True)
-        thread.start()
-        return thread
+        self._listener = threading.Thread(target=pump, name=f"scorer-{self.pid}", daemon=True)
+        self._listener.start()
+        return self._listener
 
     def send(self, message: Message) -> None:
         """Send a message; one that is lost because the scorer has died is followed by its exit."""
+        from batch_inference_runner.score.messages import send
+
         try:
             with self._sending:
                 send(self._connection, message)
         except OSError:
             return
 
-    def _kill_unless_exiting(self) -> None:
-        """Give a scorer that hung up a moment to exit by itself, so that its status is its own."""
-        try:
-            self._process.wait(_CLOSE_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.kill()
-
     def kill(self) -> None:
         """End the scorer at once; whatever it had staged is garbage."""
-        if self._process.poll() is None:
-            self._process.send_signal(signal.SIGKILL)
+        with self._reaping:
+            if self._status is None:
+                signal.pidfd_send_signal(self._handle, signal.SIGKILL)
 
     def close(self) -> None:
-        """End the scorer and wait until it is gone."""
+        """End the scorer and wait until it is gone. Safe to call twice, not from a listener."""
+        if self._closed:
+            return
+        self._closed = True
         self.kill()
-        self._process.wait()
+        self._end()
+        if self._listener is not None:
+            self._listener.join()
         self._connection.close()
+        os.close(self._handle)
+
+    def _end(self) -> int:
+        """Wait for the end, which a scorer that hung up gets a moment for, and clean up."""
+        from batch_inference_runner.score.workspace import remove_workspace
+
+        if self._exit_status(_CLOSE_SECONDS) is None:
+            self.kill()
+        status = self._exit_status(None)
         remove_workspace(self.pid)
+        return -signal.SIGKILL if status is None else status
+
+    def _exit_status(self, seconds: float | None) -> int | None:
+        """Wait for the exit status; None if it did not come in time."""
+        if self._status is not None:
+            return self._status
+        ended = select.poll()
+        ended.register(self._handle, select.POLLIN)
+        if not ended.poll(None if seconds is None else seconds * 1000):
+            return None
+        with self._reaping:
+            if self._status is None:
+                self._status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        return self._status
+
+
+def _environment(gpu: int | None) -> dict[str, str]:
+    environment = dict(os.environ)
+    if gpu is not None:
+        visible = environment.get("CUDA_VISIBLE_DEVICES", "").split(",")
+        environment["CUDA_VISIBLE_DEVICES"] = visible[gpu] if visible[0] else str(gpu)
+    return environment

@@ -94,6 +94,8 @@ class Slot:
 
     def start(self, report: Callable[[SlotEvent], None], scorer: Scorer | None = None) -> None:
         """Spawn the next scorer, or take over one that was spawned early."""
+        if self.scorer is not None:
+            self.scorer.close()
         self.generation += 1
         generation = self.generation
         self.scorer = scorer or self.spawn()

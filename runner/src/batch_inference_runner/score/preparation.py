@@ -56,11 +56,13 @@ def inspect_inputs(config: RunnerConfig, files: Sequence[InputFile]) -> Inspecti
 
 
 def compile_stages(
-    config: RunnerConfig, schema: pa.Schema, model: ModelFile, *, threads: int
+    config: RunnerConfig, schema: pa.Schema, model: ModelFile, *, threads: int, memory_bytes: int
 ) -> Stages:
     """Load the model, bind it to the columns, compile SQL. Raises InvalidJob, JobFailed."""
-    stages = Stages(config, schema, model, threads=threads)
-    check_writable(stages.output_schema, config.output.format)
+    stages = Stages(config, schema, model, threads=threads, memory_bytes=memory_bytes)
+    check_writable(
+        stages.output_schema, config.output.format, partition_by=config.output.partition_by
+    )
     return stages
 
 
@@ -101,6 +103,10 @@ def details_of(schema: pa.Schema, stages: Stages) -> dict[str, Any]:
         "inputSchema": _encoded(schema),
         "outputSchema": _encoded(stages.output_schema),
         "columnsRead": list(stages.columns),
+        "modelInputs": [
+            {"name": plan.name, "type": plan.element, "columns": list(plan.columns)}
+            for plan in stages.model.inputs
+        ],
         "outputColumns": [f"{field.name}: {field.type}" for field in stages.output_schema],
         "batchSize": stages.model.batch_size,
     }

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from batch_inference_runner.rows import Chunk, Positions, UnreadableRows
 
@@ -78,7 +77,7 @@ class RejectLog:
         if self.key_field is None:
             return pa.nulls(len(indices), pa.string())
         keys = table.column(self.key_field).take(pa.array(indices)).combine_chunks()
-        return pc.cast(keys, pa.string())
+        return keys.cast(pa.string())
 
     def _records(
         self, file: int, positions: Indices, *, keys: pa.Array, words: tuple[str, str, str]

@@ -7,16 +7,15 @@ import resource
 import threading
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from batch_inference_api.reasons import Reason
-from batch_inference_api.runner_contract import RunnerConfig
 from batch_inference_runner.errors import InvalidJob, JobFailed
 from batch_inference_runner.models.model_file import fetch_model
 from batch_inference_runner.models.onnx import runtime_version
+from batch_inference_runner.score.config_view import pin_batch_size, read_config
 from batch_inference_runner.score.messages import (
     Beat,
     Open,
@@ -49,6 +48,7 @@ from batch_inference_runner.version import VERSION
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from batch_inference_api.runner_contract import RunnerConfig
     from batch_inference_runner.score.messages import Assignment, Message
     from batch_inference_runner.score.stages import Stages
 
@@ -56,24 +56,16 @@ _TEXT_FORMATS = ("CSV", "JSONLines")
 _PROBE_HUNG = 3
 
 
-@dataclass(frozen=True, slots=True)
-class _Loaded:
-    """A job that this scorer has ready, so that opening what it prepared costs nothing."""
-
-    config_json: str
-    config: RunnerConfig
-    schema: pa.Schema
-    stages: Stages
-
-
 class Scorer:
     """Answers messages; `send` may be called from any thread."""
 
     def __init__(self, send: Callable[[Message], None]) -> None:
         self._send = send
-        self._loaded: _Loaded | None = None
+        self._stages: Stages | None = None
+        """What was prepared: a scorer serves one job, so opening it costs nothing more."""
         self._pool: WorkPool | None = None
         pa.set_cpu_count(1)  # the work pool's threads are all that may run
+        _allow_open_files()
 
     def handle(self, message: Message) -> None:
         """Do what a message asks for, and answer."""
@@ -110,9 +102,9 @@ class Scorer:
 
     def _prepare(self, message: Prepare) -> Prepared:
         _limit_memory(message.memory_bytes)
-        config = RunnerConfig.parse(message.config)
+        config = read_config(message.config)
         inspection = inspect_inputs(config, message.files)
-        stages = self._load(message.config, config, inspection.schema, threads=message.threads)
+        stages = self._load(message, config, inspection.schema)
         if message.probe:
             reader = reader_for(config, inspection.schema, message.files, stages.columns)
             with _ends_process_after(config.execution.batch_timeout_seconds):
@@ -122,25 +114,21 @@ class Scorer:
 
     def _open(self, message: Open) -> Ready:
         _limit_memory(message.memory_bytes)
-        config = RunnerConfig.parse(message.config)
+        config = read_config(message.config)
         schema = schema_of(message.details)
-        if self._loaded and self._loaded.config_json == message.config:
-            stages = self._loaded.stages
-        else:
-            stages = self._load(
-                message.config, _pinned(config, message), schema, threads=message.threads
-            )
+        pinned = pin_batch_size(config, message.details["batchSize"])
+        stages = self._stages or self._load(message, pinned, schema)
         check_details(message.details, schema, stages)
         self._pool = self._start_pool(message, config, schema, stages)
         model = stages.model
         return Ready(stages.digest, model.provider, model.batch_size)
 
-    def _load(
-        self, config_json: str, config: RunnerConfig, schema: pa.Schema, *, threads: int
-    ) -> Stages:
+    def _load(self, message: Prepare | Open, config: RunnerConfig, schema: pa.Schema) -> Stages:
         model = fetch_model(config.model, make_workspace())
-        stages = compile_stages(config, schema, model, threads=threads)
-        self._loaded = _Loaded(config_json, config, schema, stages)
+        stages = compile_stages(
+            config, schema, model, threads=message.threads, memory_bytes=message.memory_bytes
+        )
+        self._stages = stages
         return stages
 
     def _start_pool(
@@ -180,12 +168,6 @@ class Scorer:
         )
 
 
-def _pinned(config: RunnerConfig, message: Open) -> RunnerConfig:
-    """Use the batch size that was found while planning."""
-    execution = config.execution.model_copy(update={"batch_size": message.details["batchSize"]})
-    return config.model_copy(update={"execution": execution})
-
-
 @contextmanager
 def _ends_process_after(seconds: float) -> Iterator[None]:
     """End a process that hangs in native code; the driver goes on without probing."""
@@ -196,6 +178,12 @@ def _ends_process_after(seconds: float) -> Iterator[None]:
         yield
     finally:
         timer.cancel()
+
+
+def _allow_open_files() -> None:
+    """Raise the soft limit: partitioned output holds a file open for each of its folders."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _limit_memory(memory_bytes: int) -> None:

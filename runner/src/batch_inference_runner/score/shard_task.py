@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from batch_inference_api.choices import DataFormat, OnError
 from batch_inference_api.reasons import Reason
-from batch_inference_api.runner_contract import DataFormat, OnError
 from batch_inference_runner.commit.layout import REJECTS, part_stem, stage_key
 from batch_inference_runner.commit.staged import StagedFile, StagedShard
 from batch_inference_runner.errors import JobFailed

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from batch_inference_api.reasons import Reason
 from batch_inference_runner.errors import InvalidJob, JobFailed
+from batch_inference_runner.formats.columns import find_column
 from batch_inference_runner.models.scoring import ModelScorer
 from batch_inference_runner.rows import RowErrors, Stage, StageResult
 
@@ -45,14 +46,34 @@ class Stages:
     """
 
     def __init__(
-        self, config: RunnerConfig, schema: pa.Schema, model: ModelFile, *, threads: int
+        self,
+        config: RunnerConfig,
+        schema: pa.Schema,
+        model: ModelFile,
+        *,
+        threads: int,
+        memory_bytes: int,
     ) -> None:
+        """Compile the job for input columns of `schema`.
+
+        `threads` is how many call `run`, `memory_bytes` what this process may use.
+
+        Raises:
+            InvalidJob, JobFailed: columns, model or SQL do not fit together.
+        """
         schema = _with_nested_columns(schema, _columns_named_in(config))
         self.digest = model.digest
         self._filter = _row_filter(config, schema)
         self._preprocess = _expressions(config, schema, Stage.PREPROCESS)
         prepared = _extend(schema, self._preprocess.added if self._preprocess else ())
-        self.model = ModelScorer(model, config.model, config.execution, prepared, threads=threads)
+        self.model = ModelScorer(
+            model,
+            config.model,
+            config.execution,
+            prepared,
+            threads=threads,
+            isolated_memory_bytes=memory_bytes // 2,
+        )
         scored = _extend(prepared, self.model.added)
         self._postprocess = _expressions(config, scored, Stage.POSTPROCESS)
         computed = self._postprocess.added if self._postprocess else ()
@@ -194,22 +215,9 @@ def _columns_named_in(config: RunnerConfig) -> tuple[str, ...]:
 
 def _with_nested_columns(schema: pa.Schema, names: Sequence[str]) -> pa.Schema:
     """Add a column `a.b` for each struct field that a manifest names by its path."""
-    paths = [name for name in dict.fromkeys(names) if name not in schema.names]
-    fields = {path: _nested_field(schema, path) for path in paths}
-    added = [pa.field(path, field.type) for path, field in fields.items() if field is not None]
+    named = (find_column(schema, name) for name in dict.fromkeys(names))
+    added = [pa.field(path.name, path.type) for path in named if path is not None and path.leaf]
     return pa.schema([*schema, *added])
-
-
-def _nested_field(schema: pa.Schema, path: str) -> pa.Field | None:
-    head, *rest = path.split(".")
-    if not rest or head not in schema.names:
-        return None
-    field = schema.field(head)
-    for part in rest:
-        if not pa.types.is_struct(field.type) or field.type.get_field_index(part) < 0:
-            return None
-        field = field.type.field(part)
-    return field
 
 
 def _passthrough(config: RunnerConfig, schema: pa.Schema) -> tuple[str, ...]:

@@ -1,0 +1,400 @@
+"""Damaged, odd and extreme input: each case ends as docs/formats.md says, and nothing is lost."""
+
+from __future__ import annotations
+
+import gzip
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from testkit import onnx_models
+from testkit.checked_runs import fail, succeed
+from testkit.jobs import Job
+from testkit.small_jobs import linear_job, score_of, set_fields, small_table
+from testkit.written_tables import write
+
+
+def job_over(folder: Path, data_format: str, fields: dict | None = None) -> Job:
+    """The linear job over the still empty folder `data`."""
+    (folder / "data").mkdir()
+    job = linear_job(folder, {"input.format": data_format, "input.storageUris": ["data/"]})
+    return set_fields(job, fields)
+
+
+def expected(*rows: int) -> dict[int, float]:
+    return {row: score_of(row) for row in rows}
+
+
+def damage_row_group(path: Path, ordinal: int, column: int = 1) -> None:
+    """Overwrite the pages of one column of one row group."""
+    chunk = pq.ParquetFile(path).metadata.row_group(ordinal).column(column)
+    start = chunk.dictionary_page_offset or chunk.data_page_offset
+    body = bytearray(path.read_bytes())
+    body[start : start + chunk.total_compressed_size] = b"\xee" * chunk.total_compressed_size
+    path.write_bytes(body)
+
+
+def test_a_damaged_row_group_is_rejected_and_the_others_are_scored(tmp_path):
+    job = job_over(tmp_path, "Parquet")
+    path = tmp_path / "data" / "a.parquet"
+    pq.write_table(small_table(30), path, row_group_size=10, write_page_checksum=True)
+    damage_row_group(path, 1)
+    pq.write_table(small_table(10, first=30), tmp_path / "data" / "b.parquet")
+
+    result = succeed(job)
+
+    assert result.by("id") == expected(*range(10), *range(20, 40))
+    wanted = [("a.parquet", row, "Read", "CorruptRowGroup") for row in range(10, 20)]
+    assert result.rejected() == wanted
+
+
+def test_a_damaged_first_row_group_is_rejected_too(tmp_path):
+    job = job_over(tmp_path, "Parquet", {"sharding.targetRowsPerShard": 10})
+    path = tmp_path / "data" / "a.parquet"
+    pq.write_table(small_table(30), path, row_group_size=10, write_page_checksum=True)
+    damage_row_group(path, 0)
+
+    result = succeed(job)
+
+    assert result.by("id") == expected(*range(10, 30))
+    assert [row for _, row, _, _ in result.rejected()] == list(range(10))
+
+
+@pytest.mark.parametrize("cut", [4, 100], ids=["without its end", "in the footer"])
+def test_a_damaged_footer_refuses_the_job_and_names_the_file(tmp_path, cut):
+    job = job_over(tmp_path, "Parquet")
+    path = tmp_path / "data" / "a.parquet"
+    pq.write_table(small_table(), path)
+    pq.write_table(small_table(first=10), tmp_path / "data" / "b.parquet")
+    path.write_bytes(path.read_bytes()[:-cut])
+
+    ended = fail(job)
+
+    assert ended.message.startswith("InputCorrupt")
+    assert "a.parquet" in ended.message
+
+
+@pytest.mark.parametrize("data_format", ["CSV", "JSONLines"])
+@pytest.mark.parametrize("codec", ["gzip", "zstd"])
+def test_a_compressed_text_that_ends_too_early_keeps_the_rows_before(tmp_path, data_format, codec):
+    job = job_over(tmp_path, data_format)
+    rows = 20_000
+    path = write(small_table(rows), tmp_path / "data", "a", data_format, codec=codec)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+    write(small_table(10, first=rows), tmp_path / "data", "b", data_format)
+
+    result = succeed(job)
+
+    [(file, _, stage, error)] = result.rejected()
+    assert (file, stage, error) == (path.name, "Read", "TruncatedInput")
+    scores = result.by("id")
+    kept = len(scores) - 10
+    assert kept < rows
+    assert scores == expected(*range(kept), *range(rows, rows + 10))
+    if codec == "gzip":
+        assert kept > 0
+
+
+def test_csv_rows_that_cannot_be_read_are_rejected_at_their_offsets(tmp_path):
+    job = job_over(tmp_path, "CSV")
+    lines = [f"{row},{row},{row},{row}" for row in range(40)]
+    lines[3] = "3,3,3"
+    lines[7] = '7,7,"7'  # opens a value that row 9 closes
+    lines[8] = "8,8,8,8"
+    lines[9] = '9",9'
+    lines[20] = "20,twenty,20,20"
+    lines[30] = '30,30,"30'  # never closed: takes all that follows
+    text = "\n".join(["id,a,b,c", *lines]) + "\n"
+    (tmp_path / "data" / "a.csv").write_text(text)
+
+    result = succeed(job)
+
+    offset = {row: text.index(f"\n{lines[row]}\n") + 1 for row in (3, 7, 20, 30)}
+    assert result.rejected() == [
+        ("a.csv", offset[3], "Read", "InvalidCsvRow"),
+        ("a.csv", offset[7], "Read", "TypeMismatch"),
+        ("a.csv", offset[20], "Read", "TypeMismatch"),
+        ("a.csv", offset[30], "Read", "UnclosedQuote"),
+    ]
+    assert result.by("id") == expected(*set(range(30)) - {3, 7, 8, 9, 20})
+
+
+def test_json_lines_that_cannot_be_read_are_rejected_at_their_offsets(tmp_path):
+    job = job_over(tmp_path, "JSONLines")
+    lines = [f'{{"id": {i}, "a": {i}, "b": {i}, "c": {i}}}'.encode() for i in range(40)]
+    lines[0] = b"{"
+    lines[5] = b'{"id": 5, "a": "x", "b": 5, "c": 5}'
+    lines[6] = b'{"id": 6, "a": 6, "b": 6, "c": 6, "a": 6}'
+    lines[7] = b'{"id": 7, "a": 7, "b": 7, "c": 7, "z": "\xff"}'
+    lines[39] = b"[39]"
+    text = b"\n".join(lines)
+    (tmp_path / "data" / "a.jsonl").write_bytes(text)
+
+    result = succeed(job)
+
+    offset = [sum(len(line) + 1 for line in lines[:row]) for row in range(40)]
+    assert result.rejected() == [
+        ("a.jsonl", offset[0], "Read", "InvalidJson"),
+        ("a.jsonl", offset[5], "Read", "TypeMismatch"),
+        ("a.jsonl", offset[6], "Read", "DuplicateKey"),
+        ("a.jsonl", offset[7], "Read", "InvalidUtf8"),
+        ("a.jsonl", offset[39], "Read", "InvalidJson"),
+    ]
+    assert result.by("id") == expected(*set(range(40)) - {0, 5, 6, 7, 39})
+
+
+def test_numbers_of_different_widths_are_widened(tmp_path):
+    job = job_over(tmp_path, "Parquet")
+    narrow = pa.schema([("id", pa.int32()), *((name, pa.int16()) for name in "abc")])
+    pq.write_table(small_table().cast(narrow), tmp_path / "data" / "a.parquet")
+    pq.write_table(small_table(first=10), tmp_path / "data" / "b.parquet")
+    assert succeed(job).by("id") == expected(*range(20))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda table: table.set_column(1, "a", table["a"].cast("string")), ("string", "float")),
+        (lambda table: table.drop_columns(["b"]), ("b",)),
+        (lambda table: table.rename_columns(["id", "a", "b", "B"]), ("'b'", "'B'")),
+    ],
+    ids=["type", "missing", "case"],
+)
+def test_files_that_contradict_each_other_refuse_the_job(tmp_path, change, words):
+    job = job_over(tmp_path, "Parquet")
+    pq.write_table(small_table(), tmp_path / "data" / "a.parquet")
+    pq.write_table(change(small_table()), tmp_path / "data" / "b.parquet")
+
+    ended = fail(job)
+
+    assert ended.message.startswith(("SchemaMismatch", "AmbiguousColumn"))
+    assert "b.parquet" in ended.message
+    for word in words:
+        assert word in ended.message
+
+
+@pytest.mark.parametrize("data_format", ["Parquet", "CSV", "JSONLines", "Arrow"])
+def test_files_without_rows_take_part_without_a_trace(tmp_path, data_format):
+    job = job_over(tmp_path, data_format)
+    empty = small_table().slice(0, 0)
+    write(empty, tmp_path / "data", "a", data_format)
+    write(small_table(), tmp_path / "data", "b", data_format)
+    write(empty, tmp_path / "data", "c", data_format)
+    if data_format in ("CSV", "JSONLines"):
+        (tmp_path / "data" / f"d.{data_format}").write_bytes(b"")
+
+    assert succeed(job).by("id") == expected(*range(10))
+
+
+@pytest.mark.parametrize("data_format", ["Parquet", "Arrow"])
+@pytest.mark.parametrize("output_format", ["Parquet", "CSV", "JSONLines", "Arrow"])
+def test_a_dataset_without_rows_gives_one_empty_file_with_its_schema(
+    tmp_path, data_format, output_format
+):
+    job = job_over(tmp_path, data_format, {"output.format": output_format})
+    write(small_table().slice(0, 0), tmp_path / "data", "a", data_format)
+
+    result = succeed(job)
+
+    assert result.counts == {"read": 0, "written": 0, "rejected": 0, "filtered": 0}
+    [file] = result.manifest["files"]
+    if output_format == "Parquet":
+        schema = pq.read_schema(job.output / file["path"])
+        assert schema.equals(pa.schema([("id", pa.int64()), ("score", pa.float32())]))
+    if output_format == "CSV":
+        assert (job.output / file["path"]).read_text() == '"id","score"\n'
+
+
+def test_files_of_zero_bytes_are_no_parquet(tmp_path):
+    job = job_over(tmp_path, "Parquet")
+    (tmp_path / "data" / "a.parquet").write_bytes(b"")
+    assert fail(job).message.startswith("InputCorrupt")
+
+
+def test_no_files_are_refused_and_say_where_none_was_found(tmp_path):
+    job = job_over(tmp_path, "Parquet")
+    message = fail(job).message
+    assert message.startswith("InputNotFound")
+    assert "data/" in message
+
+
+def test_a_row_group_of_a_million_rows_is_scored_in_slices(tmp_path):
+    job = job_over(tmp_path, "Parquet")
+    rows = 1_500_000
+    numbers = np.arange(rows) % 1000
+    column = pa.array(numbers.astype("f4"))
+    table = pa.table({"id": pa.array(np.arange(rows)), "a": column, "b": column, "c": column})
+    pq.write_table(table, tmp_path / "data" / "a.parquet", row_group_size=rows)
+
+    result = succeed(job)
+
+    [file] = result.manifest["files"]
+    found = pq.read_table(job.output / file["path"])
+    assert found["id"].to_numpy().tolist() == list(range(rows))
+    assert np.array_equal(found["score"].to_numpy(), (6 * numbers + 0.5).astype("f4"))
+
+
+def test_ten_thousand_tiny_files_are_scored_in_seconds(tmp_path):
+    job = job_over(tmp_path, "Parquet", {"output.passthroughFields": ["id"]})
+    original = tmp_path / "data" / "00000.parquet"
+    pq.write_table(small_table(3), original)
+    body = original.read_bytes()
+    for number in range(1, 10_000):
+        (tmp_path / "data" / f"{number:05d}.parquet").write_bytes(body)
+
+    began = time.monotonic()
+    result = succeed(job)
+
+    assert time.monotonic() - began < 30
+    assert result.counts["written"] == 30_000
+    assert result.column("id") == [0, 1, 2] * 10_000
+    assert result.column("score") == [score_of(row) for row in (0, 1, 2)] * 10_000
+
+
+def test_names_with_spaces_quotes_and_any_script_are_just_names(tmp_path):
+    names = ["größe in m", 'sagt "a"', "数,量;x"]
+    job = job_over(
+        tmp_path,
+        "Parquet",
+        {
+            "model.inputs": [{"name": "input", "columns": names}],
+            "output.passthroughFields": ["id", *names],
+            "preprocessing.columns": [
+                {"name": "zwei mal", "expression": '2 * "größe in m" + "sagt ""a"""'}
+            ],
+            "input.filter": '"数,量;x" < 8',
+            "postprocessing.columns": [{"name": "é'", "expression": 'score + "zwei mal"'}],
+        },
+    )
+    table = small_table().rename_columns(["id", *names])
+    pq.write_table(table, tmp_path / "data" / "ä b.parquet")
+
+    result = succeed(job)
+
+    assert result.by("id") == expected(*range(8))
+    assert result.column("é'") == [score_of(row) + 3 * row for row in range(8)]
+    assert [row[names[1]] for row in result.rows] == list(range(8))
+
+
+@pytest.mark.parametrize("output_format", ["CSV", "JSONLines", "Arrow"])
+def test_odd_names_and_texts_survive_every_output_format(tmp_path, output_format):
+    name = 'sagt "a", b\n数'
+    texts = ['"', "a,b", "x\ny", "", None, "数 \\ é", "'", "\t", "NULL", "007"]
+    table = small_table().append_column(name, pa.array(texts))
+    job = job_over(
+        tmp_path,
+        "Parquet",
+        {"output.passthroughFields": ["id", name], "output.format": output_format},
+    )
+    pq.write_table(table, tmp_path / "data" / "a.parquet")
+
+    result = succeed(job)
+
+    assert result.by("id", name) == dict(enumerate(texts))
+
+
+@pytest.mark.parametrize("data_format", ["Parquet", "JSONLines", "Arrow"])
+def test_nested_columns_are_bound_and_copied_by_their_path(tmp_path, data_format):
+    rows = [{"id": i, "s": {"a": float(i), "t": {"b": float(i)}, "x": f"n{i}"}} for i in range(9)]
+    rows[4]["s"]["t"] = None
+    rows[6]["s"] = None
+    schema = pa.schema(
+        [
+            ("id", pa.int64()),
+            (
+                "s",
+                pa.struct(
+                    [
+                        ("a", pa.float64()),
+                        ("t", pa.struct([("b", pa.float64())])),
+                        ("x", pa.string()),
+                    ]
+                ),
+            ),
+        ]
+    )
+    job = job_over(
+        tmp_path,
+        data_format,
+        {
+            "model.inputs": [{"name": "input", "columns": ["s.a", "s.t.b", "s.a"]}],
+            "output.passthroughFields": ["id", "s.x"],
+        },
+    )
+    write(pa.Table.from_pylist(rows, schema), tmp_path / "data", "a", data_format)
+
+    result = succeed(job)
+
+    assert result.by("id") == expected(*set(range(9)) - {4, 6})
+    assert result.by("id", "s.x") == {i: f"n{i}" for i in set(range(9)) - {4, 6}}
+    assert [record["key"] for record in result.rejects] == ["4", "6"]
+    assert {record["error"] for record in result.rejects} == {"NullInput"}
+
+
+def test_nulls_nan_and_infinities_are_told_apart(tmp_path):
+    values = [1.0, None, float("nan"), float("inf"), float("-inf"), -0.0]
+    table = small_table(6).set_column(1, "a", pa.array(values, pa.float32()))
+    job = job_over(tmp_path, "Parquet")
+    pq.write_table(table, tmp_path / "data" / "a.parquet")
+
+    result = succeed(job)
+
+    scores = result.by("id")
+    assert result.rejected() == [("a.parquet", 1, "Bind", "NullInput")]
+    assert np.isnan(scores[2])
+    assert (scores[3], scores[4]) == (float("inf"), float("-inf"))
+    assert list(scores) == [0, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("data_format", ["Parquet", "CSV", "JSONLines", "Arrow"])
+def test_columns_that_differ_only_in_case_are_refused(tmp_path, data_format):
+    job = job_over(tmp_path, data_format)
+    table = small_table().append_column("ID", pa.array(range(10)))
+    write(table, tmp_path / "data", "a", data_format)
+    message = fail(job).message
+    assert message.startswith("AmbiguousColumn")
+    assert "'ID'" in message
+    assert "'id'" in message
+
+
+def test_a_table_of_five_thousand_columns_is_one_matrix(tmp_path):
+    width, rows = 5000, 20
+    names = [f"feature {place}" for place in range(width)]
+    values = np.random.default_rng(1).integers(0, 3, size=(rows, width)).astype("f4")
+    table = pa.table({"id": pa.array(range(rows)), **dict(zip(names, values.T, strict=True))})
+    model = onnx_models.linear(tmp_path / "wide.onnx", width=width)
+    job = job_over(
+        tmp_path,
+        "Parquet",
+        {
+            "model.storageUri": str(model),
+            "model.inputs": [{"name": "input", "columns": names}],
+            "output.passthroughFields": ["id", names[7]],
+        },
+    )
+    pq.write_table(table, tmp_path / "data" / "a.parquet")
+
+    result = succeed(job)
+
+    wanted = values @ np.arange(1, width + 1, dtype="f8") + 0.5
+    assert np.allclose(result.column("score"), wanted, rtol=1e-5)
+    assert result.column(names[7]) == values[:, 7].tolist()
+
+
+def test_a_byte_order_mark_and_crlf_are_no_data(tmp_path):
+    job = job_over(tmp_path, "CSV")
+    text = "\ufeffid,a,b,c\r\n0,0,0,0\r\n\r\n1,1,1,1\r\n"
+    (tmp_path / "data" / "a.csv").write_bytes(text.encode())
+    assert succeed(job).by("id") == expected(0, 1)
+
+
+def test_gzip_members_one_after_the_other_are_one_text(tmp_path):
+    job = job_over(tmp_path, "JSONLines")
+    lines = [f'{{"id": {i}, "a": {i}, "b": {i}, "c": {i}}}\n'.encode() for i in range(4)]
+    body = gzip.compress(lines[0] + lines[1][:9]) + gzip.compress(lines[1][9:] + lines[2] + lines[3])
+    (tmp_path / "data" / "a.jsonl.gz").write_bytes(body)
+    assert succeed(job).by("id") == expected(0, 1, 2, 3)

@@ -1,0 +1,44 @@
+"""Runs of `bij` inside the test's process: the scorers are real processes, the driver is not."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+from collections.abc import Iterator
+
+from batch_inference_runner.__main__ import main
+from testkit.jobs import Ended, Job
+
+
+def bij(*words: object) -> Ended:
+    """Run one command and return what it left, as a process would."""
+    stdout, stderr = io.StringIO(), io.StringIO()
+    with (
+        _root_logger_restored(),
+        contextlib.redirect_stdout(stdout),
+        contextlib.redirect_stderr(stderr),
+    ):
+        code = main([str(word) for word in words])
+    return Ended(int(code), stdout.getvalue(), stderr.getvalue())
+
+
+def run(job: Job, *arguments: object) -> Ended:
+    """`bij run` of the job, with its result as JSON."""
+    return bij("run", job.write(), "--output-format", "json", *arguments)
+
+
+def validate(job: Job, *arguments: object) -> Ended:
+    """`bij validate` of the job, with the plan as JSON."""
+    return bij("validate", job.write(), "--output-format", "json", *arguments)
+
+
+@contextlib.contextmanager
+def _root_logger_restored() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    try:
+        yield
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
