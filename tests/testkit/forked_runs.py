@@ -17,7 +17,10 @@ import subprocess
 import sys
 import threading
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
+
+from batch_inference_runner.score.process import _NoPandas
 
 from testkit.faulty_store import Fault, FaultyStore
 
@@ -122,16 +125,22 @@ def main() -> None:
 
 
 def _import_everything() -> None:
-    import obstore.store
-    import onnxruntime
-    import pyarrow.parquet
-
-    import batch_inference_runner.cli.failures
-    import batch_inference_runner.progress.counters
-    import batch_inference_runner.schedule.driver
-    import batch_inference_runner.score.scorer
-
-    del obstore, onnxruntime, pyarrow, batch_inference_runner
+    sys.meta_path.insert(0, _NoPandas())  # as in a real scorer
+    for module in (
+        "obstore.store",
+        "onnxruntime",
+        "pyarrow.compute",
+        "pyarrow.parquet",
+        "batch_inference_runner.cli.failures",
+        "batch_inference_runner.formats.parquet_files",
+        "batch_inference_runner.progress.counters",
+        "batch_inference_runner.schedule.driver",
+        "batch_inference_runner.score.scorer",
+        "batch_inference_runner.storage.folder",
+        "batch_inference_runner.storage.local_file",
+        "batch_inference_runner.storage.object_store",
+    ):
+        import_module(module)
 
 
 def _run_and_exit(request, writing) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import os
 import signal
 import socket
@@ -11,7 +13,9 @@ import urllib.error
 import urllib.request
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -38,6 +42,37 @@ class S3Server:
         if endpoint is not None:
             folder = write_credentials(self.root / f"via-{endpoint.rpartition(':')[2]}", endpoint)
         return ObjectStore(f"s3://{BUCKET}/{prefix}", str(folder))
+
+    def put_folder_marker(self, key: str) -> None:
+        """Write the empty object `<folder>/` that consoles make for a folder.
+
+        Signed by hand, because object_store clients cannot name such a key.
+        """
+        assert key.endswith("/")
+        now = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+        path = quote(f"/{BUCKET}/{key}", safe="/-_.~")
+        host = self.endpoint.removeprefix("http://")
+        empty = hashlib.sha256(b"").hexdigest()
+        signed = {"host": host, "x-amz-content-sha256": empty, "x-amz-date": now}
+        headers = "".join(f"{name}:{value}\n" for name, value in signed.items())
+        names = ";".join(signed)
+        request = f"PUT\n{path}\n\n{headers}\n{names}\n{empty}"
+        scope = f"{now[:8]}/us-east-1/s3/aws4_request"
+        text = f"AWS4-HMAC-SHA256\n{now}\n{scope}\n{hashlib.sha256(request.encode()).hexdigest()}"
+        signature = f"AWS4{SECRET_KEY}".encode()
+        for part in (*scope.split("/"), text):
+            signature = hmac.new(signature, part.encode(), "sha256").digest()
+        authorization = (
+            f"AWS4-HMAC-SHA256 Credential={ACCESS_KEY}/{scope}, SignedHeaders={names}, "
+            f"Signature={signature.hex()}"
+        )
+        put = urllib.request.Request(
+            f"{self.endpoint}{path}",
+            data=b"",
+            headers={**signed, "Authorization": authorization},
+            method="PUT",
+        )
+        urllib.request.urlopen(put, timeout=10).close()
 
 
 def find_binary() -> Path:

@@ -9,14 +9,58 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from batch_inference_runner.storage.object_store import ObjectStore
+from testkit import onnx_models
 from testkit.jobs import BIJ, Ended, Job, spec_of
-from testkit.s3 import BUCKET, S3Server, write_credentials
+from testkit.s3 import ACCESS_KEY, BUCKET, SECRET_KEY, S3Server, write_credentials
 
 SECRET = "s3-credentials"
+WRONG_KEY = "a-wrong-secret-key"
+
+
+COLUMNS = ["a", "b", "c"]
+
+
+def make_job(server: S3Server, folder: Path, prefix: str, *, rows: int, shards: int) -> S3Job:
+    """A job with a linear model, uploaded: score = a + 2 b + 3 c + 0.5 = 6 id + 0.5."""
+    job = S3Job.on(server, folder, prefix, columns=COLUMNS)
+    job.spec["sharding"] = {"targetRowsPerShard": rows // shards}
+    upload(job.store, onnx_models.linear(folder / "model.onnx"), "model.onnx")
+    body = parquet_of(range(rows), row_group_size=rows // shards)
+    (folder / "rows.parquet").write_bytes(body)
+    upload(job.store, folder / "rows.parquet", "data/rows.parquet")
+    return job
+
+
+def parquet_of(ids: range, *, row_group_size: int | None = None) -> bytes:
+    """A Parquet file with these ids; every feature equals the id."""
+    numbers = np.arange(ids.start, ids.stop)
+    columns = {name: numbers.astype(np.float32) for name in COLUMNS}
+    sink = io.BytesIO()
+    pq.write_table(pa.table({"id": numbers, **columns}), sink, row_group_size=row_group_size)
+    return sink.getvalue()
+
+
+def assert_exact(job: S3Job, rows: int) -> None:
+    """I1, I2 for both kinds of reader, the scores, and what `bij verify` says."""
+    counts = {"read": rows, "written": rows, "rejected": 0, "filtered": 0}
+    assert job.manifest()["counts"] == counts
+    found = sorted((row["id"], row["score"]) for row in job.rows())
+    assert [number for number, _ in found] == list(range(rows))
+    assert all(score == pytest.approx(6 * number + 0.5) for number, score in found)
+    verified = job.verify()
+    assert verified.code == 0, verified.stdout + verified.stderr
+
+
+def assert_no_secrets(text: str) -> None:
+    """I8, for anything that people or programs may read."""
+    for secret in (ACCESS_KEY, SECRET_KEY, WRONG_KEY, "Signature=", "X-Amz-", "AWS4-HMAC"):
+        assert secret not in text, text
 
 
 def upload(store: ObjectStore, source: Path, key: str) -> None:
@@ -62,6 +106,12 @@ class S3Job(Job):
 
     def command(self, *arguments: str) -> list[str]:
         return super().command("--secret", f"{SECRET}={self.credentials}", *arguments)
+
+    def run(self, *arguments: str, **environment: str) -> Ended:
+        """Run to the end, with all there is to log; nothing of it may hold a secret."""
+        ended = super().run("--verbose", *arguments, **environment)
+        assert_no_secrets(ended.stdout + ended.stderr)
+        return ended
 
     def verify(self) -> Ended:
         return self._look("verify")

@@ -62,6 +62,19 @@ def test_a_crash_is_charged_at_once_and_isolated():
     assert backlog.take(assigned=0, threads=3, scorers=1).shards == (2,)
 
 
+def test_of_shards_that_crash_together_none_is_charged_until_it_crashes_alone():
+    backlog = make_backlog(2, backoff_limit=0)
+    backlog.take(assigned=0, threads=2, scorers=1)
+    for shard in (0, 1):
+        backlog.lose(shard, Loss.CRASHED, "crash", beside_others=True)
+    assert backlog.isolated == {0, 1}
+    assert not backlog.charges
+
+    assert backlog.take(assigned=0, threads=2, scorers=1) == Take((0,), alone=True)
+    backlog.lose(0, Loss.CRASHED, "crash")
+    assert backlog.failed == {0: "crash"}
+
+
 def test_an_error_that_was_reported_is_charged_but_not_isolated():
     backlog = make_backlog(1)
     backlog.take(assigned=0, threads=1, scorers=1)

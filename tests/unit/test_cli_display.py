@@ -61,6 +61,17 @@ def test_without_a_terminal_lines_are_chosen() -> None:
     assert type(choose_renderer("json")) is JsonLines
 
 
+def _read_to_the_end(terminal: int) -> str:
+    shown = b""
+    with os.fdopen(terminal, "rb", buffering=0) as stream:
+        try:
+            while part := stream.read(65536):
+                shown += part
+        except OSError:  # EIO: how a terminal says that its other side was closed
+            return shown.decode()
+    return shown.decode()
+
+
 def test_a_terminal_gets_a_bar_and_its_cursor_back(monkeypatch: pytest.MonkeyPatch) -> None:
     ours, theirs = pty.openpty()
     monkeypatch.setenv("TERM", "xterm")
@@ -72,8 +83,7 @@ def test_a_terminal_gets_a_bar_and_its_cursor_back(monkeypatch: pytest.MonkeyPat
         bar.show(report())
         bar.announce("stopping")
         bar.close()
-    shown = os.read(ours, 65536).decode()
-    os.close(ours)
+    shown = _read_to_the_end(ours)
     assert "42 %" in shown
     assert "4,200/10,000 rows" in shown
     assert "stopping" in shown

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from batch_inference_api.choices import DataFormat, NewlinesInValues
@@ -250,7 +250,8 @@ def test_any_cut_gives_the_same_rows(tmp_path_factory, rows, target, newline):
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.text(alphabet='a,"\n\r', max_size=40), st.integers(1, 30))
+@example(text="a\r,\n\r\r\n", target=1)
+@given(text=st.text(alphabet='a,"\n\r', max_size=40), target=st.integers(1, 30))
 def test_any_text_gives_each_row_once_whatever_the_cut(tmp_path_factory, text, target):
     path = write_text(tmp_path_factory.mktemp("any") / "a.csv", "a,b\n" + text)
     whole = Dataset((pinned(path),), DataFormat.CSV)

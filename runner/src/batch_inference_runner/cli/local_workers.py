@@ -5,11 +5,10 @@ They are the same processes that pods run, and they meet in the same way: `/join
 
 from __future__ import annotations
 
+import os
 import secrets
 import subprocess
 import sys
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batch_inference_runner.progress.server import ProgressServer
@@ -17,6 +16,7 @@ from batch_inference_runner.redaction import register_secret
 from batch_inference_runner.schedule.ray_nodes import RayNodes
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from contextlib import ExitStack
 
     from batch_inference_api.runner_contract import RunnerConfig
@@ -34,55 +34,61 @@ def start_members(
     `config.workers` already holds one worker's share of the machine. What was started ends with
     `stack`, or with this process. Raises OSError when the port is taken.
     """
-    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bij-run-")))
-    token_path = _write_token(folder)
-    members = RayNodes(ip=_HOST, token_path=str(token_path))
+    token = secrets.token_hex(32)
+    register_secret(token)
+    token_path = _file_in_memory("bij-token", token, stack)
+    members = RayNodes(ip=_HOST, token_path=token_path, gpus=bool(config.workers.gpus))
     server = ProgressServer(
         progress,
         host=_HOST,
         port=port,
-        token=token_path.read_text(),
+        token=token,
         on_join=members.join,
     )
     stack.callback(server.close)
     server.start()
-    config_path = folder / "config.json"
-    config_path.write_text(_config_of_worker(config, server.port, token_path).model_dump_json())
-    for _ in range(config.workers.replicas - 1):
-        stack.callback(_end, _start_worker(config_path))
+    document = _config_of_worker(config, server.port, token_path).model_dump_json()
+    config_path = _file_in_memory("bij-config", document, stack)
+    stack.callback(_end, [_start_worker(config_path) for _ in range(config.workers.replicas - 1)])
     return server, members
 
 
-def _write_token(folder: Path) -> Path:
-    token = secrets.token_hex(32)
-    register_secret(token)
-    path = folder / "token"  # the folder is ours alone: mode 0700
-    path.write_text(token)
-    return path
+def _file_in_memory(name: str, text: str, stack: ExitStack) -> str:
+    """A file that only this user can open, by the path returned, and that ends with this process.
+
+    Nothing is left on disk however the process ends.
+    """
+    descriptor = os.memfd_create(name)
+    stack.callback(os.close, descriptor)
+    os.fchmod(descriptor, 0o600)
+    os.write(descriptor, text.encode())
+    return f"/proc/{os.getpid()}/fd/{descriptor}"
 
 
-def _config_of_worker(config: RunnerConfig, port: int, token_path: Path) -> RunnerConfig:
+def _config_of_worker(config: RunnerConfig, port: int, token_path: str) -> RunnerConfig:
     run = config.run.model_copy(
-        update={"head_address": f"{_HOST}:{port}", "token_path": str(token_path)}
+        update={"head_address": f"{_HOST}:{port}", "token_path": token_path}
     )
     return config.model_copy(update={"run": run})
 
 
-def _start_worker(config_path: Path) -> subprocess.Popen[bytes]:
+def _start_worker(config_path: str) -> subprocess.Popen[bytes]:
     program = [sys.executable, "-m", "batch_inference_runner", "worker", "--with-parent"]
     # A session of its own: Ctrl-C is for this process, which then ends its workers.
     return subprocess.Popen(
-        [*program, "--config", str(config_path), "--ip", _HOST],
+        [*program, "--config", config_path, "--ip", _HOST],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         start_new_session=True,
     )
 
 
-def _end(worker: subprocess.Popen[bytes]) -> None:
-    worker.terminate()
-    try:
-        worker.wait(_END_SECONDS)
-    except subprocess.TimeoutExpired:
-        worker.kill()
-        worker.wait()
+def _end(workers: Sequence[subprocess.Popen[bytes]]) -> None:
+    for worker in workers:
+        worker.terminate()
+    for worker in workers:
+        try:
+            worker.wait(_END_SECONDS)
+        except subprocess.TimeoutExpired:
+            worker.kill()
+            worker.wait()

@@ -22,7 +22,12 @@ import pyarrow.csv as pv
 
 from batch_inference_runner.formats.bisected import decode_bisected
 from batch_inference_runner.formats.columns import ColumnPath, empty_table, take_columns
-from batch_inference_runner.formats.csv_rows import CsvDialect, is_closed, row_ends
+from batch_inference_runner.formats.csv_rows import (
+    CsvDialect,
+    has_lone_return,
+    is_closed,
+    row_ends,
+)
 from batch_inference_runner.formats.csv_values import cast_text
 from batch_inference_runner.formats.foreign_file import ForeignFile
 from batch_inference_runner.formats.text_blocks import TextBlock, text_blocks
@@ -123,6 +128,9 @@ class CsvRows:
         text = self._text[self.starts[first] : self._ends[last - 1]]
         # a quote that is open at the end would be taken for a closed one
         if not _is_utf8(text) or not is_closed(self._row(last - 1), self._dialect):
+            return None
+        # pyarrow would begin a row behind a lone CR, and that could make up for one that is missing
+        if has_lone_return(text):
             return None
         wrong: list[int] = []
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from batch_inference_runner.rows import Indices
 
 _QUOTE, _LF, _CR = 34, 10, 13
+_QUOTED = re.compile(rb'"(?:[^"]++|"")*+"')
+_LONE_RETURN = re.compile(rb"\r(?!\n)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,13 @@ def is_closed(row: bytes, dialect: CsvDialect) -> bool:
     text = row if row.endswith(b"\n") else row + b"\n"
     match = _pattern(dialect.delimiter).match(text)
     return match is not None and match.end() == len(text)
+
+
+def has_lone_return(text: bytes) -> bool:
+    """Whether a CR stands outside of quoted values without an LF behind it."""
+    if text.count(b"\r") == text.count(b"\r\n"):
+        return False
+    return _LONE_RETURN.search(_QUOTED.sub(b"", text)) is not None
 
 
 def _scanned_ends(text: bytes, dialect: CsvDialect) -> Indices:

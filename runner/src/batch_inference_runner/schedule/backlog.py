@@ -2,7 +2,8 @@
 
 A shard that ends badly by its own doing (a crash signal, a deadline, out of memory) is charged and
 tried again where a crash costs one row only. A shard that was merely in work when its scorer was
-killed from outside is innocent until it happens again: it runs alone, and a second loss is charged.
+killed from outside, or crashed with several shards in work, is innocent until it happens again: it
+runs alone, and a second loss is charged.
 """
 
 from __future__ import annotations
@@ -100,10 +101,17 @@ class Backlog:
         """Put shards that were not tried in front of the queue, in order."""
         self.pending.extendleft(sorted(shards, reverse=True))
 
-    def lose(self, shard: int, loss: Loss, why: str) -> None:
-        """Account for an attempt without a result; queue the next or, at last, the rejection."""
+    def lose(self, shard: int, loss: Loss, why: str, *, beside_others: bool = False) -> None:
+        """Account for an attempt without a result; queue the next or, at last, the rejection.
+
+        `beside_others`: other shards were lost at the same moment, any of which may be the cause.
+        """
         was_alone = shard in self._alone
         self._alone.discard(shard)
+        if loss is Loss.CRASHED and beside_others:
+            self.isolated.add(shard)
+            self.suspects.append(shard)
+            return
         if loss is Loss.KILLED and not was_alone:
             self.suspects.append(shard)
             return

@@ -110,6 +110,7 @@ class Dispatch:
         """Do without a slot: its node has gone."""
         self._slots.remove(slot)
         self._lose_assigned(slot, Loss.KILLED)
+        self._show_workers()
 
     def run(self, *, deadline: float | None, on_other: Callable[[object], None]) -> None:
         """Work until nothing is left.
@@ -297,21 +298,22 @@ class Dispatch:
         in_work = [shard for shard in slot.assigned if shard in slot.started]
         self._backlog.give_back(shard for shard in slot.assigned if shard not in slot.started)
         for shard in in_work:
-            self._lose(shard, loss, why)
+            self._lose(shard, loss, why, beside_others=len(in_work) > 1)
         slot.assigned.clear()
 
-    def _lose(self, shard: int, loss: Loss, why: str) -> None:
+    def _lose(self, shard: int, loss: Loss, why: str, *, beside_others: bool = False) -> None:
         failed_before = shard in self._backlog.failed
-        self._backlog.lose(shard, loss, why)
+        self._backlog.lose(shard, loss, why, beside_others=beside_others)
         if shard not in self._backlog.failed:
             return
         self._progress.failed(shard)
         if failed_before or len(self._backlog.failed) > self._config.budget.max_failed_shards:
             raise JobFailed(
                 Reason.MAX_FAILED_SHARDS_EXCEEDED,
-                f"shard {shard} failed {self._config.budget.backoff_limit_per_shard + 1} times, "
-                f"the last time because: {why}; {len(self._backlog.failed)} shards have failed, "
-                f"spec.maxFailedShards allows {self._config.budget.max_failed_shards}",
+                f"failed shards: {len(self._backlog.failed)}, spec.maxFailedShards allows "
+                f"{self._config.budget.max_failed_shards}. Shard {shard} failed at attempt "
+                f"{self._backlog.charges[shard]}, the last that spec.backoffLimitPerShard allows: "
+                f"{why}. What is committed stays: raise a limit and run the same job again to resume",
             )
 
     def _store_failed(self, message: str) -> None:

@@ -37,6 +37,7 @@ class Planner:
         self._slot = slot
         self._events = events
         self._stop = stop
+        self._others: list[object] = []
 
     def make_plan(self) -> Plan:
         """List and inspect the inputs, check that everything fits, cut shards.
@@ -50,6 +51,8 @@ class Planner:
         check_output_apart(config.input.locations, config.output)
         files = list_inputs(config.input.locations, config.input.format)
         prepared = self._prepare(files)
+        for event in self._others:  # of other slots, and of nodes that joined meanwhile
+            self._events.put(event)
         shards = cut(
             prepared.inventories,
             target_rows=config.sharding.target_rows_per_shard,
@@ -90,7 +93,9 @@ class Planner:
                 event = self._events.get(timeout=0.2)
             except queue.Empty:
                 continue
-            if isinstance(event, SlotEvent) and event.generation == self._slot.generation:
+            if not isinstance(event, SlotEvent) or event.slot is not self._slot:
+                self._others.append(event)
+            elif event.generation == self._slot.generation:
                 match event.what:
                     case Prepared() | Refused() | Unreachable() | Exited():
                         return event.what

@@ -39,6 +39,7 @@ _POLL_SECONDS = 0.5
 _ANSWER_SECONDS = 1.0
 """An agent answers at least so often, whether or not its scorer has said anything."""
 _CALL_SECONDS = 20.0
+_START_SECONDS = 60.0
 _SHUN_SECONDS = 10.0
 """A node on which something was lost is left alone for so long: until Ray would have noticed, if
 the node itself is lost or stands still."""
@@ -52,6 +53,7 @@ def main() -> None:
     if os.getppid() != int(sys.argv[2]):
         os._exit(0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the driver acts
+    threading.excepthook = _end
     frames: queue.SimpleQueue[Frame] = queue.SimpleQueue()
     threading.Thread(target=_receive, args=(connection, frames), daemon=True).start()
     ray.init(
@@ -72,6 +74,12 @@ def _receive(connection: socket.socket, frames: queue.SimpleQueue[Frame]) -> Non
     while (frame := receive_frame(connection)) is not None:
         frames.put(frame)
     os._exit(0)  # the driver has gone: nobody is left to serve
+
+
+def _end(failed: threading.ExceptHookArgs) -> None:
+    """End when a thread fails: without Ray there is nothing to do, and the driver starts anew."""
+    sys.stderr.write(f"the Ray bridge ends: {failed.exc_type.__name__}\n")
+    os._exit(1)
 
 
 class _Bridge:
@@ -96,20 +104,22 @@ class _Bridge:
         match frame.kind:
             case Kind.SPAWN:
                 fields = json.loads(frame.body)
-                relay = _Relay(self, frame.scorer, fields["node"], fields["gpu"])
-                self._scorers[frame.scorer] = relay
-            case Kind.SEND:
-                self._scorers[frame.scorer].outbox.put(frame.body)
-            case Kind.END:
-                self._scorers[frame.scorer].outbox.put(None)
+                if fields["node"] in self._known:  # else the driver will read so in a moment
+                    relay = _Relay(self, frame.scorer, fields["node"], fields["gpu"])
+                    self._scorers[frame.scorer] = relay
+            case Kind.SEND | Kind.END:
+                receiver = self._scorers.get(frame.scorer)
+                if receiver is not None:
+                    receiver.outbox.put(frame.body if frame.kind is Kind.SEND else None)
             case _:
                 raise ValueError(f"frame {frame.kind!r} makes no sense here")
 
     def watch_nodes(self) -> None:
+        nodes: Any = ray.nodes  # which has no types
         while True:
             alive = {
                 node["NodeID"]: node["Resources"]
-                for node in ray.nodes()
+                for node in nodes()
                 if node["Alive"] and SCORERS_RESOURCE in node["Resources"]
             }
             for node in self._known - alive.keys():
@@ -152,8 +162,10 @@ class _Relay:
         self._number = number
         self._abandoned = threading.Event()
         strategy = NodeAffinitySchedulingStrategy(node_id=node, soft=False)
-        actor = ray.remote(num_cpus=0, max_restarts=0, max_task_retries=0, max_concurrency=4)(Agent)
-        self._agent = actor.options(scheduling_strategy=strategy).remote(gpu)
+        options = {"num_cpus": 0, "max_restarts": 0, "max_task_retries": 0, "max_concurrency": 4}
+        remote: Any = ray.remote  # whose types know no options of actors
+        actor = remote(scheduling_strategy=strategy, **options)(Agent)
+        self._agent = actor.remote(gpu)
         for work in (self._pass_on, self._fetch):
             threading.Thread(target=self._guarded, args=(work,), daemon=True).start()
 
@@ -174,14 +186,17 @@ class _Relay:
                 self._bridge.lose(self.node)
 
     def _pass_on(self) -> None:
+        seconds = _START_SECONDS
         while not self._abandoned.is_set():
             frames: list[bytes | None] = [self.outbox.get()]
             while not self.outbox.empty():
                 frames.append(self.outbox.get())
             # One call at a time, or an agent might see messages in another order.
-            ray.get(self._agent.pass_on.remote(frames), timeout=_CALL_SECONDS)
+            ray.get(self._agent.pass_on.remote(frames), timeout=seconds)
+            seconds = _CALL_SECONDS
 
     def _fetch(self) -> None:
+        ray.get(self._agent.pass_on.remote([]), timeout=_START_SECONDS)
         while not self._abandoned.is_set():
             frames, status = ray.get(self._agent.fetch.remote(), timeout=_CALL_SECONDS)
             for frame in frames:

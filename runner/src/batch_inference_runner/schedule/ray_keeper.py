@@ -1,9 +1,9 @@
 """Keeps Ray's processes for as long as somebody wants them, and leaves nothing behind.
 
-`ray start` starts a dozen processes, which outlive it when it is killed. So a process of ours stands
-above them: it adopts whatever is orphaned, and when its standard input ends (which it does however
-the process that asked for the node dies) it ends all of them and removes their files. Standard
-library only.
+`ray start` starts a dozen processes, which outlive it when it is killed. So a process of ours
+stands above them: it adopts whatever is orphaned, and when its standard input ends (which it does
+however the process that asked for the node dies) it ends all of them and removes their files.
+Standard library only.
 
     python -m batch_inference_runner.schedule.ray_keeper COMMAND [ARGUMENT ...]
 

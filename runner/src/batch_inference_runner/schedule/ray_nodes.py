@@ -234,11 +234,12 @@ class _Bridge:
             scorer.on_exit(json.loads(frame.body)["status"])
 
     def spawn(self, node: str, gpu: int | None) -> _RemoteScorer:
-        scorer = _RemoteScorer(self, next(self._numbers))
+        place = json.dumps({"node": node, "gpu": gpu}).encode()
+        return _RemoteScorer(self, next(self._numbers), place)
+
+    def start(self, scorer: _RemoteScorer, place: bytes) -> None:
         self._scorers[scorer.number] = scorer
-        fields = {"node": node, "gpu": gpu}
-        self.tell(Frame(Kind.SPAWN, scorer.number, json.dumps(fields).encode()))
-        return scorer
+        self.tell(Frame(Kind.SPAWN, scorer.number, place))
 
     def tell(self, frame: Frame) -> None:
         try:
@@ -255,16 +256,15 @@ class _Bridge:
 class _RemoteScorer:
     """A scorer on another node; messages come and go through the bridge."""
 
-    def __init__(self, bridge: _Bridge, number: int) -> None:
+    def __init__(self, bridge: _Bridge, number: int, place: bytes) -> None:
         self.number = number
-        self.on_message: Callable[[Message], None] = _ignore
-        self.on_exit: Callable[[int], None] = _ignore
         self._bridge = bridge
+        self._place = place
 
-    def listen(
-        self, on_message: Callable[[Message], None], on_exit: Callable[[int], None]
-    ) -> None:
+    def listen(self, on_message: Callable[[Message], None], on_exit: Callable[[int], None]) -> None:
+        """Start the scorer; if its node is lost, that is reported instead of its exit."""
         self.on_message, self.on_exit = on_message, on_exit
+        self._bridge.start(self, self._place)
 
     def send(self, message: Message) -> None:
         self._bridge.tell(Frame(Kind.SEND, self.number, encode(message)))
@@ -274,7 +274,3 @@ class _RemoteScorer:
 
     def close(self) -> None:
         self.kill()
-
-
-def _ignore(_: object) -> None:
-    """Nobody listens yet."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import tempfile
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -24,13 +23,12 @@ if TYPE_CHECKING:
     from batch_inference_api.runner_contract import RunnerConfig
 
 _LOG = logging.getLogger(__name__)
-_ASK_SECONDS = 1.0
-_ANSWER_SECONDS = 5.0
+_ASK_SECONDS = 0.5
+_ANSWER_SECONDS = 2.0
 
 
 def run(config: RunnerConfig, stop: Event, *, ip: str) -> None:
     """Serve the run until `stop` is set. `ip` is the address under which this host is reached."""
-    folder = Path(tempfile.mkdtemp(prefix="bij-worker-"))
     node: ray_processes.RayNode | None = None
     joined: dict[str, str] | None = None
     try:
@@ -43,24 +41,21 @@ def run(config: RunnerConfig, stop: Event, *, ip: str) -> None:
             if node is not None:
                 node.stop()
             _LOG.info("joining the run", extra={"attempt": invitation["attempt"]})
-            node = _join(config, invitation, ip=ip, folder=folder)
+            node = _join(config, invitation, ip=ip)
             joined = invitation
     finally:
         if node is not None:
             node.stop()
 
 
-def _join(
-    config: RunnerConfig, invitation: dict[str, str], *, ip: str, folder: Path
-) -> ray_processes.RayNode:
+def _join(config: RunnerConfig, invitation: dict[str, str], *, ip: str) -> ray_processes.RayNode:
     capacity = capacity_of(config, cpus=cpu_quota(), memory_bytes=memory_limit_bytes())
     return ray_processes.start_member(
         ip=ip,
         address=invitation["address"],
         token_path=_token_path(config),
-        folder=folder,
         resources={
-            ray_processes.WORKER_RESOURCE: 1,
+            ray_processes.SCORERS_RESOURCE: capacity.scorers,
             ray_processes.THREADS_RESOURCE: capacity.threads,
             ray_processes.MEMORY_RESOURCE: capacity.memory_bytes >> 20,
         },

@@ -106,7 +106,7 @@ class ObjectStore:
             raise self._failure(error, folder) from error
         found = [
             ObjectInfo(meta["path"][len(self._root) :], meta["size"], version_of(meta))
-            for meta in metas
+            for meta in self._without_folder_markers(metas)
         ]
         return iter(sorted(found, key=lambda info: info.key))
 
@@ -176,6 +176,25 @@ class ObjectStore:
             if below.strip("/").rpartition("/")[2] != skip:
                 metas += self._list_below(below)
         return metas
+
+    def _without_folder_markers(self, metas: Sequence[ObjectMeta]) -> Sequence[ObjectMeta]:
+        """Leave out the empty objects `folder/` that consoles make for a folder.
+
+        A listing shows them as `folder`, like an empty file; but no object has that name.
+        """
+        empty = [meta["path"] for meta in metas if not meta["size"]]
+        if not empty:
+            return metas
+        with ThreadPoolExecutor(min(_CONCURRENT_WRITES, len(empty))) as pool:
+            exist = dict(zip(empty, pool.map(self._is_object, empty), strict=True))
+        return [meta for meta in metas if exist.get(meta["path"], True)]
+
+    def _is_object(self, path: str) -> bool:
+        try:
+            self.info(path[len(self._root) :])
+        except NotFound:
+            return False
+        return True
 
     def _path(self, key: str) -> str:
         check_key(key)
