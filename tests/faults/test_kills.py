@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from testkit import onnx_models
+from testkit.exactness import assert_exact, markers_of
 from testkit.jobs import Job, spec_of
 from testkit.processes import kill, kill_all, scorers_of, wait_until
 
@@ -54,33 +55,6 @@ def job(workload, tmp_path) -> Job:
     spec = spec_of(model, data, columns=FEATURES, model_input="input")
     spec["sharding"] = {"targetRowsPerShard": SHARD_ROWS}
     return Job(tmp_path, spec)
-
-
-def assert_exact(job: Job, scores: np.ndarray) -> None:
-    """I1 and I2 for both kinds of reader, and the scores of a plain loop."""
-    assert job.manifest()["counts"] == {
-        "read": ROWS,
-        "written": ROWS,
-        "rejected": 0,
-        "filtered": 0,
-    }
-    rows = job.rows()
-    found = np.full(ROWS, np.nan, dtype=np.float32)
-    ids = np.array([row["id"] for row in rows])
-    assert len(ids) == ROWS
-    assert len(np.unique(ids)) == ROWS
-    found[ids] = [row["score"] for row in rows]
-    np.testing.assert_allclose(found, scores, rtol=1e-5, atol=1e-6)
-    verified = job.verify()
-    assert verified.code == 0, verified.stdout + verified.stderr
-
-
-def markers_of(job: Job) -> dict[str, bytes]:
-    return {
-        str(path): path.read_bytes()
-        for path in (job.output / "_bij").glob("*/commit/**/*.json")
-        if path.is_file()
-    }
 
 
 def test_everything_is_killed_again_and_again_and_the_same_command_completes(job, workload):

@@ -97,7 +97,9 @@ def test_csv_delimiter_and_header(tmp_path):
 
 
 def test_csv_newlines_in_values_decide_what_a_row_is_and_where_files_are_cut(tmp_path):
-    text = 'id,a,b,c,note\n0,0,0,0,"one\nrow"\n' + "".join(f"{i},{i},{i},{i},\n" for i in range(1, 9))
+    text = 'id,a,b,c,note\n0,0,0,0,"one\nrow"\n' + "".join(
+        f"{i},{i},{i},{i},\n" for i in range(1, 9)
+    )
     job = linear_job(
         tmp_path, {"input.format": "CSV", "input.storageUris": ["text/"], "input.csv": {}}
     )

@@ -1,13 +1,10 @@
-"""Every reason that a run gives: its exit code, what it names, and what it says to do.
-
-Where a reason needs a store or a scorer that misbehaves, the test stands with that part.
-"""
+"""Every reason that a run gives: its exit code, what it names, and what it says to do."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import onnx
@@ -16,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from batch_inference_api.reasons import Reason
+from batch_inference_runner.commit.staged import StagedShard
 from batch_inference_runner.errors import ExitCode
-from batch_inference_runner.schedule import driver
 from batch_inference_runner.storage.folder import Folder
 from batch_inference_runner.storage.store import AccessDenied, VolumeFull
 from testkit import onnx_models
@@ -144,7 +141,9 @@ REFUSALS = {
     Reason.MODEL_UNSUPPORTED: Refusal(
         with_text_as_model, ("model.onnx", "is not an ONNX model", "export the model to ONNX")
     ),
-    Reason.MODEL_UNSAFE: Refusal(with_custom_operator, ("'acme.ops'", "Models may use the domains")),
+    Reason.MODEL_UNSAFE: Refusal(
+        with_custom_operator, ("'acme.ops'", "Models may use the domains")
+    ),
     Reason.MODEL_NOT_ROWWISE: Refusal(
         with_batch_softmax, ("does not score row by row", "set spec.batching.batchSize: 1")
     ),
@@ -161,7 +160,7 @@ REFUSALS = {
     ),
     Reason.OUTPUT_PATH_CLAIMED: Refusal(
         with_other_name,
-        ("default/job", "use another output location", "bij gc OUTPUT --release"),
+        ("'job' in namespace 'default'", "use another output location", "bij gc OUTPUT --release"),
         ExitCode.FAILED,
     ),
     Reason.VERSION_SKEW: Refusal(
@@ -174,7 +173,7 @@ REFUSALS = {
     ),
     Reason.ERROR_THRESHOLD_EXCEEDED: Refusal(
         lambda folder: with_null(folder, {"errorThreshold": 0}),
-        ("1 row", "spec.errorPolicy.errorThreshold allows 0", "raise"),
+        ("spec.errorPolicy.errorThreshold allows 0", "Mend the input", "raise the limit"),
         ExitCode.FAILED,
     ),
 }
@@ -187,19 +186,18 @@ def test_a_refusal_names_the_thing_and_says_what_to_do(tmp_path, reason):
 
 
 @pytest.mark.parametrize(
-    ("error", "reason", "says"),
+    ("method", "error", "reason", "says"),
     [
-        (VolumeFull, Reason.OUTPUT_VOLUME_FULL, ("make room and run", "resume")),
-        (AccessDenied, Reason.ACCESS_DENIED, ("credentials", "permissions")),
+        ("create", VolumeFull, Reason.OUTPUT_VOLUME_FULL, ("make room and run again",)),
+        ("get", AccessDenied, Reason.ACCESS_DENIED, ("credentials", "spec.output.secretRef")),
     ],
 )
-def test_a_store_that_refuses_is_named(tmp_path, monkeypatch, error, reason, says):
-    class Refusing(Folder):
-        def create(self, key: str, body: bytes) -> None:
-            raise error(f"cannot create {self.uri + key!r}")
+def test_a_store_that_refuses_is_named(tmp_path, monkeypatch, method, error, reason, says):
+    def refuse(store: Folder, key: str, *_others: object) -> None:
+        raise error(f"cannot use {store.uri + key!r}")
 
     job = linear_job(tmp_path)
-    monkeypatch.setattr(driver, "open_store", lambda _location: Refusing(job.output))
+    monkeypatch.setattr(Folder, method, refuse)
     check(run(job), reason, (str(job.output), *says), ExitCode.FAILED)
 
 
@@ -207,3 +205,23 @@ def test_a_changed_job_is_told_that_its_output_is_claimed(tmp_path):
     job = set_fields(unfinished(tmp_path), {"input.filter": "id > 0"})
     says = ("an earlier run of this job", "bij gc OUTPUT --release")
     check(run(job), Reason.OUTPUT_PATH_CLAIMED, says, ExitCode.FAILED)
+
+
+def test_a_store_that_lets_several_writers_win_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(Folder, "publish", lambda _store, _source, _target: None)
+    ended = run(linear_job(tmp_path))
+    says = ("output/", "replaced an object that was there", "write to another store")
+    check(ended, Reason.OUTPUT_STORE_UNSAFE, says, ExitCode.FAILED)
+
+
+def test_rows_that_do_not_add_up_are_not_committed(tmp_path, monkeypatch):
+    received = StagedShard.from_json
+
+    def with_a_row_too_many(document: dict) -> StagedShard:
+        return replace(received(document), rows_written=11)
+
+    monkeypatch.setattr(StagedShard, "from_json", with_a_row_too_many)
+    job = linear_job(tmp_path)
+    says = ("shard 0", "11", "10", "report this as a bug")
+    check(run(job), Reason.ROW_COUNT_MISMATCH, says, ExitCode.FAILED)
+    assert not list(job.output.glob("part-*"))

@@ -81,9 +81,7 @@ def checked(job: Job) -> Result:
     found = [read_file(file) for file in listed]
     assert [len(rows) for rows in found] == [file["rows"] for file in manifest["files"]]
     folders = [_partition_values(file.relative_to(job.output)) for file in listed]
-    rows = [
-        {**row, **folder} for rows, folder in zip(found, folders, strict=True) for row in rows
-    ]
+    rows = [{**row, **folder} for rows, folder in zip(found, folders, strict=True) for row in rows]
     assert counts["written"] == len(rows)
     rejects = [
         record for file in manifest["rejects"] for record in read_file(job.output / file["path"])

@@ -14,6 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from batch_inference_api.runner_contract import RunnerConfig
+from batch_inference_runner.cli.manifest import load
 from batch_inference_runner.storage.object_store import ObjectStore
 from testkit import onnx_models
 from testkit.jobs import BIJ, Ended, Job, spec_of
@@ -44,6 +46,13 @@ def parquet_of(ids: range, *, row_group_size: int | None = None) -> bytes:
     sink = io.BytesIO()
     pq.write_table(pa.table({"id": numbers, **columns}), sink, row_group_size=row_group_size)
     return sink.getvalue()
+
+
+def config_of(job: S3Job) -> RunnerConfig:
+    """The job as the runner's processes see it, with one thread to score."""
+    overrides = ["spec.workers.resources.requests.cpu=1"]
+    loaded = load(job.write(), overrides=overrides, secrets={SECRET: job.credentials})
+    return loaded.config
 
 
 def assert_exact(job: S3Job, rows: int) -> None:
@@ -81,9 +90,7 @@ class S3Job(Job):
     def on(cls, server: S3Server, folder: Path, prefix: str, *, columns: list[str]) -> S3Job:
         """A job that reads `<prefix>/data/` and `<prefix>/model.onnx`, with a secret of its own."""
         root = f"s3://{BUCKET}/{prefix}"
-        spec = spec_of(
-            Path("model.onnx"), Path("data"), columns=columns, model_input="input"
-        )
+        spec = spec_of(Path("model.onnx"), Path("data"), columns=columns, model_input="input")
         secret = {"secretRef": {"name": SECRET}}
         spec["model"] |= {"storageUri": f"{root}/model.onnx", **secret}
         spec["input"] |= {"storageUris": [f"{root}/data/"], **secret}

@@ -16,6 +16,7 @@ class Mischief(StrEnum):
 
     IGNORE_CONDITIONS = "a condition that does not hold is answered as if it did"
     SLOW_DOWN = "answered with 503 SlowDown, not passed on"
+    DENY = "answered with 403 AccessDenied, not passed on"
     RESET_AFTER = "passed on, then the connection is cut instead of an answer"
     ERROR_AFTER = "passed on, then answered with 500"
     TRUNCATE = "the body of the answer is cut in the middle"
@@ -45,6 +46,9 @@ def misbehaving(server_endpoint: str):
             mischief = proxy.choose(self.command, self.path)
             if mischief is Mischief.SLOW_DOWN:
                 self.answer(503, b"<Error><Code>SlowDown</Code></Error>", {})
+                return
+            if mischief is Mischief.DENY:
+                self.answer(403, b"<Error><Code>AccessDenied</Code></Error>", {})
                 return
             status, headers, answer = self.forward(body)
             if mischief is Mischief.IGNORE_CONDITIONS and status == 412:

@@ -241,3 +241,13 @@ def test_the_final_rate_leaves_out_the_time_that_publishing_took() -> None:
     progress.phase(RunPhase.FINALIZING)
     clock.now += 50
     assert progress.finish(RunPhase.SUCCEEDED).rows_per_second == 50
+
+
+def test_a_shard_that_was_given_up_stays_failed_and_its_rows_count() -> None:
+    progress = Progress(JobIdentity(name="job"))
+    progress.planned(shards=2, rows=20)
+    progress.failed(1)
+    progress.committed(1, written=0, rejected=10, filtered=0, given_up=True)
+    report = progress.report()
+    assert (report.shards.failed, report.shards.succeeded) == (1, 0)
+    assert report.rows.rejected == 10

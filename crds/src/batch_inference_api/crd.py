@@ -1,4 +1,4 @@
-"""The CRD and the API reference, made from the models: `python -m batch_inference_api.crd`."""
+"""The CRD and the references, made from the models: `python -m batch_inference_api.crd`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from batch_inference_api.api_reference import api_reference
+from batch_inference_api.reasons_reference import reasons_reference
 from batch_inference_api.structural_schema import structural_schema
 from batch_inference_api.v1alpha1.job import GROUP, KIND, VERSION, BatchInferenceJob, JobSpec
 from batch_inference_api.v1alpha1.names import (
@@ -118,6 +119,7 @@ def generated_files() -> dict[Path, str]:
     return {
         Path("crds") / f"{GROUP}_{PLURAL}.yaml": HEADER + text,
         Path("docs") / "api-reference.md": api_reference(definition),
+        Path("docs") / "reasons.md": reasons_reference(),
     }
 
 

@@ -31,7 +31,7 @@ from batch_inference_runner.commit.manifest import (
 )
 from batch_inference_runner.commit.opening import APPEND, ERROR_IF_EXISTS
 from batch_inference_runner.commit.publish import check_sizes, publish_all
-from batch_inference_runner.commit.staged import imbalance_of
+from batch_inference_runner.commit.staged import REPORT_IT, imbalance_of
 from batch_inference_runner.errors import JobFailed
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def _check_rows(result: Result) -> None:
     for shard in result.plan.shards:
         problem = imbalance_of(result.shards[shard.index], shard.rows)
         if problem:
-            raise JobFailed(Reason.ROW_COUNT_MISMATCH, problem)
+            raise JobFailed(Reason.ROW_COUNT_MISMATCH, f"{problem}; {REPORT_IT}")
 
 
 def _publish_missing(store: Store, result: Result, previous: Manifest | None) -> None:

@@ -21,7 +21,7 @@ from batch_inference_runner.commit.marker import commit_shards, find_markers, re
 from batch_inference_runner.commit.opening import ERROR_IF_EXISTS, open_location
 from batch_inference_runner.commit.outcome import STORE_FAILURES, run_errors
 from batch_inference_runner.commit.publish import publish_all
-from batch_inference_runner.commit.staged import imbalance_of
+from batch_inference_runner.commit.staged import REPORT_IT, imbalance_of
 from batch_inference_runner.errors import JobFailed
 from batch_inference_runner.redaction import redact
 
@@ -130,7 +130,7 @@ class Output:
                 raise ValueError(f"{file.path!r} is not named {stem!r}: name files by Output.work")
         problem = imbalance_of(staged, shards[staged.shard].rows)
         if problem:
-            raise JobFailed(Reason.ROW_COUNT_MISMATCH, problem)
+            raise JobFailed(Reason.ROW_COUNT_MISMATCH, f"{problem}; {REPORT_IT}")
 
     def _drop_losers(self, staged: Sequence[StagedShard], winners: dict[int, StagedShard]) -> None:
         """Delete what lost; their markers were read, so it can win no more."""

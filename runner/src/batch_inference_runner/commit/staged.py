@@ -5,6 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+GIVEN_UP = "givenUp"
+"""Key in `StagedShard.runtime`: why the shard was given up, its rows rejected unread."""
+
+
+REPORT_IT = (
+    "nothing of it is published; check that nobody writes to the input, else report this as a bug"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class StagedFile:

@@ -43,6 +43,8 @@ class CommittedCounts:
     rejected: int = 0
     filtered: int = 0
     samples: tuple[Mapping[str, Any], ...] = ()
+    given_up: bool = False
+    """The shard failed for good: its rows are all rejected, and it counts as failed."""
 
 
 class Progress:
@@ -156,10 +158,12 @@ class Progress:
         rejected: int,
         filtered: int,
         samples: Iterable[Mapping[str, Any]] = (),
+        given_up: bool = False,
     ) -> None:
         """The shard's marker exists. Told twice, it counts once."""
+        counts = CommittedCounts(shard, written, rejected, filtered, tuple(samples), given_up)
         with self._lock:
-            self._commit(CommittedCounts(shard, written, rejected, filtered, tuple(samples)))
+            self._commit(counts)
 
     def workers(self, *, desired: int, ready: int) -> None:
         """Say how many workers are wanted and how many score."""
@@ -234,7 +238,7 @@ class Progress:
         if counts.shard >= len(self._states) or self._states[counts.shard] == _COMMITTED:
             return
         self._drop_in_flight(counts.shard)
-        self._move(counts.shard, _COMMITTED)
+        self._move(counts.shard, _FAILED if counts.given_up else _COMMITTED)
         self._written += counts.written
         self._rejected += counts.rejected
         self._filtered += counts.filtered

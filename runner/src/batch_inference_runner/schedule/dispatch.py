@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from batch_inference_api.reasons import Reason
 from batch_inference_api.runner_contract import ModelReport
-from batch_inference_runner.commit.staged import StagedShard
+from batch_inference_runner.commit.staged import GIVEN_UP, StagedShard
 from batch_inference_runner.errors import Interrupted, InvalidJob, JobFailed, Unavailable
 from batch_inference_runner.schedule.backlog import Backlog, Loss
 from batch_inference_runner.schedule.committer import CommitFailed, Committed, Committer
@@ -244,6 +244,7 @@ class Dispatch:
                 rejected=staged.rows_rejected,
                 filtered=staged.rows_filtered,
                 samples=staged.samples,
+                given_up=GIVEN_UP in staged.runtime,
             )
             for staged in shards
         ]
@@ -257,6 +258,7 @@ class Dispatch:
                 rejected=each.rejected,
                 filtered=each.filtered,
                 samples=each.samples,
+                given_up=each.given_up,
             )
 
     def _on_failed(self, slot: Slot, failed: ShardFailed) -> None:
@@ -267,7 +269,7 @@ class Dispatch:
         if failed.kind is FailureKind.JOB:
             raise JobFailed(Reason(failed.reason or Reason.INVALID_SPEC), failed.message)
         if failed.kind is FailureKind.STORE:
-            self._store_failed(failed.message)
+            self._store_failed(failed.message, reason=failed.reason)
             self._backlog.give_back([failed.shard])
             return
         self._lose(failed.shard, Loss.FAILED, failed.message)
@@ -316,9 +318,12 @@ class Dispatch:
                 f"{why}. What is committed stays: raise a limit and run the same job again to resume",
             )
 
-    def _store_failed(self, message: str) -> None:
+    def _store_failed(self, message: str, *, reason: str | None = None) -> None:
         self._store_failures += 1
         if self._store_failures > _STORE_FAILURES:
+            if reason == Reason.ACCESS_DENIED:
+                advice = "check the credentials (secretRef, or --secret NAME=DIR) and their rights"
+                raise JobFailed(Reason.ACCESS_DENIED, f"{message}; {advice}")
             raise Unavailable(f"a store failed {self._store_failures} times in a row: {message}")
         self._paused_until = time.monotonic() + min(30.0, 0.5 * 2**self._store_failures)
 

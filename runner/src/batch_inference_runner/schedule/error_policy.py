@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from batch_inference_api.runner_contract import ErrorPolicyConfig
 
 RATE_IS_JUDGED_AFTER_ROWS = 10_000
+_ADVICE = (
+    "`failures` in the report (`--output-format json`) says of some which and why. Mend the input and "
+    "start anew with another output, or raise the limit and run the same job again: it resumes"
+)
 
 
 def check_rejects(
@@ -25,8 +29,8 @@ def check_rejects(
     if 0 <= policy.error_threshold < rows_rejected:
         raise JobFailed(
             Reason.ERROR_THRESHOLD_EXCEEDED,
-            f"{rows_rejected} rows were rejected, spec.errorPolicy.errorThreshold allows "
-            f"{policy.error_threshold}; what was rejected and why: see the samples in this report",
+            f"rejected rows: {rows_rejected}, spec.errorPolicy.errorThreshold allows "
+            f"{policy.error_threshold}; {_ADVICE}",
         )
     if policy.max_error_rate is None or rows_read == 0:
         return
@@ -34,6 +38,6 @@ def check_rejects(
     if judged and Decimal(rows_rejected) > Decimal(policy.max_error_rate) * rows_read:
         raise JobFailed(
             Reason.ERROR_THRESHOLD_EXCEEDED,
-            f"{rows_rejected} of {rows_read} rows were rejected, spec.errorPolicy.maxErrorRate "
-            f"allows a share of {policy.max_error_rate}",
+            f"rejected rows: {rows_rejected} of {rows_read}, spec.errorPolicy.maxErrorRate "
+            f"allows a share of {policy.max_error_rate}; {_ADVICE}",
         )

@@ -76,8 +76,7 @@ class RejectLog:
     def _keys(self, table: pa.Table, indices: Indices) -> pa.Array:
         if self.key_field is None:
             return pa.nulls(len(indices), pa.string())
-        keys = table.column(self.key_field).take(pa.array(indices)).combine_chunks()
-        return keys.cast(pa.string())
+        return _as_text(table.column(self.key_field).take(pa.array(indices)).combine_chunks())
 
     def _records(
         self, file: int, positions: Indices, *, keys: pa.Array, words: tuple[str, str, str]
@@ -88,6 +87,27 @@ class RejectLog:
         row, offset = (nowhere, where) if self.text else (where, nowhere)
         texts = [pa.array([text] * count, pa.string()) for text in (self.uris[file], *words)]
         return pa.table([texts[0], row, offset, keys, *texts[1:]], schema=REJECT_SCHEMA)
+
+
+def _as_text(keys: pa.Array) -> pa.Array:
+    """Write keys as text: moments in UTC, bytes that are no text as hexadecimal digits."""
+    types = pa.types
+    if types.is_timestamp(keys.type) and keys.type.tz is not None:
+        moments = keys.cast(pa.timestamp(keys.type.unit)).cast(pa.string())
+        texts = [None if key is None else f"{key}Z" for key in moments.to_pylist()]
+        return pa.array(texts, pa.string())
+    if types.is_binary(keys.type) or types.is_fixed_size_binary(keys.type):
+        return pa.array([_text_of(key) for key in keys.to_pylist()], pa.string())
+    return keys.cast(pa.string())
+
+
+def _text_of(key: bytes | None) -> str | None:
+    if key is None:
+        return None
+    try:
+        return key.decode()
+    except UnicodeDecodeError:
+        return f"0x{key.hex()}"
 
 
 def unread_chunks(shard: Shard, why: str, empty: pa.Table) -> Iterator[Chunk]:

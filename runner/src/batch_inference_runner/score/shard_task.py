@@ -17,7 +17,7 @@ import pyarrow as pa
 from batch_inference_api.choices import DataFormat, OnError
 from batch_inference_api.reasons import Reason
 from batch_inference_runner.commit.layout import REJECTS, part_stem, stage_key
-from batch_inference_runner.commit.staged import StagedFile, StagedShard
+from batch_inference_runner.commit.staged import GIVEN_UP, StagedFile, StagedShard
 from batch_inference_runner.errors import JobFailed
 from batch_inference_runner.formats.writing import DatasetWriter
 from batch_inference_runner.score.rejects import MAX_SAMPLES, REJECT_SCHEMA, samples_of
@@ -212,9 +212,14 @@ class _StagedFiles:
             rows_written=self._written,
             rows_rejected=self._rejected,
             rows_filtered=self._filtered,
-            runtime={**self._output.runtime, "seconds": f"{seconds:.3f}"},
+            runtime=self._runtime(seconds),
             samples=tuple(self._samples),
         )
+
+    def _runtime(self, seconds: float) -> dict[str, str]:
+        given_up = self._assignment.given_up
+        why = {} if given_up is None else {GIVEN_UP: given_up}
+        return {**self._output.runtime, "seconds": f"{seconds:.3f}", **why}
 
     def _staged(self, writer: DatasetWriter, folder: str) -> tuple[StagedFile, ...]:
         return tuple(

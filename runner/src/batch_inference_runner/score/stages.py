@@ -231,6 +231,12 @@ def _passthrough(config: RunnerConfig, schema: pa.Schema) -> tuple[str, ...]:
             f"passthroughFields or keyField names {unknown[0]!r}, which is not a column of the "
             f"input; columns are {', '.join(map(repr, schema.names[:50]))}",
         )
+    if key is not None and pa.types.is_nested(schema.field(key).type):
+        raise InvalidJob(
+            Reason.SCHEMA_MISMATCH,
+            f"input.keyField names {key!r}, which is {schema.field(key).type}: rejects name rows "
+            f"by text, so a key must be a number, a text or the like; choose another column",
+        )
     return tuple(names)
 
 

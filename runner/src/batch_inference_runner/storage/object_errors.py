@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 
 from batch_inference_runner.redaction import redact
+from batch_inference_runner.storage.reread import CutShort
 from batch_inference_runner.storage.store import (
     AccessDenied,
     AlreadyExists,
@@ -23,6 +24,7 @@ StoreFailure = AlreadyExists | NotFound | VersionChanged | StoreError
 _CODE = re.compile(r"<Code>(\w{1,80})</Code>")
 _MESSAGE = re.compile(r"<Message>([^<]{1,200})</Message>")
 _STATUS = re.compile(r"status code: (\d{3} [A-Za-z ]{1,40})")
+_CUT = re.compile(r"response body|body error|end of file before message length")
 _DENIED = frozenset(
     (
         *("AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken"),
@@ -52,7 +54,7 @@ def as_store_failure(error: Exception, name: str) -> StoreFailure:
         return NotFound(name)
     if isinstance(error, exceptions.NotSupportedError):
         return Unsupported(message)
-    return StoreError(message)
+    return CutShort(message) if _CUT.search(text) else StoreError(message)
 
 
 def _summary(text: str, code: str) -> str:

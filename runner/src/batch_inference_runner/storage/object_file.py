@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from batch_inference_runner.storage.object_errors import as_store_failure
+from batch_inference_runner.storage.reread import CutShort, read_again
 from batch_inference_runner.storage.store import StoreError, VersionChanged
 
 if TYPE_CHECKING:
@@ -48,9 +49,9 @@ class ObjectFile:
             for at in range(start, start + length, PART_BYTES)
         ]
         if len(requests) <= 1:
-            parts = [self._get(*request) for request in requests]
+            parts = [self._read(*request) for request in requests]
         else:
-            parts = list(_pool().map(lambda request: self._get(*request), requests))
+            parts = list(_pool().map(lambda request: self._read(*request), requests))
         fetched = _joined(spans, requests, parts)
         return [_slice_of(fetched, offset, length) for offset, length in ranges]
 
@@ -59,6 +60,9 @@ class ObjectFile:
 
     def close(self) -> None:
         """Nothing is held open."""
+
+    def _read(self, offset: int, length: int) -> memoryview:
+        return read_again(lambda: self._get(offset, length))
 
     def _get(self, offset: int, length: int) -> memoryview:
         from obstore import get
@@ -76,7 +80,7 @@ class ObjectFile:
         except (BaseError, OSError) as error:
             raise as_store_failure(error, self._name) from error
         if len(data) != length:
-            raise StoreError(f"{self._name!r}: the store sent {len(data)} of {length} bytes")
+            raise CutShort(f"{self._name!r}: the store sent {len(data)} of {length} bytes")
         return data
 
 

@@ -17,6 +17,7 @@ from batch_inference_runner.storage.keys import check_key
 from batch_inference_runner.storage.object_errors import StoreFailure, as_store_failure
 from batch_inference_runner.storage.object_file import ObjectFile, version_of
 from batch_inference_runner.storage.object_sink import ObjectSink
+from batch_inference_runner.storage.reread import read_again
 from batch_inference_runner.storage.store import (
     AlreadyExists,
     NotFound,
@@ -48,10 +49,10 @@ class ObjectStore:
         self._client = client_of(scheme, bucket, credentials_dir=credentials_dir)
 
     def get(self, key: str) -> bytes:
-        return self._get(key)[0]
+        return self.get_with_version(key)[0]
 
     def get_with_version(self, key: str) -> tuple[bytes, str]:
-        body, meta = self._get(key)
+        body, meta = read_again(lambda: self._get(key))
         return body, str(meta["version"] if self._by_generation else meta["e_tag"])
 
     def create(self, key: str, body: bytes) -> None:
@@ -96,14 +97,7 @@ class ObjectStore:
         return ObjectInfo(key, meta["size"], version_of(meta))
 
     def list(self, prefix: str = "", *, skip: str | None = None) -> Iterator[ObjectInfo]:
-        folder = prefix.strip("/")
-        try:
-            if skip is None:
-                metas = self._list_below(self._root + folder)
-            else:
-                metas = self._list_beside(self._root + folder, skip)
-        except self._errors() as error:
-            raise self._failure(error, folder) from error
+        metas = read_again(lambda: self._list(prefix.strip("/"), skip))
         found = [
             ObjectInfo(meta["path"][len(self._root) :], meta["size"], version_of(meta))
             for meta in self._without_folder_markers(metas)
@@ -154,6 +148,14 @@ class ObjectStore:
         except (NotFound, VersionChanged) as error:
             return StoreError(str(error))
         return None
+
+    def _list(self, folder: str, skip: str | None) -> Sequence[ObjectMeta]:
+        try:
+            if skip is None:
+                return self._list_below(self._root + folder)
+            return self._list_beside(self._root + folder, skip)
+        except self._errors() as error:
+            raise self._failure(error, folder) from error
 
     def _list_below(self, prefix: str) -> Sequence[ObjectMeta]:
         from obstore import list as list_objects

@@ -152,7 +152,8 @@ class Projection:
         if result.num_rows != rows.num_rows:
             raise JobFailed(
                 Reason.ROW_COUNT_MISMATCH,
-                f"{self._items[0].what}: {rows.num_rows} rows became {result.num_rows}",
+                f"{self._items[0].what}: {rows.num_rows} rows became {result.num_rows}; "
+                "please report this as a bug",
             )
         return result
 

@@ -1,0 +1,66 @@
+"""Each part of a job has credentials of its own: spec.model.secretRef, input's and output's."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from testkit.in_process import run
+from testkit.s3 import BUCKET, S3Server, running_s3, write_credentials
+from testkit.small_jobs import linear_job, set_fields, small_table
+
+pytestmark = pytest.mark.s3
+ROLES = ("model", "input", "output")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    with running_s3(tmp_path_factory.mktemp("s3")) as running:
+        yield running
+
+
+def remote_job(server: S3Server, folder, prefix: str):
+    """A job of which every part lies on the server, with a Secret for each role."""
+    job = linear_job(folder)
+    sink = pa.BufferOutputStream()
+    pq.write_table(small_table(), sink)
+    store = server.store(prefix)
+    store.create("model.onnx", (folder / "model.onnx").read_bytes())
+    store.create("input/0.parquet", sink.getvalue().to_pybytes())
+    base = f"s3://{BUCKET}/{prefix}"
+    set_fields(job, {f"{role}.secretRef": {"name": f"{role}-keys"} for role in ROLES})
+    return set_fields(
+        job,
+        {
+            "model.storageUri": f"{base}/model.onnx",
+            "input.storageUris": [f"{base}/input/"],
+            "output.storageUri": f"{base}/output/",
+        },
+    )
+
+
+def secrets(server: S3Server, folder, *, wrong: str | None = None) -> list[str]:
+    options = []
+    for role in ROLES:
+        keys = {"secret": "not-the-secret-key"} if role == wrong else {}
+        path = write_credentials(folder / "secrets" / role, server.endpoint, **keys)
+        options += ["--secret", f"{role}-keys={path}"]
+    return options
+
+
+def test_secret_ref_of_model_input_and_output_are_taken_from_their_folders(server, tmp_path):
+    job = remote_job(server, tmp_path, "good")
+    ended = run(job, *secrets(server, tmp_path))
+    assert ended.code == 0
+    assert ended.result["report"]["rows"]["written"] == 10
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_secret_ref_with_the_wrong_keys_is_refused(server, tmp_path, role):
+    ended = run(remote_job(server, tmp_path, role), *secrets(server, tmp_path, wrong=role))
+    assert ended.code in (65, 70)
+    assert ended.message.startswith("AccessDenied: ")
+    assert f"{role}/" in ended.message or "model.onnx" in ended.message
+    assert "secretRef" in ended.message
+    assert "not-the-secret-key" not in ended.stdout + ended.stderr

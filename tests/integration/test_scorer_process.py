@@ -1,0 +1,97 @@
+"""A scorer as a child process: its life and its death."""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from batch_inference_runner.schedule.scorer_process import ScorerProcess
+from batch_inference_runner.score.messages import Beat, Prepare, Refused
+from testkit.commits import make_config
+from testkit.processes import kill, wait_until
+
+SECONDS = 30
+
+
+@pytest.fixture
+def scorer():
+    scorer = ScorerProcess.spawn()
+    yield scorer
+    scorer.close()
+
+
+def listen(scorer: ScorerProcess) -> tuple[queue.Queue, queue.Queue]:
+    messages, exits = queue.Queue(), queue.Queue()
+    scorer.listen(messages.put, exits.put)
+    return messages, exits
+
+
+def test_it_gives_signs_of_life_and_answers(scorer):
+    messages, _ = listen(scorer)
+    assert isinstance(messages.get(timeout=SECONDS), Beat)
+    config = make_config(model="file:///nowhere/model.onnx")
+    scorer.send(Prepare(config.model_dump_json(), (), threads=1, memory_bytes=1 << 32))
+    while isinstance(answer := messages.get(timeout=SECONDS), Beat):
+        pass
+    assert isinstance(answer, Refused)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM])
+def test_its_end_is_reported_with_the_signal_that_ended_it(scorer, number):
+    messages, exits = listen(scorer)
+    messages.get(timeout=SECONDS)
+    kill(scorer.pid, number)
+    assert exits.get(timeout=SECONDS) == -number
+
+
+def test_what_a_dead_scorer_is_told_is_no_error(scorer):
+    _, exits = listen(scorer)
+    scorer.kill()
+    exits.get(timeout=SECONDS)
+    scorer.send(Prepare("{}", (), threads=1, memory_bytes=1))
+    scorer.close()
+    scorer.close()
+
+
+def test_its_private_folder_goes_with_it(scorer):
+    _, exits = listen(scorer)
+    folder = Path(tempfile.gettempdir()) / f"bij-scorer-{scorer.pid}-left"
+    folder.mkdir()
+    scorer.kill()
+    exits.get(timeout=SECONDS)
+    assert not folder.exists()
+
+
+def test_it_dies_with_a_driver_that_is_killed():
+    code = (
+        "import time; from batch_inference_runner.schedule.scorer_process import ScorerProcess; "
+        "print(ScorerProcess.spawn().pid, flush=True); time.sleep(60)"
+    )
+    driver = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    pid = int(driver.stdout.readline())
+    driver.kill()
+    driver.wait()
+    driver.stdout.close()
+    wait_until(
+        lambda: not Path(f"/proc/{pid}/exe").exists(),
+        seconds=5,
+        what="the end of the scorer",
+    )
+
+
+def test_what_libraries_print_does_not_reach_stdout():
+    code = (
+        "from batch_inference_runner.schedule import scorer_process as sp; "
+        "sp._MAIN = \"print('noise')\"; scorer = sp.ScorerProcess.spawn(); scorer._end()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True
+    )
+    assert (done.stdout, done.stderr) == ("", "noise\n")
