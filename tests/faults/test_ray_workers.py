@@ -8,6 +8,7 @@ import time
 from collections import Counter
 
 import pytest
+
 from testkit.exactness import assert_exact, markers_of
 from testkit.members import Members, Workload, kill_member, make_workload, processes_of_ray
 from testkit.processes import descendants_of, kill, scorers_of, wait_until
@@ -22,7 +23,7 @@ END_SECONDS = 150
 @pytest.fixture(scope="module")
 def workload(tmp_path_factory) -> Workload:
     folder = tmp_path_factory.mktemp("workload")
-    hidden = (2048, 2048, 2048)
+    hidden = (2048, 2048, 2048, 2048)
     return make_workload(folder, rows=ROWS, shard_rows=SHARD_ROWS, hidden=hidden)
 
 
@@ -108,6 +109,6 @@ def kill_one(members: Members, victim: str, chance: random.Random) -> bool:
         members.start_worker()
         return True
     if victim == "driver scorer":
-        return any([kill(pid) for pid in scorers_of(members.driver.pid)])
+        return bool([pid for pid in scorers_of(members.driver.pid) if kill(pid)])
     word = {"scorer": "score.process", "agent": "ray::Agent", "raylet": "raylet/raylet"}[victim]
-    return any([kill(pid) for pid in members.find(word, below=worker)])
+    return bool([pid for pid in members.find(word, below=worker) if kill(pid)])

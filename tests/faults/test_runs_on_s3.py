@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import subprocess
 
 import pytest
 
+from testkit.faulty_store import CRASHES
+from testkit.forked_runs import CRASHED, ForkedRuns
 from testkit.processes import kill_all
 from testkit.s3 import running_s3
-from testkit.s3_jobs import assert_exact, assert_no_secrets, make_job, parquet_of
+from testkit.s3_jobs import assert_exact, assert_no_secrets, config_of, make_job, parquet_of
 
 pytestmark = pytest.mark.s3
 
@@ -58,6 +61,22 @@ def test_everything_is_killed_again_and_again_and_the_same_command_completes(ser
     after = job.markers()
     assert {key: after.get(key) for key in before} == before
     assert_exact(job, rows)
+
+
+@pytest.mark.parametrize("fault", CRASHES)
+def test_a_run_that_dies_at_a_write_is_resumed_exactly(server, tmp_path, fault):
+    with ForkedRuns() as runs:
+        for at in itertools.count(19, 7):
+            job = make_job(server, tmp_path, f"sweep/{fault.name}/{at}", rows=40, shards=4)
+            ended = runs.run(config_of(job), at=at, fault=fault)
+            if ended.code != CRASHED:
+                break
+            before = job.markers()
+            assert runs.run(config_of(job)).code == 0
+            assert {key: job.markers()[key] for key in before} == before
+            assert_exact(job, 40)
+    assert ended.code == 0, ended
+    assert at > 40
 
 
 NAMES = (

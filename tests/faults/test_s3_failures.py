@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import itertools
-import json
 import random
 
 import pytest
 
-from batch_inference_api.runner_contract import RunnerConfig
 from batch_inference_runner.storage.store import NotFound
 from testkit import onnx_models
 from testkit.faulty_store import Fault
@@ -158,9 +156,7 @@ def test_an_input_that_changes_during_the_run_is_named(server, proxy, tmp_path, 
         if change == "replaced":
             store.create("data/rows.parquet", parquet_of(range(1, ROWS + 1), row_group_size=20))
 
-    proxy.choose = once(
-        lambda method, path: method == "PUT" and path.endswith("claim.json"), alter
-    )
+    proxy.choose = once(lambda method, path: method == "PUT" and path.endswith("claim.json"), alter)
     ended = job.run()
     assert ended.code == 70
     assert ended.message.startswith("InputChanged: ")
@@ -189,11 +185,10 @@ def test_a_store_that_ignores_conditions_is_refused_before_planning(job, proxy):
     assert not [info.key for info in job.out.list() if "/probe/" not in info.key]
 
 
-def test_nothing_that_a_run_leaves_holds_a_secret(job, server, runs):
+def test_nothing_that_a_run_leaves_holds_a_secret(job, runs):
     assert runs.run(config_of(job), at=60, fault=Fault.CRASH_AFTER).code == CRASHED
     keys = [info.key for info in job.out.list() if not info.key.endswith(".parquet")]
     assert {key.rpartition("/")[2] for key in keys} > {"plan.json", "claim.json"}
     for key in keys:
         assert_no_secrets(job.out.get(key).decode())
-    assert RunnerConfig.parse(config_of(job).model_dump_json())
-    assert_no_secrets(json.dumps(config_of(job).model_dump(mode="json")))
+    assert_no_secrets(config_of(job).model_dump_json())

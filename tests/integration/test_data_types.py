@@ -104,7 +104,8 @@ def test_all_types_are_copied_row_by_row(tmp_path, data_format, output_format, c
     result = succeed(job)
 
     kept = [row for row in range(ROWS) if row % 5 and (chosen is None or row % 3)]
-    rows = table.select(["id", *names]).take(pa.array(kept)).to_pylist()
+    every = table.select(["id", *names]).to_pylist()
+    rows = [every[row] for row in kept]
     for name in ["id", *names]:
         assert result.column(name) == [row[name] for row in rows], name
     assert result.column("score") == [np.float32(6 * row + 0.5) for row in kept]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -88,9 +88,9 @@ def test_intra_op_num_threads_are_the_threads_of_one_call(tmp_path):
     schema = pa.schema([pa.field("input", pa.list_(pa.float32(), 1))])
 
     def threads_of(count: int) -> int:
-        before = len(os.listdir("/proc/self/task"))
+        before = len(list(Path("/proc/self/task").iterdir()))
         scorer = make_scorer(model, schema, intra_op_num_threads=count)
-        started = len(os.listdir("/proc/self/task")) - before
+        started = len(list(Path("/proc/self/task").iterdir())) - before
         scorer.close()
         return started
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
@@ -18,7 +18,7 @@ from batch_inference_runner.errors import ExitCode
 from batch_inference_runner.storage.folder import Folder
 from batch_inference_runner.storage.store import AccessDenied, VolumeFull
 from testkit import onnx_models
-from testkit.in_process import run
+from testkit.in_process import bij, run, validate
 from testkit.jobs import Ended, Job
 from testkit.small_jobs import column_job, linear_job, set_fields, small_table
 
@@ -218,10 +218,25 @@ def test_rows_that_do_not_add_up_are_not_committed(tmp_path, monkeypatch):
     received = StagedShard.from_json
 
     def with_a_row_too_many(document: dict) -> StagedShard:
-        return replace(received(document), rows_written=11)
+        return received({**document, "rows_written": 11})
 
     monkeypatch.setattr(StagedShard, "from_json", with_a_row_too_many)
     job = linear_job(tmp_path)
     says = ("shard 0", "11", "10", "report this as a bug")
     check(run(job), Reason.ROW_COUNT_MISMATCH, says, ExitCode.FAILED)
     assert not list(job.output.glob("part-*"))
+
+
+@pytest.mark.parametrize("command", ["run", "validate"])
+def test_a_refused_manifest_is_one_json_document_for_programs(tmp_path, command):
+    job = linear_job(tmp_path, {"output.mode": "Replace"})
+    ended = bij(command, job.write(), "--output-format", "json")
+    assert ended.code == ended.result["exitCode"] == ExitCode.INVALID
+    assert ended.result["outcome"] == "Failed"
+    assert "spec.output.mode: 'Replace' is not one of" in ended.message
+
+
+def test_a_job_that_cannot_be_planned_is_one_json_document_of_validate(tmp_path):
+    ended = validate(linear_job(tmp_path, {"model.storageUri": "elsewhere.onnx"}))
+    refusal = REFUSALS[Reason.MODEL_NOT_FOUND]
+    check(ended, Reason.MODEL_NOT_FOUND, refusal.says, refusal.code)

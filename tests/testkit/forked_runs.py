@@ -5,7 +5,7 @@ its stdin, so that a run costs some 50 ms instead of a second. In it scorer and 
 that share one fate: whoever comes to the n-th write of the output store ends the process there, as
 SIGKILL would. What they say to each other passes through the real encoding.
 
-The parent must never start a thread (of pyarrow, obstore or its own): forks would inherit its locks.
+The parent must never start a thread (of pyarrow, obstore or its own): forks would inherit locks.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from importlib import import_module
 from pathlib import Path
 
 from batch_inference_runner.score.process import _NoPandas
-
 from testkit.faulty_store import Fault, FaultyStore
 
 CRASHED = 9
@@ -74,6 +73,7 @@ class ExitingStore(FaultyStore):
     """Ends the process at the write, before or after its effect."""
 
     def _suffer(self, what, effect):
+        del what
         try:
             if self.fault is Fault.CRASH_AFTER:
                 effect()
@@ -148,7 +148,7 @@ def _run_and_exit(request, writing) -> None:
         answer = _run(request)
         os.write(writing, json.dumps(answer).encode())
         os._exit(0)
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - the edge of a process: a fork must not return
         import traceback
 
         traceback.print_exc()
@@ -174,7 +174,7 @@ def _run(request) -> dict:
         driver.run(
             config, progress=Progress(config.job), stop=threading.Event(), scorer=ThreadScorer()
         )
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - every failure is reported
         failure = failure_of(error)
         code, reason = int(failure.exit_code), failure.reason
         return {"code": code, "reason": reason, "message": failure.message}
@@ -185,12 +185,12 @@ def _lose_patience() -> None:
     from datetime import timedelta
 
     from batch_inference_runner.commit import exclusive, marker, publish
-    from batch_inference_runner.schedule import dispatch
+    from batch_inference_runner.schedule import outage
     from batch_inference_runner.storage import clients
 
     for module in (exclusive, marker, publish):
         module.DELAYS_SECONDS = (0.01,)
-    dispatch._STORE_FAILURES = 1
+    outage.MOST_FAILURES = 1
     clients._RETRY |= {"max_retries": 1, "retry_timeout": timedelta(seconds=2)}
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import signal
 import socket
 import subprocess
 import time
@@ -21,8 +20,8 @@ import numpy as np
 import onnxruntime as ort
 import pyarrow as pa
 import pyarrow.parquet as pq
-from batch_inference_runner.cli import manifest as manifests
 
+from batch_inference_runner.cli import manifest as manifests
 from testkit import onnx_models
 from testkit.jobs import BIJ, Job, spec_of
 from testkit.processes import command_of, descendants_of, kill, wait_until
@@ -69,9 +68,11 @@ class Members:
     workers: list[subprocess.Popen] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        with socket.socket() as probe:
-            probe.bind((HOST, 0))
-            self.port = probe.getsockname()[1]
+        self.log.touch()
+        if not self.port:
+            with socket.socket() as probe:
+                probe.bind((HOST, 0))
+                self.port = probe.getsockname()[1]
         self.token_path.touch(mode=0o600)
         self.token_path.write_text(self.token)
         config = manifests.load(self.job.write(), output=str(self.job.output)).config
@@ -169,20 +170,15 @@ def kill_member(member: subprocess.Popen) -> None:
 
 def processes_of_ray() -> dict[int, str]:
     """Ray's processes on this machine that belong to this network namespace."""
-    here = os.readlink("/proc/self/ns/net")
+    here = Path("/proc/self/ns/net").readlink()
     found = {}
     for folder in Path("/proc").glob("[0-9]*"):
         command = command_of(int(folder.name))
         if "ray" not in command or "pytest" in command:
             continue
         try:
-            if os.readlink(folder / "ns" / "net") == here:
+            if (folder / "ns" / "net").readlink() == here:
                 found[int(folder.name)] = command
         except OSError:
             continue  # it has ended
     return found
-
-
-def stop_and_continue(pids: list[int], number: signal.Signals) -> None:
-    for pid in pids:
-        kill(pid, number)

@@ -30,3 +30,10 @@ def test_what_is_committed_is_innocent(tmp_path):
 
 def test_a_fresh_output_has_no_past(tmp_path):
     assert AttemptLog(Folder(tmp_path), WORK).earlier(set()) == EarlierAttempts((), {})
+
+
+def test_a_record_whose_response_was_lost_is_written_once(tmp_path):
+    log = AttemptLog(Folder(tmp_path), WORK)
+    for _ in range(2):  # a client that retries meets its own first try
+        log.record("a1", [1], alone=True, in_work=1)
+    assert log.earlier(committed=set()) == EarlierAttempts((1,), {1: 1})

@@ -51,7 +51,11 @@ def test_a_field_shows_what_is_below_it_and_its_rules() -> None:
 @pytest.mark.parametrize("path", ["spec.uris.mode", ".spec.uris[].mode"])
 def test_a_path_goes_through_lists(path: str) -> None:
     text = explain(SCHEMA, path)
-    assert text == "spec.uris.mode  <string>\n    one of: A, B\n    default: A\n"
+    assert text == "spec.uris.mode  <A | B>\n    default: A\n"
+
+
+def test_a_listing_of_fields_shows_their_defaults() -> None:
+    assert explain(SCHEMA, "spec.uris").splitlines()[-1] == "  mode  <A | B>  default: A"
 
 
 def test_an_unknown_field_names_those_there_are(capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 from batch_inference_api.choices import DataFormat
 from batch_inference_api.reasons import Reason
 from batch_inference_runner.errors import InvalidJob
-from batch_inference_runner.formats.file_names import COMPRESSIONS
-from batch_inference_runner.formats.writing import DatasetWriter, check_writable, file_extension
+from batch_inference_runner.formats.file_names import COMPRESSIONS, file_extension
+from batch_inference_runner.formats.writable import check_writable
+from batch_inference_runner.formats.writing import DatasetWriter
 from testkit.memory_sinks import MemorySinks
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=6)

@@ -14,6 +14,11 @@ class DataFormat(StrEnum):
     JSON_LINES = "JSONLines"
     ARROW = "Arrow"
 
+    @property
+    def is_text(self) -> bool:
+        """Whether rows lie at byte offsets, and only reading tells how many there are."""
+        return self in (DataFormat.CSV, DataFormat.JSON_LINES)
+
 
 class OutputMode(StrEnum):
     """What happens when the output location already holds a result."""

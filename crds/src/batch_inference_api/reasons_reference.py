@@ -11,10 +11,10 @@ from batch_inference_api import reasons
 _HEADER = """\
 # Reasons
 
-Why a job was refused, failed or ended. `bij` prints them as `error: <Reason>: <message>`, its JSON
-report holds them as `reason`, and on a cluster they are the reasons of the resource's conditions. The
-message names the file, column or field that it is about. [Exit codes](exit-codes.md) say whether a
-rerun helps.
+Why a job was refused or failed. `bij` prints them as `error: <Reason>: <message>`, its JSON report
+holds them as `reason`, and on a cluster they are the reasons of the resource's conditions. The
+message names the file, column or field that it is about. [Exit codes](exit-codes.md) say whether
+a rerun helps.
 
 Generated from `batch_inference_api.reasons` by `python -m batch_inference_api.crd --write`.
 
@@ -48,10 +48,8 @@ def reason_docs() -> dict[str, tuple[str, str]]:
         if not isinstance(statement, ast.Assign):
             continue
         value = str(ast.literal_eval(statement.value))
-        text = following.value if isinstance(following, ast.Expr) else None
-        if not isinstance(text, ast.Constant):
-            raise ValueError(f"{value} has no docs")
-        paragraphs = inspect.cleandoc(str(text.value)).split("\n\n")
+        docs = ast.literal_eval(following.value) if isinstance(following, ast.Expr) else ""
+        paragraphs = inspect.cleandoc(docs).split("\n\n")
         if len(paragraphs) != 2:
             raise ValueError(f"the docs of {value} must be two paragraphs: meaning and advice")
         meaning, advice = (" ".join(paragraph.split()) for paragraph in paragraphs)

@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:  # noqa: BLE001 - the process edge: nothing is above it
         from batch_inference_runner.cli.failures import explain
 
-        return explain(error)
+        return explain(error, as_json=getattr(arguments, "output_format", "text") == "json")
 
 
 def _run(arguments: argparse.Namespace) -> int:

@@ -20,9 +20,11 @@ class ShardingSpec(ResourceModel):
     """How the dataset is cut into shards, the units of retry and of commit."""
 
     target_rows_per_shard: Annotated[int, Field(ge=1, le=1_000_000_000)] = 1_000_000
-    """A shard is closed when it holds this many rows (formats that count rows beforehand)."""
+    """Most rows of a shard, for formats that count rows beforehand (Parquet, Arrow). A row group or
+    record batch is not divided."""
     target_bytes_per_shard: Quantity = "256Mi"
-    """A shard is closed when it holds this much of the input."""
+    """Most bytes of the input in a shard. A row group, record batch or compressed file is not
+    divided."""
     max_shards: Annotated[int, Field(ge=1, le=100_000)] = 100_000
     """Shards become larger rather than more than this."""
 
@@ -83,9 +85,11 @@ class ExecutionSpec(ResourceModel):
         ],
         Field(min_length=1, max_length=8, json_schema_extra={"x-kubernetes-list-type": "set"}),
     ] = ("CPUExecutionProvider",)
-    """ONNX Runtime execution providers in order of preference. The first must be active."""
+    """ONNX Runtime execution providers in order of preference. All of them must be available, and
+    the first active, unless `allowProviderFallback` is true."""
     allow_provider_fallback: bool = False
-    """Whether a later provider may be used where the first is not available."""
+    """Whether the job may run on a later provider, or on the CPU, where one is not available. The
+    status names the provider that is active."""
     intra_op_num_threads: Annotated[int, Field(ge=1, le=256)] = 1
     """Threads inside one call of the model. One is best unless a single call is large."""
     batch_timeout_seconds: Annotated[int, Field(ge=1, le=86_400)] = 60

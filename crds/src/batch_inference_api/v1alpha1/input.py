@@ -26,7 +26,8 @@ class CsvSpec(ResourceModel):
     header: bool = True
     """Whether the first line holds the names of the columns; without it they are `f0`, `f1`, ..."""
     newlines_in_values: NewlinesInValues = NewlinesInValues.AUTO
-    """Whether quoted values may hold line breaks. `Never` lets large files be cut anywhere."""
+    """Whether quoted values may hold line breaks. With `Never` each line break ends a row, so that
+    large files on object stores can be cut as well; `Always` reads as `Auto` does."""
 
 
 class InputSpec(ResourceModel):
@@ -59,6 +60,7 @@ class InputSpec(ResourceModel):
     filter: Expression | None = None
     """SQL expression over the row; rows for which it is not true are not scored, and counted."""
     key_field: ColumnName | None = None
-    """Column that identifies a row. It is copied to the output and named in rejects."""
+    """Column that identifies a row. Rejects hold its value, and so does the output unless
+    `output.passthroughFields` lists other columns."""
     secret_ref: SecretReference | None = None
     """Credentials for `storageUris`. Without it the pod's own identity is used."""

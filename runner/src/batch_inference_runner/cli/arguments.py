@@ -37,12 +37,15 @@ examples:
   bij run job.yaml --volume datasets=/mnt/data --secret s3-credentials=./secrets/s3
   bij run job.yaml --output-format json > result.json
 
+Paths in the manifest count from its folder, paths on the command line from the current one.
 Ctrl-C stops at once. What is committed stays, and the same command resumes.
 """
 
 _VALIDATE_EXAMPLES = """\
 Plans the job and writes nothing: lists and inspects the input, loads the model, binds its inputs to
 columns, compiles SQL expressions.
+
+Exit code 0: the job can run; 65: it cannot, and the message says what to change.
 
 examples:
   bij validate job.yaml
@@ -59,8 +62,9 @@ examples:
 """
 
 _GC_EXAMPLES = """\
-Removes staging files and orphans of interrupted runs, never anything that the manifest lists. Do
-not run it while the job is running.
+Removes staging files and orphans of interrupted runs, never anything that the manifest lists. What
+an unfinished job needs to resume stays, unless --release gives it up. Do not run it while the job
+is running.
 
 examples:
   bij gc out/
@@ -108,7 +112,7 @@ def _parser() -> _Parser:
     parser = _Parser(prog="bij", description=_DESCRIPTION, epilog=_EXAMPLES)
     parser.add_argument("--version", action="version", version=f"bij {VERSION}")
     commands = parser.add_subparsers(
-        dest="command", metavar="COMMAND", required=True, parser_class=_Parser
+        title="commands", dest="command", metavar="COMMAND", required=True, parser_class=_Parser
     )
     _add_run(commands)
     _add_validate(commands)
@@ -116,10 +120,10 @@ def _parser() -> _Parser:
     _add_gc(commands)
     _add_schema(commands)
     for name, text in (
-        ("driver", "entry point of a run's first pod: plan, schedule, score, commit"),
-        ("worker", "entry point of a run's other pods: join the driver and score"),
+        ("driver", "(in pods) entry point of a run's first pod: plan, schedule, score, commit"),
+        ("worker", "(in pods) entry point of a run's other pods: join the driver and score"),
     ):
-        pod = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        pod = commands.add_parser(name, help=text, description=_sentence(text))
         pod.add_argument(
             "--config", metavar="FILE", required=True, type=_file, help="RunnerConfig as JSON"
         )
@@ -131,6 +135,10 @@ def _parser() -> _Parser:
                 "--with-parent", action="store_true", help="end when the parent process ends"
             )
     return parser
+
+
+def _sentence(text: str) -> str:
+    return f"{text.removeprefix('(in pods) ').capitalize()}. People use `bij run`."
 
 
 def _add_run(commands: Any) -> None:
@@ -212,7 +220,9 @@ def _add_manifest_options(parser: argparse.ArgumentParser) -> None:
         "job", metavar="job.yaml", type=_file, help="manifest of a BatchInferenceJob"
     )
     parser.add_argument(
-        "--output", metavar="URI", help="write here instead of spec.output.storageUri"
+        "--output",
+        metavar="URI",
+        help="write to this folder or URI instead of spec.output.storageUri",
     )
     parser.add_argument(
         "--set",
@@ -220,7 +230,7 @@ def _add_manifest_options(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         type=_assignment,
-        help="set a field of the manifest; may be repeated",
+        help="set a field of the manifest, with a value in YAML; may be repeated",
     )
     parser.add_argument(
         "--volume",
@@ -236,7 +246,8 @@ def _add_manifest_options(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         type=_named_folder,
-        help="folder of credential files that stands for the secret NAME; may be repeated",
+        help="folder that stands for the secret NAME: one file per key, as AWS_ACCESS_KEY_ID "
+        "(default: the environment's credentials); may be repeated",
     )
 
 
@@ -246,7 +257,8 @@ def _add_output_location(parser: argparse.ArgumentParser) -> None:
         "--secret-dir",
         metavar="DIR",
         type=_folder,
-        help="folder of credential files (default: the environment's credentials)",
+        help="folder with one file per key, as AWS_ACCESS_KEY_ID (default: the environment's "
+        "credentials)",
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import sys
@@ -50,8 +51,11 @@ def is_expected(error: Exception) -> bool:
     return known or _is_manifest_error(error) or _is_store_error(error)
 
 
-def explain(error: Exception) -> int:
-    """Write the failure to stderr, with its traceback if it is a defect; return the exit code."""
+def explain(error: Exception, *, as_json: bool = False) -> int:
+    """Write the failure to stderr, with its traceback if it is a defect; return the exit code.
+
+    `as_json`: write it to stdout as well, where a program expects one document in any case.
+    """
     if isinstance(error, BrokenPipeError):
         return _end_quietly()
     failure = failure_of(error)
@@ -61,6 +65,8 @@ def explain(error: Exception) -> int:
         if not logging.getLogger().handlers:
             logs.configure(json_lines=False)
         logging.getLogger(__name__).error("unexpected failure", exc_info=error)
+    if as_json:
+        _write_document(failure)
     write_error(failure)
     return failure.exit_code
 
@@ -70,6 +76,18 @@ def write_error(failure: Failure) -> None:
     reason = failure.reason or ("Unavailable" if failure.exit_code is ExitCode.RETRYABLE else None)
     sys.stderr.write(": ".join(part for part in ("error", reason, failure.message) if part) + "\n")
     sys.stderr.flush()
+
+
+def _write_document(failure: Failure) -> None:
+    document = {
+        "outcome": "Failed",
+        "exitCode": int(failure.exit_code),
+        "reason": failure.reason,
+        "message": failure.message,
+    }
+    json.dump(document, sys.stdout, indent=2, ensure_ascii=False)
+    sys.stdout.write("\n")
+    sys.stdout.flush()
 
 
 def _is_manifest_error(error: Exception) -> bool:

@@ -38,6 +38,7 @@ def start_members(
     register_secret(token)
     token_path = _file_in_memory("bij-token", token, stack)
     members = RayNodes(ip=_HOST, token_path=token_path, gpus=bool(config.workers.gpus))
+    members.expect_workers()
     server = ProgressServer(
         progress,
         host=_HOST,

@@ -80,7 +80,10 @@ def _services(config: RunnerConfig, ip: str) -> StartServices:
 def _members(config: RunnerConfig, ip: str) -> RayNodes:
     from batch_inference_runner.schedule.ray_nodes import RayNodes
 
-    return RayNodes(ip=ip, token_path=str(config.run.token_path), gpus=bool(config.workers.gpus))
+    members = RayNodes(ip=ip, token_path=str(config.run.token_path), gpus=bool(config.workers.gpus))
+    if config.workers.replicas > 1:
+        members.expect_workers()
+    return members
 
 
 def _port_of(config: RunnerConfig) -> int:

@@ -13,7 +13,7 @@ from batch_inference_runner import logs
 from batch_inference_runner.cli import manifest as manifests
 from batch_inference_runner.cli.display import choose_renderer
 from batch_inference_runner.cli.execution import execute
-from batch_inference_runner.cli.failures import failure_of, is_expected, write_error
+from batch_inference_runner.cli.failures import write_error
 from batch_inference_runner.cli.summary import interruption, summary
 from batch_inference_runner.errors import ExitCode
 from batch_inference_runner.progress.server import ProgressServer
@@ -38,12 +38,7 @@ def run(arguments: argparse.Namespace, scorer: ScorerProcess) -> int:
     """Run the job and return the exit code; results go to stdout, all else to stderr."""
     as_json = arguments.output_format == "json"
     logs.configure(json_lines=as_json, verbose=arguments.verbose, quiet=not arguments.verbose)
-    try:
-        loaded = load_manifest(arguments)
-    except Exception as error:
-        if as_json and is_expected(error):
-            _write_json({"outcome": "Failed", **_failure_fields(error)})
-        raise
+    loaded = load_manifest(arguments)
     if loaded.without_effect and not as_json:
         _note(f"note: without effect locally: {', '.join(loaded.without_effect)}")
     config = _with_workers(loaded.config, arguments.workers)
@@ -108,15 +103,6 @@ def _document(result: Result, loaded: LoadedManifest) -> dict[str, Any]:
         "exitCode": int(result.exit_code),
         "report": result.report.model_dump(mode="json", exclude_none=True),
         "withoutEffect": list(loaded.without_effect),
-    }
-
-
-def _failure_fields(error: Exception) -> dict[str, Any]:
-    failure = failure_of(error)
-    return {
-        "exitCode": int(failure.exit_code),
-        "reason": failure.reason,
-        "message": failure.message,
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import textwrap
 from typing import TYPE_CHECKING, Any
@@ -65,17 +66,16 @@ def _describe(field: Schema, parent: Schema, walked: list[str]) -> Iterator[str]
         yield "\nFIELDS"
         required = _inner(field).get("required", ())
         for name, below in _fields(field).items():
-            yield f"  {name}  <{_type(below)}>{'  required' if name in required else ''}"
+            default = _default(below)
+            note = "  required" if name in required else f"  default: {default}" if default else ""
+            yield f"  {name}  <{_type(below)}>{note}"
             yield from _wrapped(below.get("description", ""), "      ")
 
 
 def _facts(field: Schema) -> Iterator[str]:
-    inner = field.get("items", field)
-    if "enum" in inner:
-        yield f"    one of: {', '.join(map(str, inner['enum']))}"
-    if field.get("default") not in (None, {}, []):
-        default = field["default"]
-        yield f"    default: {str(default).lower() if isinstance(default, bool) else default}"
+    default = _default(field)
+    if default:
+        yield f"    default: {default}"
     limits = [
         f"{words} {field[key]}"
         for key, words in (
@@ -87,6 +87,14 @@ def _facts(field: Schema) -> Iterator[str]:
     ]
     if limits:
         yield f"    {', '.join(limits)}"
+
+
+def _default(field: Schema) -> str:
+    """The default as it is written in a manifest; empty if there is none."""
+    default = field.get("default")
+    if default in (None, {}, []):
+        return ""
+    return json.dumps(default) if isinstance(default, bool | list) else str(default)
 
 
 def _inner(field: Schema) -> Schema:
@@ -107,6 +115,8 @@ def _type(field: Schema) -> str:
         return "integer or string"
     if isinstance(field.get("additionalProperties"), dict):
         return f"map to {_type(field['additionalProperties'])}"
+    if "enum" in field:
+        return " | ".join(map(str, field["enum"]))
     return str(field.get("type", "object"))
 
 

@@ -21,8 +21,10 @@ by anyone.
 
 from __future__ import annotations
 
+import gc
 import json
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from batch_inference_api.reasons import Reason
@@ -34,11 +36,13 @@ from batch_inference_runner.errors import JobFailed
 from batch_inference_runner.storage.store import AlreadyExists, NotFound, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from batch_inference_runner.storage.store import Store
 
 MARKER_VERSION = 1
+
+_decode = json.JSONDecoder().decode  # json.loads would guess the encoding of each marker
 
 
 def commit_shards(
@@ -83,8 +87,9 @@ def read_marker(store: Store, work: str, shard: int) -> StagedShard | None:
 def read_markers(store: Store, work: str, shards: Iterable[int]) -> dict[int, StagedShard]:
     """Read the markers of these shards by their keys; those without one are left out."""
     numbers = list(shards)
-    found = run_each(store, lambda shard: read_marker(store, work, shard), numbers)
-    return {marker.shard: marker for marker in found if marker is not None}
+    with _no_collections():
+        found = run_each(store, lambda shard: read_marker(store, work, shard), numbers)
+        return {marker.shard: marker for marker in found if marker is not None}
 
 
 def find_markers(store: Store, work: str, shards: Sequence[int]) -> dict[int, StagedShard]:
@@ -99,6 +104,18 @@ def find_markers(store: Store, work: str, shards: Sequence[int]) -> dict[int, St
     names = (info.key.rpartition("/")[2] for info in store.list(commit_folder(work)))
     listed = {int(name.removesuffix(".json")) for name in names if name[:-5].isdigit()}
     return read_markers(store, work, sorted(listed & planned))
+
+
+@contextmanager
+def _no_collections() -> Iterator[None]:
+    """Keep the cyclic garbage collector from walking all markers again for every few thousand."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _try_create(
@@ -125,7 +142,7 @@ def _read(store: Store, key: str) -> StagedShard | None:
     except NotFound:
         return None
     try:
-        document = json.loads(body)
+        document = _decode(body.decode())
         if document["version"] == MARKER_VERSION:
             return StagedShard.from_json(document)
         problem = f"has version {document['version']!r}, this release reads {MARKER_VERSION}"

@@ -138,8 +138,15 @@ def _resume(store: Store, config: RunnerConfig, claim: Claim) -> Opened:
 
 
 def _differences(planned: dict[str, Any], wanted: dict[str, Any]) -> tuple[str, ...]:
-    names = sorted(planned.keys() | wanted.keys())
-    return tuple(name for name in names if planned.get(name) != wanted.get(name))
+    """Name what differs, as `input.filter`."""
+    found: list[str] = []
+    for name in sorted(planned.keys() | wanted.keys()):
+        before, after = planned.get(name), wanted.get(name)
+        if isinstance(before, dict) and isinstance(after, dict):
+            found += (f"{name}.{inner}" for inner in _differences(before, after))
+        elif before != after:
+            found.append(name)
+    return tuple(found)
 
 
 def _find_foreign(store: Store, config: RunnerConfig, manifest: Manifest | None) -> tuple[str, ...]:

@@ -38,7 +38,8 @@ def as_run_error(error: Exception, doing: str) -> RunnerError:
         case AccessDenied():
             return JobFailed(
                 Reason.ACCESS_DENIED,
-                f"{doing}: access denied: {error}; correct the credentials (spec.output.secretRef, or --secret NAME=DIR) or their permissions",
+                f"{doing}: access denied: {error}; correct the credentials (spec.output.secretRef, "
+                f"or --secret NAME=DIR) or their permissions",
             )
         case VolumeFull():
             return JobFailed(

@@ -1,4 +1,4 @@
-"""Counts the rows of a published file by its extension."""
+"""Counts the rows of a published file by its extension, without holding the file in memory."""
 
 from __future__ import annotations
 
@@ -6,17 +6,19 @@ import csv
 import gzip
 import io
 import zlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+_BUFFER_BYTES = 1024 * 1024
 
 
 class RowCountError(Exception):
     """The file is not what its name says."""
 
 
-def count_rows(path: str, body: bytes) -> int | None:
+def count_rows(path: str, file: BinaryIO) -> int | None:
     """Return the number of rows, None for a format that is not known.
 
     Raises RowCountError.
@@ -25,49 +27,50 @@ def count_rows(path: str, body: bytes) -> int | None:
     for extension, count in _COUNTERS.items():
         if extension in name:
             try:
-                return count(_decompressed(name, body))
+                return count(_decompressed(name, file))
             except (OSError, ValueError, EOFError, zlib.error, csv.Error) as error:
                 raise RowCountError(f"{type(error).__name__}: {str(error)[:200]}") from error
     return None
 
 
-def _decompressed(name: str, body: bytes) -> bytes:
+def _decompressed(name: str, file: BinaryIO) -> BinaryIO:
     if name.endswith(".gz"):
-        return gzip.decompress(body)
+        return cast("BinaryIO", gzip.open(file))
     if name.endswith(".zst"):
         import pyarrow as pa
 
-        with pa.CompressedInputStream(pa.BufferReader(body), "zstd") as stream:
-            return bytes(stream.read())
-    return body
+        stream = pa.CompressedInputStream(pa.PythonFile(file, mode="r"), "zstd")
+        return cast("BinaryIO", io.BufferedReader(stream, _BUFFER_BYTES))
+    return file
 
 
-def _parquet(body: bytes) -> int:
-    import pyarrow as pa
+def _parquet(file: BinaryIO) -> int:
     import pyarrow.parquet as pq
 
-    file = pq.ParquetFile(pa.BufferReader(body), page_checksum_verification=True)
-    return sum(batch.num_rows for batch in file.iter_batches())
+    parquet = pq.ParquetFile(
+        file, page_checksum_verification=True, pre_buffer=False, buffer_size=_BUFFER_BYTES
+    )
+    return sum(batch.num_rows for batch in parquet.iter_batches())
 
 
-def _arrow(body: bytes) -> int:
+def _arrow(file: BinaryIO) -> int:
     import pyarrow as pa
 
-    with pa.ipc.open_file(pa.BufferReader(body)) as reader:
+    with pa.ipc.open_file(file) as reader:
         return sum(reader.get_batch(i).num_rows for i in range(reader.num_record_batches))
 
 
-def _json_lines(body: bytes) -> int:
-    return sum(1 for line in body.split(b"\n") if line.strip())
+def _json_lines(file: BinaryIO) -> int:
+    return sum(1 for line in file if line.strip())
 
 
-def _csv(body: bytes) -> int:
-    with io.StringIO(body.decode("utf-8"), newline="") as text:
+def _csv(file: BinaryIO) -> int:
+    with io.TextIOWrapper(file, encoding="utf-8", newline="") as text:
         rows = sum(1 for row in csv.reader(text) if row)
     return max(rows - 1, 0)  # the header
 
 
-_COUNTERS: dict[str, Callable[[bytes], int]] = {
+_COUNTERS: dict[str, Callable[[BinaryIO], int]] = {
     ".parquet": _parquet,
     ".arrow": _arrow,
     ".jsonl": _json_lines,

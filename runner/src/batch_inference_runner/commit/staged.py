@@ -1,21 +1,22 @@
-"""What an attempt at a shard has left in staging: the values that a commit marker holds."""
+"""What an attempt at a shard has left in staging: the values that a commit marker holds.
+
+Tuples, because a resumed job reads a hundred thousand of them before it can go on, and a frozen
+dataclass costs several times as much to make.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 GIVEN_UP = "givenUp"
 """Key in `StagedShard.runtime`: why the shard was given up, its rows rejected unread."""
-
 
 REPORT_IT = (
     "nothing of it is published; check that nobody writes to the input, else report this as a bug"
 )
 
 
-@dataclass(frozen=True, slots=True)
-class StagedFile:
+class StagedFile(NamedTuple):
     """One staged object; `path` is the key under which it will be published."""
 
     staged_key: str
@@ -26,8 +27,7 @@ class StagedFile:
     rows: int
 
 
-@dataclass(frozen=True, slots=True)
-class StagedShard:
+class StagedShard(NamedTuple):
     """One attempt at one shard, complete.
 
     `attempt` was minted once and is never used again. `runtime` records versions and provider,
@@ -75,7 +75,7 @@ class StagedShard:
         return cls(
             shard=document["shard"],
             attempt=document["attempt"],
-            files=tuple(StagedFile(**file) for file in document["files"]),
+            files=tuple([StagedFile(**file) for file in document["files"]]),
             rows_read=document["rows_read"],
             rows_written=document["rows_written"],
             rows_rejected=document["rows_rejected"],

@@ -1,14 +1,18 @@
 """Is an output what its manifest says? For `bij verify`, a process of its own.
 
-Reads every byte once: sizes, hashes, and the rows of every file by its format, as somebody who has
-never heard of the runner would count them.
+Reads every file in blocks: sizes, hashes, and the rows of every file by its format, as somebody who
+has never heard of the runner would count them. What lies on a store is fetched once, to a temporary
+file.
 """
 
 from __future__ import annotations
 
 import hashlib
+import tempfile
 from collections import Counter
-from typing import TYPE_CHECKING
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from batch_inference_runner.commit.claim import read_claim
 from batch_inference_runner.commit.foreign import find_strays, list_sizes
@@ -19,10 +23,12 @@ from batch_inference_runner.commit.row_count import RowCountError, count_rows
 from batch_inference_runner.storage.store import NotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from batch_inference_runner.commit.manifest import Manifest, ManifestFile
-    from batch_inference_runner.storage.store import Store
+    from batch_inference_runner.storage.store import ObjectInfo, Store
+
+_BLOCK_BYTES = 8 * 1024 * 1024
 
 
 def verify(store: Store) -> tuple[str, ...]:
@@ -69,20 +75,40 @@ def _strays(store: Store, manifest: Manifest, sizes: Mapping[str, int]) -> Itera
 
 def _wrong_file(store: Store, file: ManifestFile) -> Iterable[str]:
     try:
-        body = store.get(file.path)
+        info = store.info(file.path)
     except NotFound:
         yield f"{file.path!r} is missing"
         return
-    if len(body) != file.bytes:
-        yield f"{file.path!r} has {len(body)} bytes instead of {file.bytes}"
+    if info.size != file.bytes:
+        yield f"{file.path!r} has {info.size} bytes instead of {file.bytes}"
         return
-    if hashlib.sha256(body).hexdigest() != file.sha256:
-        yield f"{file.path!r} has other bytes than were written (sha256 differs)"
-        return
-    try:
-        rows = count_rows(file.path, body)
-    except RowCountError as error:
-        yield f"{file.path!r} cannot be read: {error}"
-        return
+    with _fetched(store, info) as (sha256, body):
+        if sha256 != file.sha256:
+            yield f"{file.path!r} has other bytes than were written (sha256 differs)"
+            return
+        try:
+            rows = count_rows(file.path, body)
+        except RowCountError as error:
+            yield f"{file.path!r} cannot be read: {error}"
+            return
     if rows is not None and rows != file.rows:
         yield f"{file.path!r} has {rows} rows instead of {file.rows}"
+
+
+@contextmanager
+def _fetched(store: Store, info: ObjectInfo) -> Iterator[tuple[str, BinaryIO]]:
+    """Give the object's hash, and its bytes as a file; what is not local is copied to a disk."""
+    source = store.open(info.key, size=info.size, version=info.version)
+    digest = hashlib.sha256()
+    path = source.local_path()
+    try:
+        with tempfile.TemporaryFile() if path is None else Path(path).open("rb") as file:
+            for start in range(0, info.size, _BLOCK_BYTES):
+                block = source.read_at(start, min(_BLOCK_BYTES, info.size - start))
+                digest.update(block)
+                if path is None:
+                    file.write(block)
+            file.seek(0)
+            yield digest.hexdigest(), cast("BinaryIO", file)
+    finally:
+        source.close()

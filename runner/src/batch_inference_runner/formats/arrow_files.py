@@ -15,7 +15,7 @@ import pyarrow as pa
 from batch_inference_api.reasons import Reason
 from batch_inference_runner.errors import InvalidJob
 from batch_inference_runner.formats.columns import ColumnPath, empty_table, take_columns
-from batch_inference_runner.formats.foreign_file import DECODE_ERRORS, ForeignFile
+from batch_inference_runner.formats.foreign_file import DECODE_ERRORS, ForeignFile, read_pieces
 from batch_inference_runner.formats.read_ahead import read_ahead
 from batch_inference_runner.formats.schemas import plain_schema
 from batch_inference_runner.plan.plan import FileInventory, Unit
@@ -42,7 +42,6 @@ class _Batches:
         self._foreign = foreign
         self.schema = self._open(None).schema
         self._reader = self._open(self._included(wanted))
-        self._next = 0
 
     def _included(self, wanted: Sequence[str] | None) -> list[int]:
         indices = [self.schema.get_field_index(name) for name in wanted or ()]
@@ -119,13 +118,7 @@ class ArrowReader:
         self._columns = tuple(columns)
 
     def chunks(self, shard: Shard) -> Iterator[Chunk]:
-        for piece in shard.pieces:
-            foreign = ForeignFile(self._files[piece.file], self._open_file)
-            try:
-                yield from self._piece(foreign, piece)
-                foreign.raise_if_changed()
-            finally:
-                foreign.close()
+        return read_pieces(shard, self._piece, files=self._files, open_file=self._open_file)
 
     def close(self) -> None:
         """Nothing stays open between shards."""

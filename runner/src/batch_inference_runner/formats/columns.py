@@ -28,22 +28,27 @@ def find_column(schema: pa.Schema, name: str) -> ColumnPath | None:
 
     Returns None when there is neither.
     """
-    found = _descend(list(schema), name)
+    found = _descend(schema, name)
     if found is None:
         return None
     path, kind = found
     return ColumnPath(name=name, root=path[0], leaf=path[1:], type=kind)
 
 
-def _descend(fields: list[pa.Field], name: str) -> tuple[tuple[str, ...], pa.DataType] | None:
-    for field in fields:
-        if field.name == name:
-            return (name,), field.type
-    for field in fields:
-        if pa.types.is_struct(field.type) and name.startswith(f"{field.name}."):
-            rest = _descend(list(field.type), name[len(field.name) + 1 :])
-            if rest is not None:
-                return (field.name, *rest[0]), rest[1]
+def _descend(
+    fields: pa.Schema | pa.StructType, name: str
+) -> tuple[tuple[str, ...], pa.DataType] | None:
+    # Names are looked up, never searched for: schemas have thousands of columns.
+    index = fields.get_field_index(name)
+    if index >= 0:
+        return (name,), fields.field(index).type
+    for dot in (place for place, letter in enumerate(name) if letter == "."):
+        index = fields.get_field_index(name[:dot])
+        if index < 0 or not pa.types.is_struct(fields.field(index).type):
+            continue
+        rest = _descend(fields.field(index).type, name[dot + 1 :])
+        if rest is not None:
+            return (name[:dot], *rest[0]), rest[1]
     return None
 
 

@@ -29,8 +29,9 @@ from batch_inference_runner.formats.csv_rows import (
     row_ends,
 )
 from batch_inference_runner.formats.csv_values import cast_text
-from batch_inference_runner.formats.foreign_file import ForeignFile
+from batch_inference_runner.formats.foreign_file import ForeignFile, read_pieces
 from batch_inference_runner.formats.text_blocks import TextBlock, text_blocks
+from batch_inference_runner.formats.utf8 import is_utf8
 from batch_inference_runner.rows import CHUNK_ROWS, Chunk, Positions, UnreadableRows
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from batch_inference_runner.plan.plan import InputFile, Piece, Shard
     from batch_inference_runner.rows import Indices
 
+_LINE_END = b"\r\n"
 _MESSAGES = {
     "InvalidUtf8": "the row is not valid UTF-8",
     "InvalidCsvRow": "the row does not have as many values as there are columns",
@@ -72,22 +74,12 @@ def first_row(foreign: ForeignFile, dialect: CsvDialect, *, pool: ThreadPoolExec
     )
     try:
         for block in blocks:
-            starts, stops = without_blank(block)
+            starts, stops = block.without_blank(_LINE_END, most_bytes=len(_LINE_END))
             if len(starts):
                 return block.text[starts[0] : stops[0]]
     finally:
         blocks.close()
     return b""
-
-
-def without_blank(block: TextBlock) -> tuple[Indices, Indices]:
-    """Starts and ends of the rows of a block that are not just a line end."""
-    starts, ends = block.starts, block.ends
-    short = np.flatnonzero(ends - starts <= 2)
-    blank = [row for row in short if not block.text[starts[row] : ends[row]].strip(b"\r\n")]
-    if not blank:
-        return starts, ends
-    return np.delete(starts, blank), np.delete(ends, blank)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +97,7 @@ class CsvRows:
     def __init__(
         self, block: TextBlock, dialect: CsvDialect, *, names: Sequence[str], wanted: Sequence[str]
     ) -> None:
-        self.starts, self._ends = without_blank(block)
+        self.starts, self._ends = block.without_blank(_LINE_END, most_bytes=len(_LINE_END))
         self._text = block.text
         self._dialect = dialect
         self._names = names
@@ -127,7 +119,7 @@ class CsvRows:
     def _at_once(self, first: int, last: int) -> _Part | None:
         text = self._text[self.starts[first] : self._ends[last - 1]]
         # a quote that is open at the end would be taken for a closed one
-        if not _is_utf8(text) or not is_closed(self._row(last - 1), self._dialect):
+        if not is_utf8(text) or not is_closed(self._row(last - 1), self._dialect):
             return None
         # pyarrow would begin a row behind a lone CR, and that could make up for one that is missing
         if has_lone_return(text):
@@ -175,7 +167,7 @@ class CsvRows:
 
     def _error(self, row: int) -> str:
         text = self._row(row)
-        if not _is_utf8(text):
+        if not is_utf8(text):
             return "InvalidUtf8"
         return "InvalidCsvRow" if is_closed(text, self._dialect) else "UnclosedQuote"
 
@@ -184,16 +176,6 @@ class CsvRows:
 
     def _nothing(self) -> pa.Table:
         return pa.schema([pa.field(name, pa.string()) for name in self._wanted]).empty_table()
-
-
-def _is_utf8(text: bytes) -> bool:
-    if text.isascii():
-        return True
-    try:
-        text.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 class CsvReader:
@@ -223,13 +205,7 @@ class CsvReader:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def chunks(self, shard: Shard) -> Iterator[Chunk]:
-        for piece in shard.pieces:
-            foreign = ForeignFile(self._files[piece.file], self._open_file)
-            try:
-                yield from self._piece(foreign, piece)
-                foreign.raise_if_changed()
-            finally:
-                foreign.close()
+        return read_pieces(shard, self._piece, files=self._files, open_file=self._open_file)
 
     def _piece(self, foreign: ForeignFile, piece: Piece) -> Iterator[Chunk]:
         names = self._file_names(foreign, piece.file)

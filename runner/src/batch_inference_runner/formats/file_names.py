@@ -40,8 +40,7 @@ def file_extension(data_format: DataFormat, compression: str) -> str:
     Raises InvalidJob(InvalidSpec) when the format does not know the compression.
     """
     codec = checked_compression(data_format, compression)
-    text = data_format in (DataFormat.CSV, DataFormat.JSON_LINES)
-    return _NAMES[data_format] + (_COMPRESSED_TEXT[codec] if text else "")
+    return _NAMES[data_format] + (_COMPRESSED_TEXT[codec] if data_format.is_text else "")
 
 
 def checked_compression(data_format: DataFormat, compression: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import io
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -11,9 +12,10 @@ import pyarrow as pa
 from batch_inference_runner.storage.store import NotFound, StoreError, VersionChanged
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-    from batch_inference_runner.plan.plan import InputFile
+    from batch_inference_runner.plan.plan import InputFile, Piece, Shard
+    from batch_inference_runner.rows import Chunk
     from batch_inference_runner.storage.store import RandomAccess
 
     OpenFile = Callable[[InputFile], RandomAccess]
@@ -137,3 +139,20 @@ class ForeignFile:
         """Release the mapping and the handle."""
         self.arrow.close()
         self.source.close()
+
+
+def read_pieces(
+    shard: Shard,
+    read: Callable[[ForeignFile, Piece], Iterator[Chunk]],
+    *,
+    files: Sequence[InputFile],
+    open_file: OpenFile,
+) -> Iterator[Chunk]:
+    """Read the pieces of a shard in order, each from its file of `files`, opened for it.
+
+    Raises VersionChanged behind the last row of a piece whose file is no longer the pinned one.
+    """
+    for piece in shard.pieces:
+        with closing(ForeignFile(files[piece.file], open_file)) as foreign:
+            yield from read(foreign, piece)
+            foreign.raise_if_changed()

@@ -23,7 +23,7 @@ import pyarrow.json as pj
 from batch_inference_runner.formats.bisected import decode_bisected
 from batch_inference_runner.formats.byte_places import byte_places
 from batch_inference_runner.formats.columns import ColumnPath, empty_table, take_columns
-from batch_inference_runner.formats.foreign_file import ForeignFile
+from batch_inference_runner.formats.foreign_file import ForeignFile, read_pieces
 from batch_inference_runner.formats.json_values import (
     MAX_DEPTH,
     BadLine,
@@ -33,6 +33,7 @@ from batch_inference_runner.formats.json_values import (
     type_of,
 )
 from batch_inference_runner.formats.text_blocks import TextBlock, text_blocks
+from batch_inference_runner.formats.utf8 import is_utf8
 from batch_inference_runner.rows import CHUNK_ROWS, Chunk, Positions, UnreadableRows
 
 if TYPE_CHECKING:
@@ -126,13 +127,7 @@ class JsonLinesReader:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def chunks(self, shard: Shard) -> Iterator[Chunk]:
-        for piece in shard.pieces:
-            foreign = ForeignFile(self._files[piece.file], self._open_file)
-            try:
-                yield from self._piece(foreign, piece)
-                foreign.raise_if_changed()
-            finally:
-                foreign.close()
+        return read_pieces(shard, self._piece, files=self._files, open_file=self._open_file)
 
     def _piece(self, foreign: ForeignFile, piece: Piece) -> Iterator[Chunk]:
         partitions = dict(foreign.file.partition_values)
@@ -180,20 +175,10 @@ def _wanted(
 
 
 def _decode(block: TextBlock, wanted: pa.Schema) -> Iterator[_Part]:
-    starts, ends = _without_blank(block)
+    # A longer line of blanks is found when it fails to parse.
+    starts, ends = block.without_blank(_BLANK, most_bytes=16)
     lines = _Lines(block, starts, ends, wanted)
     yield from decode_bisected(len(starts), lines.at_once, lines.singly, few=_FEW_LINES)
-
-
-def _without_blank(block: TextBlock) -> tuple[Indices, Indices]:
-    starts, ends = block.starts, block.ends
-    short = np.flatnonzero(ends - starts <= 16)
-    view = block.text
-    blank = [i for i in short if not view[starts[i] : ends[i]].strip(_BLANK)]
-    # a longer line of blanks is found when it fails to parse
-    if not blank:
-        return starts, ends
-    return np.delete(starts, blank), np.delete(ends, blank)
 
 
 class _Lines:
@@ -211,7 +196,7 @@ class _Lines:
         """Decode lines as one text; None unless every line is certainly one good row."""
         begin, end = int(self._starts[first]), int(self._ends[last - 1])
         text = self._text if end - begin == len(self._text) else self._text[begin:end]
-        if not self._types or not self._is_regular(text, first, last) or not _is_utf8(text):
+        if not self._types or not self._is_regular(text, first, last) or not is_utf8(text):
             return None
         try:
             table = pj.read_json(
@@ -260,16 +245,6 @@ class _Lines:
         # objects without any key are rows, too
         table = pa.table(columns or {"": pa.nulls(len(rows))})
         return _Part(table, np.array(kept, np.int64), tuple(bad))
-
-
-def _is_utf8(text: bytes) -> bool:
-    if text.isascii():
-        return True
-    try:
-        text.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def _is_shallow(text: bytes, view: np.ndarray, starts: Indices, ends: Indices) -> bool:

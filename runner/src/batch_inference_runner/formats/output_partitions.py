@@ -14,11 +14,11 @@ import pyarrow as pa
 
 from batch_inference_api.reasons import Reason
 from batch_inference_runner.errors import JobFailed
+from batch_inference_runner.formats.partitions import NULL_PARTITION
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-DEFAULT_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 _SPECIAL = re.compile(r"""[\x00-\x1f\x7f"#%&'*+/:;<=>?@\\\[\]^`{|}~]""")
 _LONGEST_NAME_BYTES = 255
 
@@ -47,7 +47,7 @@ def split_by_folder(table: pa.Table, columns: Sequence[str]) -> Iterator[tuple[s
 
 def folder_name(column: str, value: str | None) -> str:
     """Return one level of the path, as `country=DE`."""
-    name = f"{_quoted(column)}={_quoted(value) if value else DEFAULT_PARTITION}"
+    name = f"{_quoted(column)}={_quoted(value) if value else NULL_PARTITION}"
     if len(name.encode()) > _LONGEST_NAME_BYTES:
         raise JobFailed(
             Reason.INVALID_SPEC,

@@ -20,6 +20,7 @@ from batch_inference_runner.formats.read_ahead import read_ahead
 from batch_inference_runner.formats.schemas import plain_schema
 from batch_inference_runner.plan.plan import FileInventory, Unit
 from batch_inference_runner.rows import CHUNK_ROWS, Chunk, Positions, UnreadableRows
+from batch_inference_runner.storage.object_file import coalesce
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 
 # A row group whose selected columns are larger is read through windows instead of prefetched.
 _PREFETCH_BYTES = 128 * 1024 * 1024
-# Columns closer than this are fetched as one range: a gap costs less than a request.
-_JOINED_GAP_BYTES = 256 * 1024
 _MOST_IDLE_FILES = 16
 _MOST_ROWS_IN_A_GROUP = 2**40
 
@@ -212,17 +211,15 @@ class _Decoder:
     def _ranges(self, ordinal: int) -> list[tuple[int, int]]:
         size = self._handle.foreign.size
         group = self._handle.parquet.metadata.row_group(ordinal)
-        joined: list[tuple[int, int]] = []
-        for start, length in sorted(_chunk_range(group.column(leaf)) for leaf in self._leaves):
-            if not 0 <= start <= size or length < 0:
-                continue  # a corrupt footer: decoding says so
-            stop = min(start + length, size)
-            if joined and start - sum(joined[-1]) <= _JOINED_GAP_BYTES:
-                first = joined[-1][0]
-                joined[-1] = (first, max(stop, sum(joined[-1])) - first)
-            else:
-                joined.append((start, stop - start))
-        return joined
+        chunks = [_chunk_range(group.column(leaf)) for leaf in self._leaves]
+        # What a corrupt footer says beyond the file is left out: decoding reports it.
+        return coalesce(
+            [
+                (start, min(length, size - start))
+                for start, length in chunks
+                if 0 <= start <= size and length >= 0
+            ]
+        )
 
     def decode(self, group: _Group) -> Iterator[Chunk]:
         """Decode one row group as chunks; what cannot be decoded comes as unreadable rows."""

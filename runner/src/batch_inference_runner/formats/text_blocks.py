@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -35,7 +35,7 @@ _BLOCK_BYTES = 8 * 1024 * 1024
 class TextBlock:
     """Whole rows: `starts` and `ends` are positions in `text`, which begins at byte `offset`.
 
-    Ends are behind the newline. `is_last` says that nothing follows, so the last row may lack it.
+    Ends are behind the newline, which the last row of the file may lack.
     `unreadable` are rows that were dropped before they could be split: too long, or lost.
     """
 
@@ -43,7 +43,15 @@ class TextBlock:
     offset: int
     starts: Indices
     ends: Indices
-    unreadable: tuple[UnreadableRows, ...] = field(default=())
+    unreadable: tuple[UnreadableRows, ...] = ()
+
+    def without_blank(self, blanks: bytes, *, most_bytes: int) -> tuple[Indices, Indices]:
+        """Starts and ends of all rows but those that are `most_bytes` of only `blanks`, or less."""
+        short = np.flatnonzero(self.ends - self.starts <= most_bytes)
+        blank = [i for i in short if not self.text[self.starts[i] : self.ends[i]].strip(blanks)]
+        if not blank:
+            return self.starts, self.ends
+        return np.delete(self.starts, blank), np.delete(self.ends, blank)
 
 
 def text_parts(

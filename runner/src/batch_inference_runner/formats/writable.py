@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -14,8 +15,6 @@ from batch_inference_runner.errors import InvalidJob
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_TEXT = (DataFormat.CSV, DataFormat.JSON_LINES)
-
 
 def check_writable(
     schema: pa.Schema, data_format: DataFormat, *, partition_by: Sequence[str] = ()
@@ -25,9 +24,8 @@ def check_writable(
     Raises InvalidJob: SchemaMismatch for types and missing partition columns, AmbiguousColumn for
     a name that occurs twice.
     """
-    names = schema.names
-    for name in names:
-        if names.count(name) > 1:
+    for name, times in Counter(schema.names).items():
+        if times > 1:
             raise InvalidJob(
                 Reason.AMBIGUOUS_COLUMN, f"the output would have two columns named {name!r}"
             )
@@ -71,7 +69,7 @@ def _is_string(kind: pa.DataType) -> bool:
 def _problem(kind: pa.DataType, data_format: DataFormat) -> str | None:
     if pt.is_dictionary(kind):
         return _problem(kind.value_type, data_format)
-    if data_format not in _TEXT:
+    if not data_format.is_text:
         return _binary_problem(kind)
     if pt.is_nested(kind):
         return _nested_problem(kind, data_format)

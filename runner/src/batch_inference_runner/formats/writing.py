@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from batch_inference_api.choices import DataFormat
     from batch_inference_runner.storage.store import Sink, Written
 
-__all__ = ["DatasetWriter", "WrittenFile", "check_writable", "file_extension"]
-
 MOST_PARTITIONS_A_SHARD = 1024
 _MOST_PENDING_BYTES = 128 * 1024 * 1024
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from batch_inference_runner.commit.layout import work_folder
+from batch_inference_runner.storage.store import AlreadyExists
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -42,7 +44,9 @@ class AttemptLog:
     def record(self, attempt: str, shards: Sequence[int], *, alone: bool, in_work: int) -> None:
         """Say that these shards are about to be scored, at most `in_work` at a time."""
         body = json.dumps({"shards": list(shards), "alone": alone, "inWork": in_work})
-        self.store.create(f"{self._folder}/{attempt}.json", body.encode())
+        # Nobody else uses this attempt's key: if it is taken, a lost response was ours.
+        with suppress(AlreadyExists):
+            self.store.create(f"{self._folder}/{attempt}.json", body.encode())
 
     def earlier(self, committed: Collection[int]) -> EarlierAttempts:
         """Read what was started and never committed."""

@@ -101,6 +101,14 @@ class Backlog:
         """Put shards that were not tried in front of the queue, in order."""
         self.pending.extendleft(sorted(shards, reverse=True))
 
+    def untake(self, take: Take) -> None:
+        """Take back what could not be handed out after all."""
+        if take.alone:
+            self._alone.difference_update(take.shards)
+            self.suspects.extendleft(take.shards)
+        else:
+            self.give_back(take.shards)
+
     def lose(self, shard: int, loss: Loss, why: str, *, beside_others: bool = False) -> None:
         """Account for an attempt without a result; queue the next or, at last, the rejection.
 

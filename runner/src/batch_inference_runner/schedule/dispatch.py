@@ -17,7 +17,8 @@ from batch_inference_runner.commit.staged import GIVEN_UP, StagedShard
 from batch_inference_runner.errors import Interrupted, InvalidJob, JobFailed, Unavailable
 from batch_inference_runner.schedule.backlog import Backlog, Loss
 from batch_inference_runner.schedule.committer import CommitFailed, Committed, Committer
-from batch_inference_runner.schedule.error_policy import check_rejects
+from batch_inference_runner.schedule.error_policy import check_rejects, too_many_failed
+from batch_inference_runner.schedule.outage import Outage
 from batch_inference_runner.schedule.slot import Exited, Slot, SlotEvent, StartFailures
 from batch_inference_runner.score.messages import (
     Assignment,
@@ -35,6 +36,7 @@ from batch_inference_runner.score.messages import (
     Withdraw,
     Withdrawn,
 )
+from batch_inference_runner.storage.store import AccessDenied, StoreError, VolumeFull
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,8 +52,6 @@ _TICK_SECONDS = 0.2
 _BEAT_DEADLINE_SECONDS = 20.0
 """A scorer that gave no sign of life for so long is stopped, or stuck in native code."""
 _OPEN_DEADLINE_SECONDS = 300.0
-_STORE_FAILURES = 8
-"""Failures of a store in a row, without a commit between, before the run gives up for now."""
 
 
 class Dispatch:
@@ -78,9 +78,8 @@ class Dispatch:
         self._committer = Committer(output, events.put)
         self._committing: set[int] = set()
         self._rows_read = self._rows_rejected = 0
-        self._store_failures = 0
+        self._outage = Outage()
         self._start_failures = StartFailures()
-        self._paused_until = 0.0
         self.first_row_at: float | None = None
         self._backlog = self._resume()
 
@@ -227,7 +226,7 @@ class Dispatch:
         self._committer.add(staged)
 
     def _on_committed(self, shards: tuple[StagedShard, ...]) -> None:
-        self._store_failures = 0
+        self._outage.end()
         self._committing -= {staged.shard for staged in shards}
         self._count(shards, resumed=False)
 
@@ -309,23 +308,13 @@ class Dispatch:
         if shard not in self._backlog.failed:
             return
         self._progress.failed(shard)
-        if failed_before or len(self._backlog.failed) > self._config.budget.max_failed_shards:
-            raise JobFailed(
-                Reason.MAX_FAILED_SHARDS_EXCEEDED,
-                f"failed shards: {len(self._backlog.failed)}, spec.maxFailedShards allows "
-                f"{self._config.budget.max_failed_shards}. Shard {shard} failed at attempt "
-                f"{self._backlog.charges[shard]}, the last that spec.backoffLimitPerShard allows: "
-                f"{why}. What is committed stays: raise a limit and run the same job again to resume",
-            )
+        allowed, failed = self._config.budget.max_failed_shards, len(self._backlog.failed)
+        if failed_before or failed > allowed:
+            attempts = self._backlog.charges[shard]
+            raise too_many_failed(failed, allowed, shard=shard, attempts=attempts, why=why)
 
     def _store_failed(self, message: str, *, reason: str | None = None) -> None:
-        self._store_failures += 1
-        if self._store_failures > _STORE_FAILURES:
-            if reason == Reason.ACCESS_DENIED:
-                advice = "check the credentials (secretRef, or --secret NAME=DIR) and their rights"
-                raise JobFailed(Reason.ACCESS_DENIED, f"{message}; {advice}")
-            raise Unavailable(f"a store failed {self._store_failures} times in a row: {message}")
-        self._paused_until = time.monotonic() + min(30.0, 0.5 * 2**self._store_failures)
+        self._outage.add(message, reason=reason, now=time.monotonic())
 
     def _check_time(self, deadline: float | None) -> None:
         now = time.monotonic()
@@ -346,10 +335,10 @@ class Dispatch:
                 slot.kill()
 
     def _dispatch(self) -> None:
-        if time.monotonic() < self._paused_until:
+        if self._outage.is_pause(time.monotonic()):
             return
         ready = [slot for slot in self._slots if slot.ready and not slot.alone]
-        for slot in ready:
+        for slot in sorted(ready, key=lambda slot: len(slot.assigned)):
             self._assign(slot, scorers=len(ready))
         if not self._backlog.waiting:
             self._rebalance(ready)
@@ -361,7 +350,15 @@ class Dispatch:
         if not take.shards:
             return
         attempt = uuid.uuid4().hex[:16]
-        self._attempts.record(attempt, take.shards, alone=take.alone, in_work=slot.threads)
+        try:
+            self._attempts.record(attempt, take.shards, alone=take.alone, in_work=slot.threads)
+        except VolumeFull:
+            raise
+        except StoreError as error:
+            self._backlog.untake(take)
+            denied = Reason.ACCESS_DENIED if isinstance(error, AccessDenied) else None
+            self._store_failed(str(error), reason=denied)
+            return
         assignments = tuple(
             Assignment(
                 self._plan.shards[shard],
@@ -377,10 +374,11 @@ class Dispatch:
 
     def _rebalance(self, ready: list[Slot]) -> None:
         """Let idle scorers have what the busiest one has not begun."""
-        if not any(not slot.assigned for slot in ready):
+        if all(slot.assigned for slot in ready):
             return
-        busiest = max(ready, key=lambda slot: len(slot.assigned) - len(slot.started), default=None)
-        if busiest is None or busiest.withdrawing:
+        asked = [slot for slot in ready if not slot.withdrawing]
+        busiest = max(asked, key=lambda slot: len(slot.assigned) - len(slot.started), default=None)
+        if busiest is None:
             return
         spare = len(busiest.assigned) - len(busiest.started)
         if spare > 0:

@@ -1,4 +1,4 @@
-"""Whether the job may go on with so many rejected rows. Pure."""
+"""Whether the job may go on with so many rejected rows, and what too many failures say. Pure."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 RATE_IS_JUDGED_AFTER_ROWS = 10_000
 _ADVICE = (
-    "`failures` in the report (`--output-format json`) says of some which and why. Mend the input and "
-    "start anew with another output, or raise the limit and run the same job again: it resumes"
+    "`failures` in the report (`--output-format json`) says of some which and why. Mend the input "
+    "and start anew with another output, or raise the limit and run the same job again: it resumes"
 )
 
 
@@ -41,3 +41,13 @@ def check_rejects(
             f"rejected rows: {rows_rejected} of {rows_read}, spec.errorPolicy.maxErrorRate "
             f"allows a share of {policy.max_error_rate}; {_ADVICE}",
         )
+
+
+def too_many_failed(failed: int, allowed: int, *, shard: int, attempts: int, why: str) -> JobFailed:
+    """Make the failure of a job of which `failed` shards, `shard` the last one, failed for good."""
+    return JobFailed(
+        Reason.MAX_FAILED_SHARDS_EXCEEDED,
+        f"failed shards: {failed}, spec.maxFailedShards allows {allowed}. Shard {shard} failed at "
+        f"attempt {attempts}, the last that spec.backoffLimitPerShard allows: {why}. What is "
+        f"committed stays: raise a limit and run the same job again to resume",
+    )

@@ -86,6 +86,10 @@ class RayNodes:
         )
         self._thread.start()
 
+    def expect_workers(self) -> None:
+        """Start the head without waiting for the first worker to ask."""
+        self._wanted.set()
+
     def join(self) -> dict[str, str] | None:
         """Tell a worker where to join; None while the head is coming up."""
         self._wanted.set()
@@ -127,18 +131,19 @@ class RayNodes:
         """Start a head and a bridge to it, and serve them until one of them is lost."""
         (port,) = ray_processes.free_ports(self._ip, 1)
         head = ray_processes.start_head(ip=self._ip, port=port, token_path=self._token_path)
+        address = f"{self._ip}:{port}"
+        # Workers need some seconds to start Ray, so they need not wait until the head listens.
+        self._invitation = {"address": address, "attempt": uuid.uuid4().hex[:16]}
         try:
             if not self._wait_for_port(port, head):
                 return
-            address = f"{self._ip}:{port}"
             bridge = _Bridge(address, ip=self._ip, token_path=self._token_path)
-            self._invitation = {"address": address, "attempt": uuid.uuid4().hex[:16]}
             try:
                 self._serve(bridge, head, report)
             finally:
-                self._invitation = None
                 bridge.close()
         finally:
+            self._invitation = None
             head.stop()
 
     def _serve(

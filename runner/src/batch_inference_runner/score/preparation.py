@@ -14,7 +14,7 @@ from batch_inference_api.reasons import Reason
 from batch_inference_runner.errors import JobFailed
 from batch_inference_runner.formats.inspection import inspect
 from batch_inference_runner.formats.reading import ShardReader, open_reader
-from batch_inference_runner.formats.writing import check_writable
+from batch_inference_runner.formats.writable import check_writable
 from batch_inference_runner.plan.plan import Piece, Shard
 from batch_inference_runner.score.stages import Stages
 from batch_inference_runner.storage.location import open_file

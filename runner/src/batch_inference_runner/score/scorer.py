@@ -52,7 +52,6 @@ if TYPE_CHECKING:
     from batch_inference_runner.score.messages import Assignment, Message
     from batch_inference_runner.score.stages import Stages
 
-_TEXT_FORMATS = ("CSV", "JSONLines")
 _PROBE_HUNG = 3
 
 
@@ -136,12 +135,11 @@ class Scorer:
     ) -> WorkPool:
         reader = reader_for(config, schema, message.files, stages.columns)
         uris = [file.uri for file in message.files]
-        text = config.input.format in _TEXT_FORMATS
         output = ShardOutput(
             store=open_store(config.output.location),
             config=config,
             schema=stages.output_schema,
-            rejects=RejectLog(uris, config.input.key_field, text),
+            rejects=RejectLog(uris, config.input.key_field, config.input.format.is_text),
             work=message.work,
             runtime={
                 "runner": VERSION,

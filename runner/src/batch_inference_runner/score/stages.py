@@ -7,7 +7,9 @@ rows in = rows out + rejected + filtered.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,13 +22,16 @@ from batch_inference_runner.models.scoring import ModelScorer
 from batch_inference_runner.rows import RowErrors, Stage, StageResult
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
 
     from batch_inference_api.runner_contract import RunnerConfig
     from batch_inference_runner.models.model_file import ModelFile
     from batch_inference_runner.rows import Indices
     from batch_inference_runner.transforms.expressions import Expressions
     from batch_inference_runner.transforms.row_filter import RowFilter
+
+    InIsolation = Callable[[], AbstractContextManager[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,34 +111,44 @@ class Stages:
         if table.num_rows:
             self.model.probe(table)
 
-    def run(self, table: pa.Table, *, isolated: bool = False) -> SliceResult:
+    def run(
+        self, table: pa.Table, *, isolated: bool = False, in_isolation: InIsolation = nullcontext
+    ) -> SliceResult:
         """Score a table of `columns`.
 
         Args:
             table: n rows.
             isolated: run the model in a process of its own, so that a crash costs one row.
+            in_isolation: entered while that process works, which has deadlines of its own.
 
         Raises:
             JobFailed: the rows do not add up.
         """
         try:
-            return self._run(table, isolated=isolated)
+            return self._run(table, in_isolation if isolated else None)
         except (MemoryError, pa.ArrowMemoryError) as error:
-            return self._run_halves(table, isolated=isolated, error=error)
+            run = partial(self.run, isolated=isolated, in_isolation=in_isolation)
+            return self._run_halves(table, run, error)
 
-    def _run(self, table: pa.Table, *, isolated: bool) -> SliceResult:
+    def _run(self, table: pa.Table, in_isolation: InIsolation | None) -> SliceResult:
         flow = _Flow(table)
         if self._filter is not None:
             flow.step(self._filter.apply(flow.table), may_filter=True)
         if self._preprocess is not None:
             flow.step(self._preprocess.apply(flow.table))
-        score = self.model.score_isolated if isolated else self.model.score
-        flow.step(score(flow.table))
+        if in_isolation is None:
+            flow.step(self.model.score(flow.table))
+        else:
+            with in_isolation():
+                scored = self.model.score_isolated(flow.table)
+            flow.step(scored)
         if self._postprocess is not None:
             flow.step(self._postprocess.apply(flow.table))
         return flow.result(self.output_schema.names)
 
-    def _run_halves(self, table: pa.Table, *, isolated: bool, error: Exception) -> SliceResult:
+    def _run_halves(
+        self, table: pa.Table, run: Callable[[pa.Table], SliceResult], error: Exception
+    ) -> SliceResult:
         """Find the rows that need more memory than there is, by halving."""
         rows = table.num_rows
         if rows <= 1:
@@ -141,8 +156,8 @@ class Stages:
             lost = RowErrors(np.arange(rows), Stage.INFER, "OutOfMemory", message)
             return SliceResult(self.output_schema.empty_table(), (lost,), 0)
         middle = rows // 2
-        first = self.run(table.slice(0, middle), isolated=isolated)
-        second = self.run(table.slice(middle), isolated=isolated)
+        first = run(table.slice(0, middle))
+        second = run(table.slice(middle))
         moved = tuple(replace(each, indices=each.indices + middle) for each in second.errors)
         return SliceResult(
             pa.concat_tables([first.output, second.output]),
@@ -224,7 +239,7 @@ def _passthrough(config: RunnerConfig, schema: pa.Schema) -> tuple[str, ...]:
     key = config.input.key_field
     names = config.output.passthrough_fields or (() if key is None else (key,))
     wanted = (*names, *(() if key is None else (key,)))
-    unknown = [name for name in wanted if name not in schema.names]
+    unknown = [name for name in wanted if schema.get_field_index(name) < 0]
     if unknown:
         raise InvalidJob(
             Reason.SCHEMA_MISMATCH,

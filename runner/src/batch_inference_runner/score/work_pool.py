@@ -11,6 +11,7 @@ import logging
 import threading
 import time
 from collections import deque
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from batch_inference_api.reasons import Reason
@@ -32,7 +33,7 @@ from batch_inference_runner.storage.store import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from batch_inference_runner.score.messages import Assignment, Message
     from batch_inference_runner.score.shard_task import ShardTask, Slice
@@ -89,7 +90,7 @@ class WorkPool:
             rows = {shard: task.rows_scored for shard, task in self._active.items()}
             stalled = {
                 shard
-                for shard, began in self._in_work.values()
+                for shard, began in tuple(self._in_work.values())  # other threads change it
                 if now - began > self._batch_timeout_seconds
             }
         return Beat(rows, tuple(sorted(stalled)), time.process_time())
@@ -131,16 +132,26 @@ class WorkPool:
             self._send(Staged(staged.to_json()))
 
     def _run(self, task: ShardTask, part: Slice) -> SliceResult:
-        isolated = task.assignment.isolated
         began, thread = time.monotonic(), threading.get_ident()
-        if not isolated:  # the isolator has deadlines of its own
-            self._in_work[thread] = (task.shard, began)
+        self._in_work[thread] = (task.shard, began)
         try:
-            result = self._stages.run(part.chunk.table, isolated=isolated)
+            result = self._stages.run(
+                part.chunk.table,
+                isolated=task.assignment.isolated,
+                in_isolation=self._unwatched,
+            )
         finally:
             self._in_work.pop(thread, None)
         self._measure(part.chunk.table.num_rows, time.monotonic() - began)
         return result
+
+    @contextmanager
+    def _unwatched(self) -> Iterator[None]:
+        """Let this thread take as long as it needs; what comes before and behind stays watched."""
+        thread = threading.get_ident()
+        shard, _ = self._in_work.pop(thread)
+        yield
+        self._in_work[thread] = (shard, time.monotonic())
 
     def _measure(self, rows: int, seconds: float) -> None:
         if rows == 0:

@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _TEMPORARY = "_bij/tmp"
+_SMALL_BYTES = 16 * 1024
+_LARGE_READ_BYTES = 16 * 1024 * 1024
 _FILE_MODE = 0o666  # the process's umask decides
 _LINKS_UNSUPPORTED = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
 _WRITE_NEW = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -346,8 +348,7 @@ def _open_new(path: str) -> int:
 
 
 def _read_all(descriptor: int) -> bytes:
-    size = os.fstat(descriptor).st_size
-    parts = [os.read(descriptor, size + 1)]
-    while parts[-1] and sum(map(len, parts)) < size:
-        parts.append(os.read(descriptor, size + 1))
+    parts = [os.read(descriptor, _SMALL_BYTES)]
+    while more := os.read(descriptor, _LARGE_READ_BYTES):
+        parts.append(more)
     return parts[0] if len(parts) == 1 else b"".join(parts)

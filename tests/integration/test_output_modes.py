@@ -1,0 +1,252 @@
+"""What a run does where something is already: refuse, resume, replace, add, or nothing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import threading
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from batch_inference_runner.cli import manifest as manifests
+from batch_inference_runner.errors import ExitCode, Interrupted, JobFailed
+from batch_inference_runner.progress.counters import Progress
+from batch_inference_runner.schedule import driver
+from testkit import onnx_models
+from testkit.checked_runs import checked, fail, succeed
+from testkit.in_process import bij, run
+from testkit.jobs import Job
+from testkit.processes import scorers_of, wait_until
+from testkit.small_jobs import linear_job, score_of, set_fields, small_table
+
+
+def parts(job: Job) -> set[str]:
+    return {file.name for file in job.output.glob("part-*")}
+
+
+def replace_input(job: Job, *, first: int = 100) -> None:
+    pq.write_table(small_table(first=first), job.folder / "input" / "0.parquet")
+
+
+def interrupt(job: Job, *, after_shards: int) -> None:
+    """Run the job until so many shards are committed, then stop as Ctrl-C does."""
+    stop = threading.Event()
+    config = manifests.load(job.write()).config
+
+    class Watched(Progress):
+        def committed(self, shard: int, **counts: object) -> None:
+            super().committed(shard, **counts)
+            self.seen = getattr(self, "seen", 0) + 1
+            if self.seen >= after_shards:
+                stop.set()
+
+    with pytest.raises(Interrupted):
+        driver.run(config, progress=Watched(config.job), stop=stop)
+
+
+def slow_job(folder: Path, fields: dict | None = None) -> Job:
+    """Shards that take a few milliseconds, in many files."""
+    many = {"sharding.targetRowsPerShard": 10, "sharding.targetBytesPerShard": "1Ki"}
+    return linear_job(folder, {**many, **(fields or {})}, files=400)
+
+
+def test_a_location_with_files_that_no_manifest_lists_is_refused(tmp_path):
+    job = linear_job(tmp_path)
+    job.output.mkdir()
+    (job.output / "notes.csv").write_text("a\n1\n")
+    message = fail(job).message
+    assert message.startswith("OutputExists")
+    assert "notes.csv" in message
+    assert sorted(file.name for file in job.output.iterdir()) == ["notes.csv"]
+
+
+def test_the_same_job_again_has_nothing_to_do(tmp_path):
+    job = linear_job(tmp_path)
+    succeed(job)
+    before = (job.output / "_SUCCESS").read_bytes()
+    ended = run(job)
+    assert ended.code == 0
+    assert ended.result["outcome"] == "AlreadyComplete"
+    assert (job.output / "_SUCCESS").read_bytes() == before
+
+
+def change_model(job: Job) -> None:
+    path = Path(job.spec["model"]["storageUri"])
+    onnx_models.linear(path, width=3, batch="M")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        replace_input,
+        change_model,
+        lambda job: set_fields(job, {"input.filter": "id > 2"}),
+        lambda job: set_fields(
+            job, {"postprocessing.columns": [{"name": "x", "expression": "score"}]}
+        ),
+        lambda job: set_fields(job, {"output.compression": "none"}),
+    ],
+    ids=["input", "model", "filter", "postprocessing", "compression"],
+)
+def test_another_job_finds_its_output_taken_by_the_result_before(tmp_path, change):
+    job = linear_job(tmp_path)
+    succeed(job)
+    before = (job.output / "_SUCCESS").read_bytes()
+    change(job)
+    assert fail(job).message.startswith("OutputExists")
+    assert (job.output / "_SUCCESS").read_bytes() == before
+    checked(job)
+
+
+def test_overwrite_replaces_the_result_and_deletes_its_files(tmp_path):
+    job = linear_job(tmp_path, files=3)
+    succeed(job)
+    old = parts(job)
+    replace_input(job)
+    set_fields(job, {"output.mode": "Overwrite"})
+
+    result = succeed(job)
+
+    assert result.by("id") == {row: score_of(row) for row in (*range(10, 30), *range(100, 110))}
+    assert not old & parts(job)
+
+
+def test_overwrite_goes_back_and_forth_between_two_jobs(tmp_path):
+    job = linear_job(tmp_path, {"output.mode": "Overwrite"})
+    for wanted in ("id < 5", "id >= 5", "id < 5"):
+        set_fields(job, {"input.filter": wanted})
+        first = 0 if wanted == "id < 5" else 5
+        assert succeed(job).column("id") == list(range(first, first + 5))
+
+
+def test_overwrite_with_another_format_leaves_no_old_file(tmp_path):
+    job = linear_job(tmp_path, {"output.partitionBy": ["id"], "output.mode": "Overwrite"})
+    succeed(job)
+    set_fields(job, {"output.partitionBy": ..., "output.format": "CSV"})
+    succeed(job)
+    assert not list(job.output.rglob("*.parquet"))
+
+
+def test_append_adds_to_the_result_and_counts_both(tmp_path):
+    job = linear_job(tmp_path)
+    succeed(job)
+    old = parts(job)
+    replace_input(job)
+    set_fields(job, {"output.mode": "Append"})
+
+    result = succeed(job)
+
+    assert result.by("id") == {row: score_of(row) for row in (*range(10), *range(100, 110))}
+    assert old < parts(job)
+    assert result.counts["read"] == 20
+    assert run(job).result["outcome"] == "AlreadyComplete"
+
+
+def test_an_unfinished_output_belongs_to_its_job_until_it_is_released(tmp_path):
+    job = slow_job(tmp_path)
+    interrupt(job, after_shards=5)
+    other = Job(tmp_path, job.spec, name="other")
+
+    message = fail(other).message
+    assert message.startswith("OutputPathClaimed")
+    assert "'job'" in message
+    assert "bij gc" in message
+
+    assert bij("gc", job.output, "--release").code == 0
+    assert not parts(job)
+    result = succeed(other)
+    assert len(result.by("id")) == 4000
+    assert result.manifest["job"]["name"] == "other"
+
+
+def test_an_interrupted_run_goes_on_and_scores_the_rest_only(tmp_path):
+    job = slow_job(tmp_path)
+    interrupt(job, after_shards=5)
+    done = {file: file.stat().st_mtime_ns for file in job.output.glob("part-*")}
+    assert done
+    result = succeed(job)
+    assert result.by("id") == {row: score_of(row) for row in range(4000)}
+    assert done == {file: file.stat().st_mtime_ns for file in done}
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"input.filter": "id > 2"}, "input.filter"),
+        ({"output.passthroughFields": ["id", "a"]}, "output.passthroughFields"),
+        ({"errorPolicy.onError": "Skip"}, "onError"),
+        ({"output.mode": "Overwrite"}, "output.mode"),
+    ],
+)
+def test_an_interrupted_run_refuses_to_go_on_as_another_and_says_what_differs(
+    tmp_path, fields, named
+):
+    job = slow_job(tmp_path)
+    interrupt(job, after_shards=3)
+    message = fail(set_fields(job, fields)).message
+    assert message.startswith("OutputPathClaimed")
+    assert "an earlier run of this job" in message
+    assert named in message
+
+
+@pytest.mark.parametrize("gone", [False, True], ids=["rewritten", "deleted"])
+def test_an_input_that_changed_before_the_resume_fails_the_job(tmp_path, gone):
+    job = slow_job(tmp_path)
+    interrupt(job, after_shards=3)
+    for file in (tmp_path / "input").iterdir():
+        if gone:
+            file.unlink()
+        else:
+            pq.write_table(small_table(9), file)
+    message = fail(job).message
+    assert message.startswith("InputChanged")
+    assert ".parquet" in message
+
+
+def test_another_model_at_the_resume_fails_the_job(tmp_path):
+    job = slow_job(tmp_path)
+    interrupt(job, after_shards=3)
+    change_model(job)
+    assert fail(job).message.startswith("ModelDigestMismatch")
+
+
+def test_an_input_that_changes_while_it_is_scored_fails_the_job(tmp_path):
+    job = slow_job(tmp_path, {"execution.batchTimeoutSeconds": 600})
+    process = job.start()
+    try:
+        wait_until(lambda: bool(parts(job)), seconds=30, what="the first commit")
+        stopped = [process.pid, *scorers_of(process.pid)]
+        for pid in stopped:
+            os.kill(pid, signal.SIGSTOP)
+        for file in (tmp_path / "input").iterdir():
+            pq.write_table(small_table(9), file)
+        for pid in stopped:
+            os.kill(pid, signal.SIGCONT)
+        assert process.wait(60) == ExitCode.FAILED
+    finally:
+        process.kill()
+    assert not (job.output / "_SUCCESS").exists()
+    assert fail(job).message.startswith("InputChanged")
+
+
+def test_a_copied_result_is_still_verified_and_still_complete(tmp_path):
+    job = linear_job(tmp_path)
+    succeed(job)
+    shutil.copytree(job.output, tmp_path / "copy")
+    assert bij("verify", tmp_path / "copy").code == 0
+    (file,) = (tmp_path / "copy").glob("part-*")
+    file.write_bytes(file.read_bytes()[:-1])
+    assert bij("verify", tmp_path / "copy").code != 0
+
+
+def test_a_failed_run_leaves_what_a_rerun_with_other_limits_completes(tmp_path):
+    job = linear_job(tmp_path, {"input.filter": "CAST(1 / 0 AS INTEGER) = id // (id - 3)"})
+    set_fields(job, {"errorPolicy": {"errorThreshold": 0}})
+    with pytest.raises(JobFailed):
+        config = manifests.load(job.write()).config
+        driver.run(config, progress=Progress(config.job), stop=threading.Event())
+    set_fields(job, {"errorPolicy": {"errorThreshold": -1}})
+    succeed(job)
