@@ -17,7 +17,7 @@ pytestmark = pytest.mark.ray
 
 ROWS = 60_000
 SHARD_ROWS = 500
-END_SECONDS = 150
+END_SECONDS = 300
 
 
 @pytest.fixture(scope="module")
@@ -41,26 +41,32 @@ def assert_committed_only_once(before: dict[str, bytes], after: dict[str, bytes]
     assert {key: after[key] for key in before} == before, "a committed shard was scored again"
 
 
-def test_a_driver_and_then_its_head_are_killed_and_workers_join_again(members, workload):
+def test_a_killed_driver_starts_again_and_its_worker_joins_again(members, workload):
     members.start_driver()
     members.start_worker()
     members.wait_ready(2)
     before = markers_of(members.job)
     kill_member(members.driver)
-
     members.start_driver()
-    members.wait_ready(2, seconds=30)
-    (head,) = members.find("gcs_server", below=members.driver)
-    kill(head)
-    wait_until(lambda: members.ready < 2, seconds=15, what="the loss of the worker")
-    committed = len(markers_of(members.job))
-    wait_until(
-        lambda: len(markers_of(members.job)) > committed, seconds=15, what="a commit without a head"
-    )
-    members.wait_ready(2, seconds=40)
-
+    members.wait_ready(2)
     assert members.driver.wait(END_SECONDS) == 0, members.log.read_text()[-3000:]
     assert_committed_only_once(before, markers_of(members.job))
+    assert_exact(members.job, workload.scores)
+
+
+def test_a_killed_head_is_replaced_while_the_driver_goes_on_scoring(members, workload):
+    members.start_driver()
+    members.start_worker()
+    members.wait_ready(2)
+    (head,) = members.find("gcs_server", below=members.driver)
+    kill(head)
+    wait_until(lambda: members.ready < 2, seconds=60, what="the loss of the worker")
+    committed = len(markers_of(members.job))
+    wait_until(
+        lambda: len(markers_of(members.job)) > committed, seconds=60, what="a commit without a head"
+    )
+    members.wait_ready(2)
+    assert members.driver.wait(END_SECONDS) == 0, members.log.read_text()[-3000:]
     assert_exact(members.job, workload.scores)
 
 
@@ -72,10 +78,10 @@ def test_a_worker_that_stands_still_loses_its_shards_and_comes_back(members, wor
     stopped = [worker.pid, *descendants_of(worker.pid)]
     for pid in stopped:
         kill(pid, signal.SIGSTOP)
-    wait_until(lambda: members.ready < 2, seconds=30, what="the loss of the worker")
+    wait_until(lambda: members.ready < 2, seconds=60, what="the loss of the worker")
     for pid in stopped:
         kill(pid, signal.SIGCONT)
-    members.wait_ready(2, seconds=40)
+    members.wait_ready(2)
     assert members.driver.wait(END_SECONDS) == 0, members.log.read_text()[-3000:]
     assert_exact(members.job, workload.scores)
 

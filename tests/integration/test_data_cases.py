@@ -395,6 +395,8 @@ def test_a_byte_order_mark_and_crlf_are_no_data(tmp_path):
 def test_gzip_members_one_after_the_other_are_one_text(tmp_path):
     job = job_over(tmp_path, "JSONLines")
     lines = [f'{{"id": {i}, "a": {i}, "b": {i}, "c": {i}}}\n'.encode() for i in range(4)]
-    body = gzip.compress(lines[0] + lines[1][:9]) + gzip.compress(lines[1][9:] + lines[2] + lines[3])
+    body = gzip.compress(lines[0] + lines[1][:9]) + gzip.compress(
+        lines[1][9:] + lines[2] + lines[3]
+    )
     (tmp_path / "data" / "a.jsonl.gz").write_bytes(body)
     assert succeed(job).by("id") == expected(0, 1, 2, 3)

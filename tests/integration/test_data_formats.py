@@ -62,7 +62,9 @@ def test_every_compression_is_read_back(tmp_path, output_format, compression):
 
 def test_files_folders_globs_and_partitions_make_one_dataset(tmp_path):
     job = linear_job(tmp_path)
-    for place, folder in enumerate(("y=1/land=DE", "y=1/land=a%2Fb", "y=2/land=DE", "y=10/land=FR")):
+    for place, folder in enumerate(
+        ("y=1/land=DE", "y=1/land=a%2Fb", "y=2/land=DE", "y=10/land=FR")
+    ):
         write(small_table(5, first=5 * place), tmp_path / "data" / folder, "x", "Parquet")
     set_fields(
         job,
@@ -211,3 +213,16 @@ def test_nulls_are_filled_where_asked(tmp_path):
     assert result.rejects == []
     assert result.by("id")[0] == 100.5
     assert result.by("id")[1] == score_of(1)
+
+
+@pytest.mark.parametrize("pick", [{}, {"index": 0}], ids=["whole", "picked"])
+def test_a_dataset_in_which_no_row_can_be_scored_is_all_rejects(tmp_path, pick):
+    output = {"name": "score", "column": "score", "nonFinite": "Reject", **pick}
+    job = linear_job(tmp_path, {"model.outputs": [output]})
+    table = small_table().set_column(1, "a", pa.nulls(10, pa.float32()))
+    pq.write_table(table, tmp_path / "input" / "0.parquet")
+
+    result = succeed(job)
+
+    assert result.rejected() == [("0.parquet", row, "Bind", "NullInput") for row in range(10)]
+    assert result.counts == {"read": 10, "written": 0, "rejected": 10, "filtered": 0}

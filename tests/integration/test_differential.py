@@ -12,7 +12,7 @@ import numpy as np
 import onnxruntime as ort
 import pyarrow as pa
 import pyarrow.parquet as pq
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
@@ -33,7 +33,13 @@ KINDS = {
     "bool": (TensorProto.BOOL, pa.bool_(), np.bool_),
     "text": (TensorProto.STRING, pa.string(), object),
 }
-FEW = settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+# Without shrinking: a failing example is a run of half a second, and shrinking takes hundreds.
+FEW = settings(
+    max_examples=15,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
+)
 
 
 @dataclass(frozen=True)
@@ -110,7 +116,7 @@ def plain_scores(path: Path, found: list[Feature], rows: list[int]) -> list[list
             f"in {i}": np.array([feature.values[row]], dtype=KINDS[feature.kind][2])
             for i, feature in enumerate(found)
         }
-        scores.append([value[0].tolist() for value in map(np.asarray, session.run(None, feeds))])
+        scores.append([np.asarray(value).tolist()[0] for value in session.run(None, feeds)])
     return scores
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from batch_inference_runner.cli.manifest import load
 from batch_inference_runner.schedule.capacity import capacity_of
+from batch_inference_runner.schedule.dispatch import Dispatch
 from testkit import onnx_models
 from testkit.in_process import run, validate
 from testkit.jobs import Job
@@ -175,7 +176,7 @@ def test_max_failed_shards_may_fail_and_their_rows_are_rejected(tmp_path):
     assert len(job.rejects()) == 3
 
 
-def test_active_deadline_seconds_end_the_run_in_a_state_that_resumes(tmp_path):
+def test_active_deadline_seconds_end_the_run_in_a_state_that_resumes(tmp_path, monkeypatch):
     model = onnx_models.loop(tmp_path / "m.onnx")
     table = pa.table({"id": range(3), "count": [1, 1, 1]})
     fields = {"sharding": {"targetRowsPerShard": 1}, "activeDeadlineSeconds": 1}
@@ -183,7 +184,15 @@ def test_active_deadline_seconds_end_the_run_in_a_state_that_resumes(tmp_path):
     slow = pa.table({"id": [3], "count": [3 * TURNS_OF_A_SECOND]})
     pq.write_table(slow, tmp_path / "input" / "1.parquet")
 
-    ended = run(job)
+    check_time = Dispatch._check_time
+
+    def after_the_first_commit(dispatch: Dispatch, deadline: float) -> None:
+        committed = any(job.output.glob("part-*"))
+        check_time(dispatch, deadline if committed else None)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Dispatch, "_check_time", after_the_first_commit)
+        ended = run(job)
     assert ended.code == 70
     assert ended.message.startswith("DeadlineExceeded: ")
     assert "spec.activeDeadlineSeconds (1 s)" in ended.message

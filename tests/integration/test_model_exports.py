@@ -123,7 +123,7 @@ execution = Fields(execution_providers=("CPUExecutionProvider",), allow_provider
 validity, values = pa.py_buffer(bytes([0b101])), pa.py_buffer(bytes(24))
 column = pa.Array.from_buffers(pa.float64(), 3, [validity, values])  # pa.array imports pandas
 table = pa.table({{c: column for c in "abcd"}})
-scorer = ModelScorer(fetch_model(config, path / "p"), config, execution, table.schema, threads=1)
+scorer = ModelScorer(fetch_model(config, path / "p"), config, execution, table.schema)
 scorer.probe(table)
 assert scorer.score(table).table.num_rows == 2
 print([name for name in ("pandas", "pydantic", "onnx", "duckdb") if name in sys.modules])

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from batch_inference_runner.cli import manifest as manifests
-from batch_inference_runner.errors import ExitCode, Interrupted, JobFailed
+from batch_inference_runner.errors import ExitCode, Interrupted
 from batch_inference_runner.progress.counters import Progress
 from batch_inference_runner.schedule import driver
 from testkit import onnx_models
@@ -242,11 +242,9 @@ def test_a_copied_result_is_still_verified_and_still_complete(tmp_path):
     assert bij("verify", tmp_path / "copy").code != 0
 
 
-def test_a_failed_run_leaves_what_a_rerun_with_other_limits_completes(tmp_path):
-    job = linear_job(tmp_path, {"input.filter": "CAST(1 / 0 AS INTEGER) = id // (id - 3)"})
+def test_a_run_that_failed_by_its_limits_completes_with_others(tmp_path):
+    job = linear_job(tmp_path, {"input.filter": "id // (id - 3) IS NOT NULL"})
     set_fields(job, {"errorPolicy": {"errorThreshold": 0}})
-    with pytest.raises(JobFailed):
-        config = manifests.load(job.write()).config
-        driver.run(config, progress=Progress(config.job), stop=threading.Event())
-    set_fields(job, {"errorPolicy": {"errorThreshold": -1}})
-    succeed(job)
+    assert fail(job).message.startswith("ErrorThresholdExceeded")
+    set_fields(job, {"errorPolicy": {"errorThreshold": 1}})
+    assert succeed(job).rejected() == [("0.parquet", 3, "Filter", "SqlError")]

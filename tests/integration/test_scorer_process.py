@@ -37,7 +37,7 @@ def test_it_gives_signs_of_life_and_answers(scorer):
     messages, _ = listen(scorer)
     assert isinstance(messages.get(timeout=SECONDS), Beat)
     config = make_config(model="file:///nowhere/model.onnx")
-    scorer.send(Prepare(config.model_dump_json(), (), threads=1, memory_bytes=1 << 32))
+    scorer.send(Prepare(config.model_dump_json(), (), memory_bytes=1 << 32))
     while isinstance(answer := messages.get(timeout=SECONDS), Beat):
         pass
     assert isinstance(answer, Refused)
@@ -55,7 +55,7 @@ def test_what_a_dead_scorer_is_told_is_no_error(scorer):
     _, exits = listen(scorer)
     scorer.kill()
     exits.get(timeout=SECONDS)
-    scorer.send(Prepare("{}", (), threads=1, memory_bytes=1))
+    scorer.send(Prepare("{}", (), memory_bytes=1))
     scorer.close()
     scorer.close()
 

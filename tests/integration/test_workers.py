@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -15,7 +17,7 @@ import pytest
 
 from batch_inference_runner.schedule.ray_processes import environment, free_ports, start_head
 from testkit.exactness import assert_exact, markers_of
-from testkit.members import Members, Workload, make_workload, processes_of_ray
+from testkit.members import Members, Workload, kill_member, make_workload, processes_of_ray
 from testkit.processes import command_of, descendants_of, kill, wait_until
 
 pytestmark = pytest.mark.ray
@@ -40,41 +42,47 @@ def job(workload, tmp_path):
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_left_behind():
-    before = leftovers()
+def nothing_is_left_behind(monkeypatch):
+    folder = tempfile.mkdtemp(dir="/tmp", prefix="b")  # short, because Ray's sockets lie in it
+    monkeypatch.setenv("TMPDIR", folder)
     yield
     wait_until(lambda: not processes_of_ray(), seconds=5, what="the end of Ray's processes")
-    wait_until(lambda: leftovers() <= before, seconds=2, what="the removal of temporary folders")
-
-
-def leftovers() -> set[str]:
-    found = [*Path("/tmp").glob("bij-ray-*"), *Path("/tmp/ray").glob("session_2*")]
-    return {str(path) for path in found}
+    wait_until(
+        lambda: not list(Path(folder).glob("bij-ray-*")), seconds=2, what="the removal of folders"
+    )
+    shutil.rmtree(folder)
 
 
 def test_a_second_worker_scores_and_all_is_exact(job, workload):
     run = job.start("--workers", "2", "--progress-port", "18080")
     observer = Members(job, port=18080, driver=run)
-    observer.wait_ready(2)
-    assert run.wait(120) == 0
+    try:
+        observer.wait_ready(2)
+        assert run.wait(300) == 0
+    finally:
+        kill_member(run)
     assert_exact(job, workload.scores)
 
 
-@pytest.mark.parametrize("seconds", [0.7, 3.0])
-def test_a_run_that_is_interrupted_while_ray_comes_up_ends_soon(job, seconds):
+@pytest.mark.parametrize("process", ["ray start", "gcs_server", "raylet/raylet"])
+def test_a_run_that_is_interrupted_while_ray_comes_up_ends_soon(job, process):
     run = job.start("--workers", "2")
-    time.sleep(seconds)
+    wait_until(
+        lambda: any(process in command for command in processes_of_ray().values()),
+        seconds=90,
+        what=f"the start of {process}",
+    )
     kill(run.pid, signal.SIGINT)
     began = time.monotonic()
     assert run.wait(30) == 130
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 10
 
 
 def test_a_killed_driver_leaves_nothing_behind(job):
     run = job.start("--workers", "2")
     wait_until(
         lambda: any("raylet/raylet" in command for command in processes_of_ray().values()),
-        seconds=30,
+        seconds=90,
         what="the start of a Ray node",
     )
     kill(run.pid)
@@ -87,14 +95,14 @@ def test_ray_refuses_who_has_no_token(tmp_path):
     (port,) = free_ports("127.0.0.1", 1)
     head = start_head(ip="127.0.0.1", port=port, token_path=str(tmp_path / "right"))
     try:
-        wait_until(lambda: is_open(port), seconds=30, what="the start of the head")
+        wait_until(lambda: is_open(port), seconds=90, what="the start of the head")
         right = connect(port, environment(str(tmp_path / "right")))
         strangers = [
             connect(port, environment(str(tmp_path / "wrong"))),
             connect(port, {"RAY_AUTH_MODE": "disabled"}),
         ]
-        assert right.wait(60) == 0
-        assert all(stranger.wait(60) != 0 for stranger in strangers)
+        assert right.wait(120) == 0
+        assert all(stranger.wait(120) != 0 for stranger in strangers)
         assert head.is_running
     finally:
         head.stop()

@@ -24,13 +24,19 @@ def contracts() -> list[dict[str, object]]:
 
 
 def test_the_api_package_may_import_nothing_of_the_runner() -> None:
-    (api,) = (c for c in contracts() if c["source_modules"] == ["batch_inference_api"])
+    (api,) = (c for c in contracts() if c.get("source_modules") == ["batch_inference_api"])
     assert {"batch_inference_runner", "ray", "pyarrow", "numpy"} <= set(api["forbidden_modules"])
+
+
+def test_every_package_of_the_runner_has_its_layer() -> None:
+    (layered,) = (c for c in contracts() if c["type"] == "layers")
+    assert layered["exhaustive"] is True
+    assert not layered.get("ignore_imports")
 
 
 def test_a_broken_contract_would_be_noticed() -> None:
     """Each contract names modules that exist, so that a rename cannot switch it off."""
     for contract in contracts():
-        for module in contract["source_modules"]:
+        for module in contract.get("source_modules") or contract["containers"]:
             distribution = "crds" if module == "batch_inference_api" else "runner"
             assert (ROOT / distribution / "src" / module / "__init__.py").is_file()

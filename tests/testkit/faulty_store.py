@@ -158,7 +158,7 @@ class MemoryStore:
     def open(self, key, *, size, version):
         if self.info(key) != ObjectInfo(key, size, version):
             raise VersionChanged(key)
-        return MemoryFile(self.get(key))
+        return MemoryFile(self._found(key)[0])
 
     def list(self, prefix="", *, skip=None):
         folder = f"{prefix.strip('/')}/" if prefix.strip("/") else ""

@@ -8,8 +8,10 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shutil
 import socket
 import subprocess
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -66,6 +68,8 @@ class Members:
     token: str = field(default_factory=lambda: secrets.token_hex(32))
     driver: subprocess.Popen | None = None
     workers: list[subprocess.Popen] = field(default_factory=list)
+    temporary: str = field(default_factory=lambda: tempfile.mkdtemp(dir="/tmp", prefix="b"))
+    """The containers' file systems; short, because Ray's sockets lie in it."""
 
     def __post_init__(self) -> None:
         self.log.touch()
@@ -110,7 +114,11 @@ class Members:
                 [*BIJ, role, "--config", str(self.config_path), "--ip", HOST],
                 stdout=log,
                 stderr=log,
-                env={**os.environ, "BIJ_TERMINATION_LOG": str(self.job.folder / "report")},
+                env={
+                    **os.environ,
+                    "TMPDIR": self.temporary,
+                    "BIJ_TERMINATION_LOG": str(self.job.folder / "report"),
+                },
                 start_new_session=True,
             )
 
@@ -127,7 +135,7 @@ class Members:
         """How many scorers are scoring."""
         return self.progress().get("workers", {}).get("ready", 0)
 
-    def wait_ready(self, count: int, *, seconds: float = 40) -> None:
+    def wait_ready(self, count: int, *, seconds: float = 120) -> None:
         wait_until(
             lambda: self.ready >= count or self.driver.poll() is not None,
             seconds=seconds,
@@ -155,6 +163,7 @@ class Members:
         everyone = [self.driver, *self.workers] if self.driver else self.workers
         for member in everyone:
             kill_member(member)
+        shutil.rmtree(self.temporary, ignore_errors=True)
 
 
 def kill_member(member: subprocess.Popen) -> None:

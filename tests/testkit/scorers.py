@@ -37,7 +37,6 @@ def make_scorer(
         config,
         ExecutionConfig(**execution),
         schema,
-        threads=1,
         isolated_memory_bytes=isolated_memory_bytes,
     )
 

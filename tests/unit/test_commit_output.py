@@ -9,13 +9,14 @@ import pytest
 
 from batch_inference_api.reasons import Reason
 from batch_inference_runner.commit import exclusive, marker, publish
+from batch_inference_runner.commit import verify as verifying
 from batch_inference_runner.commit.garbage import collect
 from batch_inference_runner.commit.layout import CLAIM, marker_key, part_stem, stage_key, work_of
 from batch_inference_runner.commit.output import Output
 from batch_inference_runner.commit.verify import verify
 from batch_inference_runner.errors import JobFailed, Unavailable
 from testkit.commits import ROWS, drive, expected_rows, make_config, plan_of, stage
-from testkit.faulty_store import MemoryStore
+from testkit.faulty_store import MemoryFile, MemoryStore
 from testkit.readers import read_by_glob, read_by_manifest, visible_bytes
 
 
@@ -322,6 +323,27 @@ def test_verify_names_what_is_wrong(store, damage, problem):
     manifest = drive(store, make_config(), attempt="a")
     damage(store, manifest.files[0].path)
     assert [problem in found for found in verify(store)] == [True]
+
+
+def test_verify_reads_results_in_blocks(store, monkeypatch):
+    drive(store, make_config(), attempt="a")
+    lengths = []
+    read_at, get = MemoryFile.read_at, store.get
+
+    def measured(file, offset, length):
+        lengths.append(length)
+        return read_at(file, offset, length)
+
+    def refused(key):
+        assert "part-" not in key, "the whole file was read at once"
+        return get(key)
+
+    monkeypatch.setattr(MemoryFile, "read_at", measured)
+    monkeypatch.setattr(store, "get", refused)
+    monkeypatch.setattr(verifying, "_BLOCK_BYTES", 5)
+    assert verify(store) == ()
+    assert max(lengths) == 5
+    assert len(lengths) > 6
 
 
 def test_verify_counts_the_rows_of_each_file(store):

@@ -6,7 +6,7 @@ import pytest
 
 from batch_inference_api.choices import DataFormat
 from batch_inference_api.reasons import Reason
-from batch_inference_api.runner_contract import Location, OutputConfig
+from batch_inference_api.runner_contract import Location
 from batch_inference_runner.errors import InvalidJob
 from batch_inference_runner.plan.inputs import check_output_apart, list_inputs, matches
 
@@ -59,8 +59,8 @@ def test_a_key_does_not_match(pattern, key):
     assert not matches(pattern, key)
 
 
-def make_output(uri, data_format=DataFormat.PARQUET):
-    return OutputConfig(location=Location(uri=uri), format=data_format, compression="zstd")
+def check_apart(source, target):
+    check_output_apart([Location(uri=source)], Location(uri=target), extension=".parquet")
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def make_output(uri, data_format=DataFormat.PARQUET):
 )
 def test_an_output_that_would_be_read_as_input_is_refused(source, target):
     with pytest.raises(InvalidJob) as raised:
-        check_output_apart([Location(uri=source)], make_output(target))
+        check_apart(source, target)
     assert raised.value.reason is Reason.INVALID_SPEC
 
 
@@ -94,16 +94,14 @@ def test_an_output_that_would_be_read_as_input_is_refused(source, target):
     ],
 )
 def test_an_output_beside_the_input_is_accepted(source, target):
-    check_output_apart([Location(uri=source)], make_output(target))
+    check_apart(source, target)
 
 
 def test_a_link_into_the_input_folder_is_seen(tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "out").symlink_to(tmp_path / "in")
     with pytest.raises(InvalidJob):
-        check_output_apart(
-            [Location(uri=f"file://{tmp_path}/in/")], make_output(f"file://{tmp_path}/out/")
-        )
+        check_apart(f"file://{tmp_path}/in/", f"file://{tmp_path}/out/")
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ from batch_inference_runner.score.messages import (
 FILE = InputFile("file:///data/a.parquet", 10, "1", 0, (("dt", "2026-01-01"),))
 SHARD = Shard(3, (Piece(0, 1, 2, 100, 50), Piece(1, 0, 4096)))
 EVERY_MESSAGE = [
-    Prepare("{}", (FILE,), 2, 1 << 30, probe=False),
+    Prepare("{}", (FILE,), 1 << 30, probe=False),
     Open("{}", {"a": 1}, (FILE,), "ab" * 32, 2, 1 << 30),
     Score((Assignment(SHARD, "a1", isolated=True), Assignment(SHARD, "a2", given_up="why"))),
     Withdraw(3),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from batch_inference_runner.cli.arguments import parse
@@ -39,37 +40,28 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(arguments: argparse.Namespace) -> int:
     from batch_inference_runner.schedule.scorer_process import ScorerProcess
 
-    scorer = ScorerProcess.spawn()
-    try:
+    with closing(ScorerProcess.spawn()) as scorer:
         from batch_inference_runner.cli.run import run
 
         return run(arguments, scorer)
-    finally:
-        scorer.close()
 
 
 def _validate(arguments: argparse.Namespace) -> int:
     from batch_inference_runner.schedule.scorer_process import ScorerProcess
 
-    scorer = ScorerProcess.spawn()
-    try:
+    with closing(ScorerProcess.spawn()) as scorer:
         from batch_inference_runner.cli.validate import validate
 
         return validate(arguments, scorer)
-    finally:
-        scorer.close()
 
 
 def _driver(arguments: argparse.Namespace) -> int:
     from batch_inference_runner.schedule.scorer_process import ScorerProcess
 
-    scorer = ScorerProcess.spawn()
-    try:
+    with closing(ScorerProcess.spawn()) as scorer:
         from batch_inference_runner.cli.pods import run_driver
 
         return run_driver(arguments, scorer)
-    finally:
-        scorer.close()
 
 
 def _worker(arguments: argparse.Namespace) -> int:

@@ -29,7 +29,6 @@ from batch_inference_api.v1alpha1.workers import WorkersSpec
 
 GROUP = "batchinference.dev"
 VERSION = "v1alpha1"
-API_VERSION = f"{GROUP}/{VERSION}"
 KIND = "BatchInferenceJob"
 
 Seconds = Annotated[int, Field(ge=1, le=2_147_483_647)]

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from batch_inference_runner.progress.counters import Progress
 
 STOPPING = (
-    "stopping: finishing what is in flight is skipped; run the same command to resume "
-    "(again: stop at once)"
+    "stopping: shards in flight are dropped, committed ones stay; the same command resumes "
+    "(interrupt again: stop at once)"
 )
 _POLL_SECONDS = 0.2
 _LINE_SECONDS = 5.0

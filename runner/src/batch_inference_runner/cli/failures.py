@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import sys
 from dataclasses import dataclass
 
+from batch_inference_runner.cli.json_document import write_document
 from batch_inference_runner.errors import (
     ExitCode,
     Interrupted,
@@ -79,15 +79,14 @@ def write_error(failure: Failure) -> None:
 
 
 def _write_document(failure: Failure) -> None:
-    document = {
-        "outcome": "Failed",
-        "exitCode": int(failure.exit_code),
-        "reason": failure.reason,
-        "message": failure.message,
-    }
-    json.dump(document, sys.stdout, indent=2, ensure_ascii=False)
-    sys.stdout.write("\n")
-    sys.stdout.flush()
+    write_document(
+        {
+            "outcome": "Failed",
+            "exitCode": int(failure.exit_code),
+            "reason": failure.reason,
+            "message": failure.message,
+        }
+    )
 
 
 def _is_manifest_error(error: Exception) -> bool:

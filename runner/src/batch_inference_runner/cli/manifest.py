@@ -177,7 +177,7 @@ def _local_uri(uri: str, *, folder: Path, volumes: Mapping[str, Path]) -> str:
             f"the manifest reads or writes pvc://{claim}/: say which folder stands for the claim "
             f"with --volume {claim}=DIR"
         )
-    return _file_uri(os.path.join(volumes[claim].absolute(), inside))  # noqa: PTH118
+    return _file_uri(os.path.join(volumes[claim].absolute(), inside))  # noqa: PTH118 - likewise
 
 
 def _file_uri(path: str) -> str:

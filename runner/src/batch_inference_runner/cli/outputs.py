@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from batch_inference_api.runner_contract import Location
 from batch_inference_runner import logs
+from batch_inference_runner.cli.json_document import write_document
 from batch_inference_runner.cli.wording import count
 from batch_inference_runner.errors import ExitCode
 from batch_inference_runner.redaction import redact
@@ -30,7 +30,7 @@ def verify_output(arguments: argparse.Namespace) -> int:
     store = _open(arguments)
     problems = [redact(problem) for problem in verify(store)]
     if arguments.output_format == "json":
-        _write_json({"output": redact(store.uri), "valid": not problems, "problems": problems})
+        write_document({"output": redact(store.uri), "valid": not problems, "problems": problems})
     elif problems:
         shown = "".join(f"  {problem}\n" for problem in problems[:_SHOWN_PROBLEMS])
         hidden = len(problems) - _SHOWN_PROBLEMS
@@ -51,7 +51,7 @@ def collect_garbage(arguments: argparse.Namespace) -> int:
     store = _open(arguments)
     removed = [redact(str(key)) for key in collect(store, release=arguments.release)]
     if arguments.output_format == "json":
-        _write_json({"output": redact(store.uri), "removed": removed})
+        write_document({"output": redact(store.uri), "removed": removed})
     else:
         sys.stdout.write("".join(f"removed {key}\n" for key in removed))
         sys.stdout.write(f"{count(len(removed), 'object')} removed from {redact(store.uri)}\n")
@@ -68,8 +68,3 @@ def location_of(text: str, credentials_dir: str | None) -> Location:
 
 def _open(arguments: argparse.Namespace) -> Store:
     return open_store(location_of(arguments.output, arguments.secret_dir))
-
-
-def _write_json(document: dict[str, Any]) -> None:
-    json.dump(document, sys.stdout, indent=2, ensure_ascii=False)
-    sys.stdout.write("\n")

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from batch_inference_runner.schedule.scorer_process import ScorerProcess
 
 DEFAULT_PORT = 8080
-_PR_SET_PDEATHSIG = 1
 _logger = logging.getLogger(__name__)
 
 
@@ -111,9 +110,9 @@ def read_token(config: RunnerConfig) -> str | None:
 
 
 def _end_with_parent() -> None:
-    import ctypes
+    from batch_inference_runner.parent_death import signal_at_parent_death
 
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    signal_at_parent_death(signal.SIGTERM)
     if os.getppid() == 1:
         raise SystemExit(ExitCode.TERMINATED)
 

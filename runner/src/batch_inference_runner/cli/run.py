@@ -14,6 +14,7 @@ from batch_inference_runner.cli import manifest as manifests
 from batch_inference_runner.cli.display import choose_renderer
 from batch_inference_runner.cli.execution import execute
 from batch_inference_runner.cli.failures import write_error
+from batch_inference_runner.cli.json_document import write_document
 from batch_inference_runner.cli.summary import interruption, summary
 from batch_inference_runner.errors import ExitCode
 from batch_inference_runner.progress.server import ProgressServer
@@ -85,7 +86,7 @@ def _tell(result: Result, loaded: LoadedManifest, arguments: argparse.Namespace)
     if result.defect is not None:
         _logger.error("unexpected failure", exc_info=result.defect)
     if arguments.output_format == "json":
-        _write_json(_document(result, loaded))
+        write_document(_document(result, loaded))
     elif result.outcome is not None:
         sys.stdout.write(summary(result, loaded.config))
     if result.failure is None:
@@ -138,9 +139,3 @@ def _refuse_port(port: int | None, error: OSError) -> int:
 def _note(line: str) -> None:
     sys.stderr.write(redact(line) + "\n")
     sys.stderr.flush()
-
-
-def _write_json(document: dict[str, Any]) -> None:
-    json.dump(document, sys.stdout, indent=2, ensure_ascii=False)
-    sys.stdout.write("\n")
-    sys.stdout.flush()

@@ -88,7 +88,8 @@ def _top_reasons(report: ProgressReport) -> Iterator[str]:
     messages = {(failure.stage, failure.error): failure.message for failure in report.failures}
     times = Counter((failure.stage, failure.error) for failure in report.failures)
     if times:
-        yield f"of the first {count(len(report.failures))}:"
+        known = len(report.failures)
+        yield "reasons:" if known >= report.rows.rejected else f"reasons of {count(known)} of them:"
     for (stage, error), number in times.most_common(_SHOWN_REASONS):
         yield f"  {count(number)} x {stage}/{error}: {messages[stage, error]}"
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
 from batch_inference_runner import logs
 from batch_inference_runner.cli.interrupts import Interrupts
+from batch_inference_runner.cli.json_document import write_document
 from batch_inference_runner.cli.run import load_manifest
 from batch_inference_runner.cli.wording import count, size
 from batch_inference_runner.errors import ExitCode, Interrupted
@@ -32,11 +32,10 @@ def validate(arguments: argparse.Namespace, scorer: ScorerProcess) -> int:
     loaded = load_manifest(arguments)
     plan = _plan(loaded, scorer)
     if as_json:
-        json.dump(_document(plan, loaded), sys.stdout, indent=2, ensure_ascii=False)
-        sys.stdout.write("\n")
+        write_document(_document(plan, loaded))
     else:
         sys.stdout.write(redact(_text(plan, loaded)))
-    sys.stdout.flush()
+        sys.stdout.flush()
     return ExitCode.SUCCESS
 
 

@@ -6,12 +6,16 @@
     opening    claim, adopt or make the plan; or refuse
     staged     what an attempt at a shard has left in staging
     marker     THE commit point
+    exclusive  writes of which exactly one may win
     publish    staged objects get their final names
-    finalize   sums, manifest, cleaning
-    manifest   `_SUCCESS`
+    finalize   sums, manifest, `_SUCCESS`
+    manifest   what `_SUCCESS` says
+    foreign    which visible files nobody accounts for
     output     the face of all this towards the driver
-    verify     is an output what its manifest says?
+    outcome    what a store's refusal means for the run
+    verify     is an output what its manifest says? row_count counts as somebody else would
     garbage    what may be deleted
+    parallel   one store operation for many keys
 
 A driver may be killed between any two writes, any write may take effect although its caller was
 told otherwise, and a driver or scorer that everybody believes dead may wake up at any time and go

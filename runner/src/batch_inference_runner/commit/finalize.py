@@ -16,6 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from batch_inference_api.choices import OutputMode
 from batch_inference_api.reasons import Reason
 from batch_inference_runner.commit.claim import read_claim
 from batch_inference_runner.commit.exclusive import create_or_read, replace_or_read
@@ -29,7 +30,6 @@ from batch_inference_runner.commit.manifest import (
     parse_manifest,
     read_manifest,
 )
-from batch_inference_runner.commit.opening import APPEND, ERROR_IF_EXISTS
 from batch_inference_runner.commit.publish import check_sizes, publish_all
 from batch_inference_runner.commit.staged import REPORT_IT, imbalance_of
 from batch_inference_runner.errors import JobFailed
@@ -80,7 +80,7 @@ def write_success(store: Store, result: Result) -> Manifest:
     body = body_of(manifest)
     if success is None:
         stored = create_or_read(store, SUCCESS, body)
-    elif result.claim.mode == ERROR_IF_EXISTS:
+    elif result.claim.mode == OutputMode.ERROR_IF_EXISTS:
         raise _lost(store, "it got a result in the meantime")
     else:
         stored = replace_or_read(store, SUCCESS, body, version=success[1])
@@ -167,7 +167,7 @@ def _manifest_of(result: Result, previous: Manifest | None) -> Manifest:
     if previous is None:
         return manifest
     manifest = replace(manifest, earlier=(*previous.earlier, previous.work)[-_EARLIER_KEPT:])
-    if result.claim.mode != APPEND:
+    if result.claim.mode != OutputMode.APPEND:
         return replace(manifest, replaced=tuple(sorted(accounted_by(previous) - manifest.paths)))
     return replace(
         manifest,

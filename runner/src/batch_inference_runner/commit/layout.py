@@ -4,6 +4,7 @@
     _rejects/part-000042-1f3a9c2e.parquet   only if rows were rejected
     _SUCCESS                                the manifest, written last
     _bij/claim.json                         whose output this is
+    _bij/probe/..., _bij/tmp/...            of a moment: the store's probe, files half written
     _bij/<work>/plan.json                   immutable
     _bij/<work>/stage/<h2>/<shard>-<attempt>.<path>
     _bij/<work>/commit/<h2>/<shard>.json    the commit point
@@ -24,7 +25,6 @@ REJECTS = "_rejects"
 SUCCESS = "_SUCCESS"
 CLAIM = "_bij/claim.json"
 PROBES = "_bij/probe"
-TEMPORARY = "_bij/tmp"
 PART_PREFIX = "part-"
 
 _SHARDS_PER_FOLDER_BITS = 6

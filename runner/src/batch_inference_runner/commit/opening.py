@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from batch_inference_api.choices import OutputMode
 from batch_inference_api.reasons import Reason
 from batch_inference_runner.commit.claim import Claim, make_claim, read_claim, win_claim
 from batch_inference_runner.commit.exclusive import create_or_read
@@ -34,9 +35,6 @@ if TYPE_CHECKING:
     from batch_inference_api.runner_contract import RunnerConfig
     from batch_inference_runner.plan.plan import Plan
     from batch_inference_runner.storage.store import Store
-
-ERROR_IF_EXISTS = "ErrorIfExists"
-APPEND = "Append"
 
 _RACES = 10
 """How often another driver may come in between."""
@@ -81,7 +79,7 @@ def _open_once(store: Store, config: RunnerConfig, make_plan: Callable[[], Plan]
     plan = make_plan()
     if manifest and _is_complete(manifest, plan, _mode(config)):
         return Opened(plan, held[0] if held else None, complete=manifest, fresh=False)
-    if manifest and _mode(config) == ERROR_IF_EXISTS:
+    if manifest and _mode(config) == OutputMode.ERROR_IF_EXISTS:
         raise _exists(store, "another result")
     return _claim(store, config, plan, held, manifest)
 
@@ -96,7 +94,7 @@ def _is_over(claim: Claim, manifest: Manifest | None) -> bool:
 
 
 def _is_complete(manifest: Manifest, plan: Plan, mode: str) -> bool:
-    if mode == APPEND:
+    if mode == OutputMode.APPEND:
         return plan.hash in manifest.plans
     return manifest.plans == (plan.hash,)
 
@@ -152,7 +150,7 @@ def _differences(planned: dict[str, Any], wanted: dict[str, Any]) -> tuple[str, 
 def _find_foreign(store: Store, config: RunnerConfig, manifest: Manifest | None) -> tuple[str, ...]:
     keys = list_sizes(store)
     foreign = find_strays(keys, known=accounted_by(manifest))
-    if not foreign and manifest is None and _mode(config) == ERROR_IF_EXISTS:
+    if not foreign and manifest is None and _mode(config) == OutputMode.ERROR_IF_EXISTS:
         return find_visible(keys)
     return foreign
 

@@ -24,22 +24,25 @@ STORE_FAILURES = (AlreadyExists, NotFound, VersionChanged, StoreError)
 
 
 @contextmanager
-def run_errors(doing: str) -> Iterator[None]:
-    """Turn what stores raise into what ends a run; `doing` says what was being tried."""
+def run_errors(doing: str, *, credentials_field: str = "spec.output.secretRef") -> Iterator[None]:
+    """Turn what stores raise into what ends a run.
+
+    `doing` says what was being tried, `credentials_field` where the job names the credentials.
+    """
     try:
         yield
     except STORE_FAILURES as error:
-        raise as_run_error(error, doing) from error
+        raise _run_error(error, doing, credentials_field) from error
 
 
-def as_run_error(error: Exception, doing: str) -> RunnerError:
+def _run_error(error: Exception, doing: str, credentials_field: str) -> RunnerError:
     """Return the exception that ends the run; committed shards stay committed in any case."""
     match error:
         case AccessDenied():
             return JobFailed(
                 Reason.ACCESS_DENIED,
-                f"{doing}: access denied: {error}; correct the credentials (spec.output.secretRef, "
-                f"or --secret NAME=DIR) or their permissions",
+                f"{doing}: access denied: {error}; correct the credentials "
+                f"({credentials_field}, or --secret NAME=DIR) or their permissions",
             )
         case VolumeFull():
             return JobFailed(
@@ -52,4 +55,4 @@ def as_run_error(error: Exception, doing: str) -> RunnerError:
         case NotFound():
             return Unavailable(f"{doing}: not found: {error}")
         case _:
-            return Unavailable(f"{doing}: {error}; run again to resume")
+            return Unavailable(f"{doing}: {error}")

@@ -13,12 +13,13 @@ import logging
 import threading
 from typing import TYPE_CHECKING, Any
 
+from batch_inference_api.choices import OutputMode
 from batch_inference_api.reasons import Reason
 from batch_inference_runner.commit.finalize import Result, write_success
 from batch_inference_runner.commit.garbage import clean_after_success
 from batch_inference_runner.commit.layout import part_stem
 from batch_inference_runner.commit.marker import commit_shards, find_markers, read_markers
-from batch_inference_runner.commit.opening import ERROR_IF_EXISTS, open_location
+from batch_inference_runner.commit.opening import open_location
 from batch_inference_runner.commit.outcome import STORE_FAILURES, run_errors
 from batch_inference_runner.commit.publish import publish_all
 from batch_inference_runner.commit.staged import REPORT_IT, imbalance_of
@@ -94,7 +95,7 @@ class Output:
             winners = commit_shards(self._store, self.work, staged)
             with self._lock:
                 self._winners.update(winners)
-            if self._claim is not None and self._claim.mode == ERROR_IF_EXISTS:
+            if self._claim is not None and self._claim.mode == OutputMode.ERROR_IF_EXISTS:
                 files = [file for winner in winners.values() for file in winner.files]
                 publish_all(self._store, files)
         self._drop_losers(staged, winners)

@@ -1,10 +1,20 @@
 """Parquet, Arrow IPC, JSON Lines and CSV: inspecting, reading with positions, and writing.
 
-    inspection  what the files hold: one schema, and the units that shards are cut from
-    reading     a shard's rows as chunks of at most 131,072, in order, with their positions
-    writing     a shard's results as files
+    inspection   what the files hold: one schema, and the units that shards are cut from
+                 schemas makes one of many, partitions reads `key=value` folders, text_inspection
+                 infers the types of text and cuts it at the byte_ranges of whole rows
+    reading      a shard's rows as chunks of at most 131,072, in order, with their positions
+                 parquet_files, arrow_files, json_lines and csv_files each read one format; columns
+                 picks what was asked for and gives it the planned type
+    writing      a shard's results as files
+                 writable says which columns a format can hold, file_writers encodes,
+                 output_partitions chooses folders, file_names names, json_text writes JSON
 
-Everything here but `writing` parses foreign bytes, so it runs in a scorer, which may be killed.
-A failed fetch (`VersionChanged`, `StoreError`) always keeps its own type: it is never mistaken for
-a corrupt file, and never becomes a rejected row.
+Below the readers: foreign_file is a pinned object as pyarrow reads it, read_ahead fetches in the
+background, text_blocks splits text into whole rows (compressed_text, byte_places, utf8, csv_rows),
+csv_values and json_values are the authority on single values, bisected finds the bad ones.
+
+What reads parses foreign bytes, so it runs in a scorer, which may be killed. A failed fetch
+(`VersionChanged`, `StoreError`) always keeps its own type: it is never mistaken for a corrupt file,
+and never becomes a rejected row.
 """

@@ -20,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pv
 
+from batch_inference_api.choices import NewlinesInValues
 from batch_inference_runner.formats.bisected import decode_bisected
 from batch_inference_runner.formats.columns import ColumnPath, empty_table, take_columns
 from batch_inference_runner.formats.csv_rows import (
@@ -52,7 +53,9 @@ _MESSAGES = {
 
 def dialect_of(options: CsvOptions) -> CsvDialect:
     """Reduce the options to what splitting rows needs."""
-    return CsvDialect(options.delimiter.encode(), str(options.newlines_in_values) != "Never")
+    return CsvDialect(
+        options.delimiter.encode(), options.newlines_in_values != NewlinesInValues.NEVER
+    )
 
 
 def column_names(first_row: bytes, options: CsvOptions) -> tuple[str, ...]:

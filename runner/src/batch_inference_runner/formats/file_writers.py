@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.types as pt
 
 from batch_inference_api.choices import DataFormat
+from batch_inference_runner.storage.write_only import WriteOnlyFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,40 +25,21 @@ _TEXT_SLICE_ROWS = 64 * 1024
 _TEXT_SLICE_BYTES = 32 * 1024 * 1024
 
 
-class Outlet:
+class Outlet(WriteOnlyFile):
     """What pyarrow writes to: passes bytes on to the sink until the file is given up."""
 
     def __init__(self, sink: Sink) -> None:
+        super().__init__()
         self._sink = sink
         self._given_up = False
-        self._position = 0
-        self.closed = False
 
     def write(self, data: Any) -> int:
         """Take bytes; after `give_up` they are dropped."""
         length = memoryview(data).nbytes
         if not self._given_up:
             self._sink.write(data)
-        self._position += length
+        self._size += length
         return length
-
-    def flush(self) -> None:
-        """Do nothing: what matters is `commit`."""
-
-    def tell(self) -> int:
-        return self._position
-
-    def readable(self) -> bool:
-        return False
-
-    def writable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return False
-
-    def close(self) -> None:
-        self.closed = True
 
     def commit(self) -> Written:
         """Finish the object under the sink's key."""

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from batch_inference_api.choices import DataFormat
 from batch_inference_runner.formats.partitions import partition_schema, refuse_shadowed
 from batch_inference_runner.formats.schemas import unify
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from batch_inference_api.choices import DataFormat
     from batch_inference_api.runner_contract import CsvOptions
     from batch_inference_runner.formats.foreign_file import OpenFile
     from batch_inference_runner.plan.plan import FileInventory, InputFile
@@ -52,15 +52,15 @@ def inspect(
     column. A fetch that failed keeps its type (VersionChanged, NotFound, StoreError).
     """
     partitions = partition_schema(files)
-    if format == "Parquet":
+    if format == DataFormat.PARQUET:
         from batch_inference_runner.formats.parquet_files import inspect_parquet
 
         columns, inventories = _inspect_typed(files, partial(inspect_parquet, open_file=open_file))
-    elif format == "Arrow":
+    elif format == DataFormat.ARROW:
         from batch_inference_runner.formats.arrow_files import inspect_arrow
 
         columns, inventories = _inspect_typed(files, partial(inspect_arrow, open_file=open_file))
-    elif format == "JSONLines":
+    elif format == DataFormat.JSON_LINES:
         from batch_inference_runner.formats.text_inspection import inspect_json_lines
 
         columns, inventories = inspect_json_lines(files, open_file, target_bytes=target_bytes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from batch_inference_api.choices import DataFormat
 from batch_inference_runner.formats.columns import find_columns
 
 if TYPE_CHECKING:
@@ -11,7 +12,6 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from batch_inference_api.choices import DataFormat
     from batch_inference_api.runner_contract import CsvOptions
     from batch_inference_runner.formats.foreign_file import OpenFile
     from batch_inference_runner.plan.plan import InputFile, Shard
@@ -49,15 +49,15 @@ def open_reader(
     field b of struct a. Raises KeyError for a column that is neither.
     """
     paths = find_columns(schema, columns)
-    if format == "Parquet":
+    if format == DataFormat.PARQUET:
         from batch_inference_runner.formats.parquet_files import ParquetReader
 
         return ParquetReader(files, open_file, columns=paths)
-    if format == "Arrow":
+    if format == DataFormat.ARROW:
         from batch_inference_runner.formats.arrow_files import ArrowReader
 
         return ArrowReader(files, open_file, columns=paths)
-    if format == "JSONLines":
+    if format == DataFormat.JSON_LINES:
         from batch_inference_runner.formats.json_lines import JsonLinesReader
 
         return JsonLinesReader(files, open_file, schema=schema, columns=paths)

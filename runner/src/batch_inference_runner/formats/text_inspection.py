@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from batch_inference_api.choices import NewlinesInValues
 from batch_inference_api.reasons import Reason
 from batch_inference_runner.errors import InvalidJob
 from batch_inference_runner.formats.byte_ranges import (
@@ -131,7 +132,7 @@ def _inferred(names: Sequence[str], texts: Sequence[pa.Table]) -> pa.Schema:
 
 
 def _csv_units(foreign: ForeignFile, options: CsvOptions, target_bytes: int) -> tuple[Unit, ...]:
-    if str(options.newlines_in_values) == "Never":
+    if options.newlines_in_values == NewlinesInValues.NEVER:
         return cut_at_newlines(foreign, target_bytes)
     if foreign.ranged is None:
         return cut_outside_quotes(foreign, target_bytes, dialect_of(options))

@@ -41,7 +41,8 @@ def _check_partition_columns(schema: pa.Schema, partition_by: Sequence[str]) -> 
         if name not in schema.names:
             raise InvalidJob(
                 Reason.SCHEMA_MISMATCH,
-                f"output.partitionBy names {name!r}, which is no output column; there are "
+                f"output.partitionBy names {name!r}, which is not a column of the output; add it "
+                f"to output.passthroughFields or compute it in spec.postprocessing; columns are "
                 f"{', '.join(map(repr, schema.names))}",
             )
         field = schema.field(name)

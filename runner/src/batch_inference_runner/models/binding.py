@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.types as pt
 
+from batch_inference_api.choices import NullPolicy
 from batch_inference_api.reasons import Reason
 from batch_inference_runner.errors import InvalidJob
 from batch_inference_runner.models.signature import DTYPES, Signature, ValueSpec
@@ -253,7 +254,7 @@ def _fill(spec: ValueSpec, binding: ModelInputBinding | None) -> Any:
     is_float = element in {"float16", "float", "double"}
     if binding.fill_value is not None:
         return _parsed_fill(spec, binding.fill_value, element)
-    if binding.nulls != "NaN":
+    if binding.nulls != NullPolicy.NAN:
         return None
     if not is_float:
         raise InvalidJob(

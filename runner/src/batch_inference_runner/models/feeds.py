@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from batch_inference_runner.models.columns import Problems, list_values, scalar_values
+from batch_inference_runner.models.column_arrays import Problems, list_values, scalar_values
 from batch_inference_runner.models.signature import DTYPES
 from batch_inference_runner.rows import Indices, RowErrors, Stage
 

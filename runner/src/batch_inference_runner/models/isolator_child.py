@@ -13,7 +13,6 @@ a fork. numpy and ONNX Runtime only: the warden is small and has one thread, so 
 
 from __future__ import annotations
 
-import ctypes
 import os
 import resource
 import select
@@ -42,12 +41,11 @@ from batch_inference_runner.models.isolator_wire import (
     send,
 )
 from batch_inference_runner.models.onnx import CPU, InferenceFailed, OnnxModel
+from batch_inference_runner.parent_death import signal_at_parent_death
 
 _LOAD_SECONDS = 600
-_PR_SET_PDEATHSIG = 1
 _OUT_OF_MEMORY_EXIT = 3
 _FEW = 32  # rows in a small call: reporting single rows costs more than another fork
-_LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +211,7 @@ def _work(setup: _Setup, call: ModelCall | None, request: _Request, writer: int)
     """Score from `request.position` on in a forked process, which ends here."""
     code = 1
     try:
-        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        signal_at_parent_death(signal.SIGKILL)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         if call is None:
             call = _load(setup)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from batch_inference_api.choices import NonFinitePolicy
 from batch_inference_api.reasons import Reason
 from batch_inference_runner.errors import InvalidJob
 
@@ -95,7 +96,7 @@ def _bound(binding: ModelOutputBinding, specs: dict[str, ValueSpec]) -> OutputPl
         type=_picked_type(spec) if picked else _whole_type(spec),
         index=binding.index,
         label=label,
-        reject_non_finite=binding.non_finite == "Reject",
+        reject_non_finite=binding.non_finite == NonFinitePolicy.REJECT,
     )
 
 

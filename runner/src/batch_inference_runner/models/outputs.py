@@ -13,7 +13,7 @@ import pyarrow.types as pt
 from batch_inference_api.reasons import Reason
 from batch_inference_runner.errors import JobFailed
 from batch_inference_runner.models.calling import not_rowwise
-from batch_inference_runner.models.columns import bool_array, int64_array, string_array
+from batch_inference_runner.models.column_arrays import bool_array, int64_array, string_array
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -58,6 +58,8 @@ class Outputs:
     def non_finite(self, plan: OutputPlan) -> Mask | None:
         """Return which rows are NaN or infinite in a column, None if none is."""
         values = self._values(plan.output, None)
+        if not len(values):
+            return None  # no row was scored at all
         if values.dtype == object:
             if pt.is_string(plan.type):
                 return None

@@ -12,7 +12,7 @@ from batch_inference_runner.errors import InvalidJob
 from batch_inference_runner.models import probing
 from batch_inference_runner.models.binding import InputPlan, bind_inputs, fixed_batch
 from batch_inference_runner.models.calling import Call, ModelCall
-from batch_inference_runner.models.columns import int64_array
+from batch_inference_runner.models.column_arrays import int64_array
 from batch_inference_runner.models.feeds import FeedMaker, Feeds
 from batch_inference_runner.models.isolator import Isolation, Isolator
 from batch_inference_runner.models.onnx import InferenceFailed, OnnxModel
@@ -46,18 +46,16 @@ class ModelScorer:
         execution: ExecutionConfig,
         schema: pa.Schema,
         *,
-        threads: int = 1,
         isolated_memory_bytes: int | None = None,
     ) -> None:
         """Load `model` and bind it to `schema`, the columns after preprocessing.
 
         `isolated_memory_bytes` is what the process behind `score_isolated` may allocate; None: half
-        of what is free. `threads` is how many call `score`.
+        of what is free.
 
         Raises:
             InvalidJob: the model cannot be loaded or bound, or a provider is not active.
         """
-        self.threads = threads
         self._model = OnnxModel(
             model.path,
             providers=execution.execution_providers,

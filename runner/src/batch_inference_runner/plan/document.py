@@ -19,6 +19,7 @@ import json
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
+from batch_inference_api.choices import DataFormat
 from batch_inference_api.reasons import Reason
 from batch_inference_runner.errors import JobFailed
 from batch_inference_runner.plan.plan import InputFile, Piece, Plan, Shard
@@ -137,7 +138,7 @@ def _input_identity(config: InputConfig) -> dict[str, Any]:
         "filter": config.filter,
         "keyField": config.key_field,
     }
-    if config.format.value == "CSV":
+    if config.format == DataFormat.CSV:
         identity["csv"] = config.csv.model_dump(mode="json")
     return identity
 

@@ -19,7 +19,6 @@ from urllib.parse import unquote
 
 from batch_inference_api.reasons import Reason
 from batch_inference_runner.errors import InvalidJob
-from batch_inference_runner.formats.file_names import file_extension
 from batch_inference_runner.plan.document import without_credentials
 from batch_inference_runner.plan.plan import InputFile
 from batch_inference_runner.storage.store import NotFound
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from batch_inference_api.choices import DataFormat
-    from batch_inference_api.runner_contract import Location, OutputConfig
+    from batch_inference_api.runner_contract import Location
     from batch_inference_runner.storage.store import ObjectInfo, Store
 
 _WILDCARD = re.compile(r"[*?\[]")
@@ -59,13 +58,13 @@ def list_inputs(locations: Sequence[Location], data_format: DataFormat) -> tuple
     return files
 
 
-def check_output_apart(inputs: Sequence[Location], output: OutputConfig) -> None:
-    """Refuse an output location whose files a rerun would read as input.
+def check_output_apart(inputs: Sequence[Location], output: Location, *, extension: str) -> None:
+    """Refuse an output location whose files, which end with `extension`, are read as input.
 
     Pure but for symbolic links of local folders. Raises InvalidJob(InvalidSpec).
     """
-    folder = _normal(output.location.uri).rstrip("/") + "/"
-    name = "part-000000-00000000" + file_extension(output.format, output.compression)
+    folder = _normal(output.uri).rstrip("/") + "/"
+    name = "part-000000-00000000" + extension
     for location in inputs:
         base, rest = _split_pattern(_normal(location.uri))
         inside = folder[len(base) :]
@@ -74,7 +73,7 @@ def check_output_apart(inputs: Sequence[Location], output: OutputConfig) -> None
         ):
             raise InvalidJob(
                 Reason.INVALID_SPEC,
-                f"the output {without_credentials(output.location.uri)!r} lies inside the input "
+                f"the output {without_credentials(output.uri)!r} lies inside the input "
                 f"{without_credentials(location.uri)!r}, so results would be read as input: "
                 "write beside the input, or to a folder whose name begins with '_'",
             )

@@ -73,9 +73,9 @@ class Shard:
 class Plan:
     """Everything that decides which bytes come out, but versions of libraries.
 
-    `document` is the JSON written to plan.json; `hash` is the sha256 (hex) of its canonical form.
-    `spec` holds the identity part of the RunnerConfig (`identity_of`), `details` what inspection
-    resolved: input schema, model digest, signature, output schema.
+    `hash` is the sha256 (hex) of the plan's canonical form (see plan.document). `spec` holds the
+    identity part of the RunnerConfig (`identity_of`), `details` what inspection resolved: input
+    schema, model digest, signature, output schema.
     """
 
     hash: str
@@ -83,11 +83,6 @@ class Plan:
     details: dict[str, Any]
     files: tuple[InputFile, ...]
     shards: tuple[Shard, ...]
-
-    @property
-    def hash8(self) -> str:
-        """The part of the hash that output file names carry."""
-        return self.hash[:8]
 
     @property
     def rows(self) -> int | None:

@@ -17,8 +17,12 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 def render(report: ProgressReport) -> str:
     """Write every count of the report as a metric. Samples that are not known are left out."""
+    return "".join((*_counts(report), *_pace(report)))
+
+
+def _counts(report: ProgressReport) -> tuple[str, ...]:
     rows, shards, workers = report.rows, report.shards, report.workers
-    families = (
+    return (
         _family(
             "bij_rows_total",
             "counter",
@@ -49,6 +53,11 @@ def render(report: ProgressReport) -> str:
             "Workers that are wanted, and that are scoring.",
             _by_state(desired=workers.desired, ready=workers.ready),
         ),
+    )
+
+
+def _pace(report: ProgressReport) -> tuple[str, ...]:
+    return (
         _family(
             "bij_rows_per_second",
             "gauge",
@@ -104,7 +113,6 @@ def render(report: ProgressReport) -> str:
             ],
         ),
     )
-    return "".join(families)
 
 
 def _by_state(**counts: int) -> list[tuple[dict[str, str], float | None]]:

@@ -130,4 +130,7 @@ class Backlog:
             return
         if loss is not Loss.FAILED:
             self.isolated.add(shard)
-        self.suspects.append(shard) if loss is Loss.KILLED else self.pending.appendleft(shard)
+        if loss is Loss.KILLED:
+            self.suspects.append(shard)
+        else:
+            self.pending.appendleft(shard)

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from batch_inference_api.reasons import Reason
 from batch_inference_api.runner_contract import ModelReport
 from batch_inference_runner.commit.staged import GIVEN_UP, StagedShard
-from batch_inference_runner.errors import Interrupted, InvalidJob, JobFailed, Unavailable
+from batch_inference_runner.errors import Interrupted, InvalidJob, JobFailed
+from batch_inference_runner.progress.counters import CommittedCounts
 from batch_inference_runner.schedule.backlog import Backlog, Loss
 from batch_inference_runner.schedule.committer import CommitFailed, Committed, Committer
 from batch_inference_runner.schedule.error_policy import check_rejects, too_many_failed
@@ -181,7 +182,7 @@ class Dispatch:
             case Refused(reason=reason, message=message, invalid=invalid):
                 raise (InvalidJob if invalid else JobFailed)(Reason(reason), message)
             case Unreachable(message=message):
-                self._store_failed(message)
+                self._outage.add(message, now=time.monotonic())
                 self._open(slot)
             case Exited():
                 self._on_exit(slot, what)
@@ -212,9 +213,7 @@ class Dispatch:
             slot.kill()
 
     def _on_staged(self, slot: Slot, staged: StagedShard) -> None:
-        slot.assigned.pop(staged.shard)
-        slot.started.discard(staged.shard)
-        slot.alone = slot.alone and bool(slot.assigned)
+        slot.release(staged.shard)
         check_rejects(
             self._config.error_policy,
             rows_read=self._rows_read + staged.rows_read,
@@ -231,8 +230,6 @@ class Dispatch:
         self._count(shards, resumed=False)
 
     def _count(self, shards: tuple[StagedShard, ...], *, resumed: bool) -> None:
-        from batch_inference_runner.progress.counters import CommittedCounts
-
         for staged in shards:
             self._rows_read += staged.rows_read
             self._rows_rejected += staged.rows_rejected
@@ -261,14 +258,12 @@ class Dispatch:
             )
 
     def _on_failed(self, slot: Slot, failed: ShardFailed) -> None:
-        slot.assigned.pop(failed.shard)
-        slot.started.discard(failed.shard)
-        slot.alone = slot.alone and bool(slot.assigned)
+        slot.release(failed.shard)
         self._progress.lost(failed.shard)
         if failed.kind is FailureKind.JOB:
             raise JobFailed(Reason(failed.reason or Reason.INVALID_SPEC), failed.message)
         if failed.kind is FailureKind.STORE:
-            self._store_failed(failed.message, reason=failed.reason)
+            self._outage.add(failed.message, now=time.monotonic(), reason=failed.reason)
             self._backlog.give_back([failed.shard])
             return
         self._lose(failed.shard, Loss.FAILED, failed.message)
@@ -313,9 +308,6 @@ class Dispatch:
             attempts = self._backlog.charges[shard]
             raise too_many_failed(failed, allowed, shard=shard, attempts=attempts, why=why)
 
-    def _store_failed(self, message: str, *, reason: str | None = None) -> None:
-        self._outage.add(message, reason=reason, now=time.monotonic())
-
     def _check_time(self, deadline: float | None) -> None:
         now = time.monotonic()
         self._progress.beat()
@@ -357,7 +349,7 @@ class Dispatch:
         except StoreError as error:
             self._backlog.untake(take)
             denied = Reason.ACCESS_DENIED if isinstance(error, AccessDenied) else None
-            self._store_failed(str(error), reason=denied)
+            self._outage.add(str(error), now=time.monotonic(), reason=denied)
             return
         assignments = tuple(
             Assignment(

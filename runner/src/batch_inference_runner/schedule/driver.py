@@ -6,6 +6,7 @@ happens in scorers.
 
 from __future__ import annotations
 
+import os
 import queue
 import time
 from contextlib import ExitStack, contextmanager
@@ -195,8 +196,6 @@ def _unexpected(event: object) -> None:
 
 def _process_started_at() -> float:
     """When this process was started, on CLOCK_MONOTONIC, in seconds."""
-    import os
-
     stat = Path("/proc/self/stat").read_text()
     ticks = int(stat.rsplit(")", 1)[1].split()[19])  # field 22 of proc(5): since boot
     suspended = time.clock_gettime(time.CLOCK_BOOTTIME) - time.monotonic()

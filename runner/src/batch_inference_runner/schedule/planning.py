@@ -11,7 +11,9 @@ import time
 from typing import TYPE_CHECKING
 
 from batch_inference_api.reasons import Reason
+from batch_inference_runner.commit.outcome import run_errors
 from batch_inference_runner.errors import Interrupted, InvalidJob, Unavailable
+from batch_inference_runner.formats.file_names import file_extension
 from batch_inference_runner.plan.document import identity_of, make_plan
 from batch_inference_runner.plan.inputs import check_output_apart, list_inputs
 from batch_inference_runner.plan.shards import cut
@@ -44,12 +46,14 @@ class Planner:
 
         Raises:
             InvalidJob: the job cannot run as it is.
-            Unavailable: a store could not be reached.
+            JobFailed, Unavailable: a store refused, or could not be reached.
             Interrupted: the run was asked to stop.
         """
         config = self._config
-        check_output_apart(config.input.locations, config.output)
-        files = list_inputs(config.input.locations, config.input.format)
+        extension = file_extension(config.output.format, config.output.compression)
+        check_output_apart(config.input.locations, config.output.location, extension=extension)
+        with run_errors("listing the input", credentials_field="spec.input.secretRef"):
+            files = list_inputs(config.input.locations, config.input.format)
         prepared = self._prepare(files)
         for event in self._others:  # of other slots, and of nodes that joined meanwhile
             self._events.put(event)
@@ -67,7 +71,6 @@ class Planner:
             request = Prepare(
                 config=self._config.model_dump_json(),
                 files=files,
-                threads=self._slot.threads,
                 memory_bytes=self._slot.memory_bytes,
                 probe=failures.crashes == 0,  # the first rows may be what crashed it
             )

@@ -8,7 +8,6 @@ that the driver wants, and passes messages on. It decides nothing.
 
 from __future__ import annotations
 
-import ctypes
 import json
 import logging
 import os
@@ -23,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from batch_inference_runner.parent_death import die_with_parent
 from batch_inference_runner.schedule.ray_processes import (
     MEMORY_RESOURCE,
     SCORERS_RESOURCE,
@@ -43,15 +43,12 @@ _START_SECONDS = 60.0
 _SHUN_SECONDS = 10.0
 """A node on which something was lost is left alone for so long: until Ray would have noticed, if
 the node itself is lost or stands still."""
-_PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
     """Serve the driver behind the socket whose number is the first argument."""
     connection = socket.socket(fileno=int(sys.argv[1]))
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != int(sys.argv[2]):
-        os._exit(0)
+    die_with_parent(int(sys.argv[2]))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the driver acts
     threading.excepthook = _end
     frames: queue.SimpleQueue[Frame] = queue.SimpleQueue()

@@ -25,12 +25,12 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from batch_inference_runner.parent_death import signal_at_parent_death
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
-_LIBC = ctypes.CDLL(None)
 _POLL_SECONDS = 0.2
 _GRACE_SECONDS = 0.5
 _LOG_TAIL_BYTES = 2000
@@ -38,7 +38,7 @@ _LOG_TAIL_BYTES = 2000
 
 def main(command: Sequence[str]) -> int:
     """Run `command` until it ends or standard input does; return its status or 0."""
-    _LIBC.prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     folder = Path(tempfile.mkdtemp(prefix="bij-ray-", dir=_short_folder()))
     log = folder / "ray-start.log"
@@ -71,7 +71,7 @@ def _short_folder() -> str:
 
 def _end_with_keeper() -> None:
     """Let `ray start --block`, which ends its own children, end when even the keeper is killed."""
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    signal_at_parent_death(signal.SIGTERM)
 
 
 def _wait(process: subprocess.Popen[bytes]) -> int:

@@ -222,6 +222,7 @@ class _Bridge:
                 stdin=subprocess.DEVNULL,
                 stdout=2,
                 env={**os.environ, **ray_processes.environment(token_path)},
+                start_new_session=True,  # signals to the group are for the driver, which acts
             )
 
     def is_readable(self, seconds: float) -> bool:

@@ -1,6 +1,6 @@
 """Frames between the driver and its Ray bridge: a kind, the number of a scorer, bytes.
 
-Standard library only.
+No imports beyond the standard library, directly or not.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ import struct
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING
+
+from batch_inference_runner.score.messages import receive_exactly
 
 if TYPE_CHECKING:
     import socket
@@ -54,22 +56,9 @@ def send_frame(connection: socket.socket, lock: Lock, frame: Frame) -> None:
 
 def receive_frame(connection: socket.socket) -> Frame | None:
     """Wait for the next frame; None when the other side has gone."""
-    header = _receive_exactly(connection, _HEADER.size)
+    header = receive_exactly(connection, _HEADER.size)
     if header is None:
         return None
     kind, scorer, size = _HEADER.unpack(header)
-    body = _receive_exactly(connection, size)
+    body = receive_exactly(connection, size)
     return None if body is None else Frame(Kind(kind), scorer, body)
-
-
-def _receive_exactly(connection: socket.socket, size: int) -> bytes | None:
-    parts = bytearray()
-    while len(parts) < size:
-        try:
-            part = connection.recv(min(size - len(parts), 1 << 20))
-        except OSError:
-            return None
-        if not part:
-            return None
-        parts += part
-    return bytes(parts)

@@ -108,6 +108,12 @@ class Slot:
             lambda status: report(SlotEvent(self, generation, Exited(status))),
         )
 
+    def release(self, shard: int) -> None:
+        """Note that the scorer is done with a shard, well or badly."""
+        self.assigned.pop(shard)
+        self.started.discard(shard)
+        self.alone = self.alone and bool(self.assigned)
+
     def send(self, message: Message) -> None:
         """Say something to the scorer."""
         if self.scorer is not None:

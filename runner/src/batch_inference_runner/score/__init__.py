@@ -1,13 +1,16 @@
 """The scorer: a child process that reads, transforms, scores and stages shards, and may be killed.
 
-    process.py      the message loop
-    messages.py     what driver and scorer say to each other
-    preparation.py  inspects the input, loads the model, compiles SQL -> Stages
-    stages.py       what happens to rows, in order; errors become rejects
-    rejects.py      where a row is rejected
-    shard_task.py   one attempt at one shard: slices out, results in order, files staged
-    work_pool.py    threads that share one model session
+    process       the message loop: dies with the driver, gives signs of life
+    messages      what driver and scorer say to each other
+    config_view   the job, read without pydantic
+    scorer        what is done with each message
+    preparation   inspects the input, loads the model, compiles SQL -> Stages
+    stages        what happens to rows, in order; errors become rejects
+    rejects       where a row is rejected
+    work_pool     threads that share one model session
+    shard_task    one attempt at one shard: slices out, results in order, files staged
+    workspace     the private folder in which the model lies
 
-Everything foreign (footers, data, models, SQL) is parsed here and nowhere else. Nothing in here
-decides which shard is scored, retried or committed.
+Everything foreign (footers, data, models, SQL) is parsed in this process and nowhere else. Nothing
+in here decides which shard is scored, retried or committed.
 """

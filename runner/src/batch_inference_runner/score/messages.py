@@ -45,7 +45,6 @@ class Prepare(Message):
 
     config: str
     files: tuple[InputFile, ...]
-    threads: int
     memory_bytes: int
     probe: bool = True
 
@@ -205,19 +204,20 @@ def send(connection: socket.socket, message: Message) -> None:
 
 def receive(connection: socket.socket) -> Message | None:
     """Wait for the next message; None when the other side has gone."""
-    header = _receive_exactly(connection, _LENGTH.size)
+    header = receive_exactly(connection, _LENGTH.size)
     if header is None:
         return None
-    body = _receive_exactly(connection, _LENGTH.unpack(header)[0])
+    body = receive_exactly(connection, _LENGTH.unpack(header)[0])
     return None if body is None else decode(body)
 
 
-def _receive_exactly(connection: socket.socket, size: int) -> bytes | None:
+def receive_exactly(connection: socket.socket, size: int) -> bytes | None:
+    """Wait for `size` bytes; None when the other side, or this one, has closed the connection."""
     parts = bytearray()
     while len(parts) < size:
         try:
             part = connection.recv(min(size - len(parts), 1 << 20))
-        except ConnectionError:
+        except OSError:
             return None
         if not part:
             return None

@@ -56,10 +56,10 @@ def inspect_inputs(config: RunnerConfig, files: Sequence[InputFile]) -> Inspecti
 
 
 def compile_stages(
-    config: RunnerConfig, schema: pa.Schema, model: ModelFile, *, threads: int, memory_bytes: int
+    config: RunnerConfig, schema: pa.Schema, model: ModelFile, *, memory_bytes: int
 ) -> Stages:
     """Load the model, bind it to the columns, compile SQL. Raises InvalidJob, JobFailed."""
-    stages = Stages(config, schema, model, threads=threads, memory_bytes=memory_bytes)
+    stages = Stages(config, schema, model, memory_bytes=memory_bytes)
     check_writable(
         stages.output_schema, config.output.format, partition_by=config.output.partition_by
     )

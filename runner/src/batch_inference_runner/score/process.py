@@ -6,7 +6,6 @@ while native code is stuck. It never decides to end by itself.
 
 from __future__ import annotations
 
-import ctypes
 import importlib.abc
 import os
 import queue
@@ -17,6 +16,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from batch_inference_runner.parent_death import die_with_parent
 from batch_inference_runner.score.messages import Message, receive, send
 
 if TYPE_CHECKING:
@@ -25,13 +25,12 @@ if TYPE_CHECKING:
     from batch_inference_runner.score.scorer import Scorer
 
 _BEAT_SECONDS = 0.2
-_PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
     """Serve the driver behind the socket whose number is the first argument."""
     connection = socket.socket(fileno=int(sys.argv[1]))
-    _die_with(int(sys.argv[2]))
+    die_with_parent(int(sys.argv[2]))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the driver acts
     inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
     _start(_receive, connection, inbox)
@@ -72,9 +71,3 @@ def _beat(scorer: Scorer, send_to_driver: Callable[[Message], None]) -> None:
     while True:
         send_to_driver(scorer.beat(time.monotonic()))
         time.sleep(_BEAT_SECONDS)
-
-
-def _die_with(parent: int) -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(0)

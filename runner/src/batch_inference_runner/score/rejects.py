@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from batch_inference_runner.rows import Chunk, Positions, UnreadableRows
+from batch_inference_runner.rows import Chunk, Positions, Stage, UnreadableRows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -67,7 +67,7 @@ class RejectLog:
                 file,
                 rows.positions,
                 keys=pa.nulls(len(rows.positions), pa.string()),
-                words=("Read", rows.error, rows.message),
+                words=(str(Stage.READ), rows.error, rows.message),
             )
             for rows in unreadable
         ]

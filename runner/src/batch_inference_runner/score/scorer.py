@@ -124,9 +124,7 @@ class Scorer:
 
     def _load(self, message: Prepare | Open, config: RunnerConfig, schema: pa.Schema) -> Stages:
         model = fetch_model(config.model, make_workspace())
-        stages = compile_stages(
-            config, schema, model, threads=message.threads, memory_bytes=message.memory_bytes
-        )
+        stages = compile_stages(config, schema, model, memory_bytes=message.memory_bytes)
         self._stages = stages
         return stages
 

@@ -155,7 +155,6 @@ class _StagedFiles:
         self._output = output
         config = output.config.output
         self._parts = self._writer("", output.schema, config.format, config.compression)
-        self._partitioned = bool(config.partition_by)
         self._rejects: DatasetWriter | None = None
         self._written = self._rejected = self._filtered = 0
         self._samples: list[dict[str, Any]] = []

@@ -56,12 +56,11 @@ class Stages:
         schema: pa.Schema,
         model: ModelFile,
         *,
-        threads: int,
         memory_bytes: int,
     ) -> None:
         """Compile the job for input columns of `schema`.
 
-        `threads` is how many call `run`, `memory_bytes` what this process may use.
+        `memory_bytes` is what this process may use.
 
         Raises:
             InvalidJob, JobFailed: columns, model or SQL do not fit together.
@@ -76,7 +75,6 @@ class Stages:
             config.model,
             config.execution,
             prepared,
-            threads=threads,
             isolated_memory_bytes=memory_bytes // 2,
         )
         scored = _extend(prepared, self.model.added)
@@ -87,7 +85,6 @@ class Stages:
             [*(prepared.field(name) for name in self._keep), *self.model.added, *computed]
         )
         _refuse_duplicates(self.output_schema)
-        _refuse_unknown_partitions(config, self.output_schema)
         self.columns = self._columns_read(config, schema)
         self.input_schema = pa.schema([schema.field(name) for name in self.columns])
 
@@ -171,7 +168,6 @@ class _Flow:
 
     def __init__(self, table: pa.Table) -> None:
         self.table = table
-        self._rows = table.num_rows
         self._origin: Indices | None = None
         self._errors: list[RowErrors] = []
         self._filtered = 0
@@ -243,8 +239,8 @@ def _passthrough(config: RunnerConfig, schema: pa.Schema) -> tuple[str, ...]:
     if unknown:
         raise InvalidJob(
             Reason.SCHEMA_MISMATCH,
-            f"passthroughFields or keyField names {unknown[0]!r}, which is not a column of the "
-            f"input; columns are {', '.join(map(repr, schema.names[:50]))}",
+            f"output.passthroughFields or input.keyField names {unknown[0]!r}, which is not a column "
+            f"of the input; columns are {', '.join(map(repr, schema.names[:50]))}",
         )
     if key is not None and pa.types.is_nested(schema.field(key).type):
         raise InvalidJob(
@@ -266,14 +262,3 @@ def _refuse_duplicates(schema: pa.Schema) -> None:
                 f"or spec.postprocessing, or leave it out of passthroughFields",
             )
         seen[name.lower()] = name
-
-
-def _refuse_unknown_partitions(config: RunnerConfig, output: pa.Schema) -> None:
-    for name in config.output.partition_by:
-        if name not in output.names:
-            raise InvalidJob(
-                Reason.SCHEMA_MISMATCH,
-                f"output.partitionBy names {name!r}, which is not a column of the output; add it "
-                f"to output.passthroughFields or compute it in spec.postprocessing; columns are "
-                f"{', '.join(map(repr, output.names))}",
-            )

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from batch_inference_api.reasons import Reason
 from batch_inference_runner.errors import JobFailed
+from batch_inference_runner.rows import CHUNK_ROWS
 from batch_inference_runner.score.messages import (
     Beat,
     FailureKind,
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
 _SLICE_SECONDS = 0.5
 """How long a thread should work on a slice: short enough to share the last shard, and to be seen
 to hang; long enough that handing out slices costs nothing."""
-_LARGEST_SLICE = 131_072
 _FIRST_BATCHES = 4
 """Size of the first slice, before the speed is known."""
 
@@ -165,9 +165,9 @@ class WorkPool:
     def _slice_rows(self) -> int:
         batch = self._stages.model.batch_size
         if self._seconds_per_row == 0:
-            return min(_FIRST_BATCHES * batch, _LARGEST_SLICE)
+            return min(_FIRST_BATCHES * batch, CHUNK_ROWS)
         wanted = int(_SLICE_SECONDS / self._seconds_per_row)
-        return max(batch, min(wanted, _LARGEST_SLICE) // batch * batch)
+        return max(batch, min(wanted, CHUNK_ROWS) // batch * batch)
 
     def _fail(self, task: ShardTask, error: Exception) -> None:
         with self._changed:

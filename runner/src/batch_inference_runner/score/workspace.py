@@ -18,7 +18,7 @@ def make_workspace() -> Path:
     """Make this process's folder, readable for nobody else, and remove left-over ones."""
     parent = Path(tempfile.gettempdir())
     for folder in parent.glob(f"{_PREFIX}*"):
-        if folder.stat().st_uid == os.getuid() and not _is_running(folder.name):
+        if not _is_running(folder.name) and _is_own(folder):
             shutil.rmtree(folder, ignore_errors=True)  # somebody else may be removing it too
     return Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=parent))
 
@@ -27,6 +27,13 @@ def remove_workspace(pid: int) -> None:
     """Remove the folder of a scorer that has ended."""
     for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}{pid}-*"):
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_own(folder: Path) -> bool:
+    try:
+        return folder.stat().st_uid == os.getuid()
+    except FileNotFoundError:
+        return False  # somebody else has just removed it
 
 
 def _is_running(name: str) -> bool:

@@ -10,20 +10,20 @@ from contextlib import suppress
 
 from batch_inference_runner.storage.posix_errors import as_store_error
 from batch_inference_runner.storage.store import StoreError, Written
+from batch_inference_runner.storage.write_only import WriteOnlyFile
 
 _BUFFER_BYTES = 256 * 1024
 
 
-class FolderSink:
+class FolderSink(WriteOnlyFile):
     """A file that is renamed to its key when it is complete. Not for several threads at once."""
 
     def __init__(self, key: str, *, temporary: str, target: str) -> None:
-        self.closed = False
+        super().__init__()
         self._key = key
         self._temporary = temporary
         self._target = target
         self._hash = hashlib.sha256()
-        self._size = 0
         self._written: Written | None = None
         try:
             # Closed by `commit` or `abort`, not by a `with` block.
@@ -40,24 +40,6 @@ class FolderSink:
         self._hash.update(data)
         self._size += count
         return count
-
-    def flush(self) -> None:
-        """Nothing to do: what counts is `commit`."""
-
-    def tell(self) -> int:
-        return self._size
-
-    def writable(self) -> bool:
-        return True
-
-    def readable(self) -> bool:
-        return False
-
-    def seekable(self) -> bool:
-        return False
-
-    def close(self) -> None:
-        self.closed = True
 
     def commit(self) -> Written:
         """Finish the file and give it its name; a second call gives the same answer."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from batch_inference_runner.storage.object_errors import as_store_failure
 from batch_inference_runner.storage.store import StoreError, Written
+from batch_inference_runner.storage.write_only import WriteOnlyFile
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore as Client
@@ -16,7 +17,7 @@ _PART_BYTES = 8 * 1024 * 1024
 _CONCURRENT_PARTS = 4
 
 
-class ObjectSink:
+class ObjectSink(WriteOnlyFile):
     """A single PUT when small, a multipart upload when not. Not for several threads at once.
 
     What an upload leaves behind when the process is killed is invisible; a lifecycle rule of the
@@ -26,11 +27,10 @@ class ObjectSink:
     def __init__(self, client: Client, path: str, *, key: str, name: str) -> None:
         from obstore import open_writer
 
-        self.closed = False
+        super().__init__()
         self._key = key
         self._name = name
         self._hash = hashlib.sha256()
-        self._size = 0
         self._written: Written | None = None
         self._over = False
         self._writer = open_writer(
@@ -48,24 +48,6 @@ class ObjectSink:
         self._hash.update(view)
         self._size += view.nbytes
         return view.nbytes
-
-    def flush(self) -> None:
-        """Nothing to do: what counts is `commit`."""
-
-    def tell(self) -> int:
-        return self._size
-
-    def writable(self) -> bool:
-        return True
-
-    def readable(self) -> bool:
-        return False
-
-    def seekable(self) -> bool:
-        return False
-
-    def close(self) -> None:
-        self.closed = True
 
     def commit(self) -> Written:
         """Complete the upload; a second call gives the same answer."""

@@ -23,11 +23,13 @@ class CutShort(StoreError):
     """The answer of a store ended before it was complete."""
 
 
-def read_again(read: Callable[[], Result]) -> Result:
+def read_again(
+    read: Callable[[], Result], *, pause: Callable[[float], None] = time.sleep
+) -> Result:
     """Return what `read` returns, after further tries for answers that were cut short."""
     for delay in _DELAYS_SECONDS:
         try:
             return read()
         except CutShort:
-            time.sleep(delay)
+            pause(delay)
     return read()
