@@ -15,6 +15,7 @@ from batch_inference_runner.progress.counters import Progress
 from batch_inference_runner.schedule import dispatch as dispatching
 from batch_inference_runner.schedule import slot as slots
 from batch_inference_runner.schedule.attempts import EarlierAttempts
+from batch_inference_runner.schedule.deadline import Deadline
 from batch_inference_runner.schedule.dispatch import Dispatch
 from batch_inference_runner.schedule.slot import Slot
 from batch_inference_runner.score.messages import (
@@ -174,7 +175,7 @@ class Run:
 
     def go(self, *, deadline=None, on_other=None) -> list[int]:
         """Run to the end; return the committed shards."""
-        self.dispatch.run(deadline=deadline, on_other=on_other or pytest.fail)
+        self.dispatch.run(deadline=deadline or Deadline(), on_other=on_other or pytest.fail)
         return sorted(self.output.marked)
 
 
@@ -367,7 +368,7 @@ def test_a_run_may_not_take_longer_than_its_deadline(clock):
     run = Run(active_deadline_seconds=5)
     run.add(FakeScorer(on_score=lambda *_: None))
     with pytest.raises(JobFailed) as caught:
-        run.go(deadline=clock.now + 5)
+        run.go(deadline=Deadline.after(5, began=clock.now))
     assert caught.value.reason == Reason.DEADLINE_EXCEEDED
 
 

@@ -49,7 +49,7 @@ Plans the job and writes nothing: lists and inspects the input, loads the model,
 columns, compiles SQL expressions. It does not look at the output location: only `bij run` says
 whether another result is there.
 
-Exit code 0: the job is valid; 65: it cannot, and the message says what to change.
+Exit code 0: the job is valid; 65: it is not, and the message says what to change.
 
 examples:
   bij validate job.yaml

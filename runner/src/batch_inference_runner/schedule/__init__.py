@@ -5,6 +5,7 @@
     dispatch        the loop: assignments out, events in
     backlog         PURE: which shards come next, how many, and after which losses
     outage          PURE: how long a failing store is put up with
+    deadline        PURE: how long a run may take
     error_policy    PURE: how many rejected rows and failed shards are too many
     capacity        PURE: how many scorers, threads and bytes there are
     slot            a place where a scorer runs, whichever is the present one

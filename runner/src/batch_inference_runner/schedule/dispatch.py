@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from batch_inference_runner.commit.output import Output
     from batch_inference_runner.progress.counters import Progress
     from batch_inference_runner.schedule.attempts import AttemptLog
+    from batch_inference_runner.schedule.deadline import Deadline
     from batch_inference_runner.score.messages import Message
 
 _TICK_SECONDS = 0.2
@@ -112,11 +113,11 @@ class Dispatch:
         self._lose_assigned(slot, Loss.KILLED)
         self._show_workers()
 
-    def run(self, *, deadline: float | None, on_other: Callable[[object], None]) -> None:
+    def run(self, *, deadline: Deadline, on_other: Callable[[object], None]) -> None:
         """Work until nothing is left.
 
         Args:
-            deadline: on the monotonic clock, when activeDeadlineSeconds are over.
+            deadline: when the run's time is over.
             on_other: is given what arrives in the queue and is not about slots or commits.
 
         Raises:
@@ -308,18 +309,12 @@ class Dispatch:
             attempts = self._backlog.charges[shard]
             raise too_many_failed(failed, allowed, shard=shard, attempts=attempts, why=why)
 
-    def _check_time(self, deadline: float | None) -> None:
+    def _check_time(self, deadline: Deadline) -> None:
         now = time.monotonic()
         self._progress.beat()
         if self._stop.is_set():
             raise Interrupted("the run was asked to stop")
-        if deadline is not None and now > deadline:
-            raise JobFailed(
-                Reason.DEADLINE_EXCEEDED,
-                f"the run took longer than spec.activeDeadlineSeconds "
-                f"({self._config.budget.active_deadline_seconds} s); what is committed stays: "
-                f"raise the deadline and run the job again to resume",
-            )
+        deadline.check(now)
         for slot in self._slots:
             limit = _BEAT_DEADLINE_SECONDS if slot.ready else _OPEN_DEADLINE_SECONDS
             if now - slot.last_beat > limit and not slot.deadline_missed:

@@ -23,6 +23,7 @@ from batch_inference_runner.errors import JobFailed, Unavailable
 from batch_inference_runner.quota import cpu_quota, memory_limit_bytes
 from batch_inference_runner.schedule.attempts import AttemptLog
 from batch_inference_runner.schedule.capacity import capacity_of
+from batch_inference_runner.schedule.deadline import Deadline
 from batch_inference_runner.schedule.dispatch import Dispatch
 from batch_inference_runner.schedule.planning import Planner
 from batch_inference_runner.schedule.scorer_process import ScorerProcess
@@ -83,7 +84,7 @@ def validate(config: RunnerConfig, *, stop: Event, scorer: ScorerProcess | None 
         slot = _local_slots(config)[0]
         cleanup.callback(slot.close)
         slot.start(events.put, scorer)
-        return Planner(config, slot, events, stop).make_plan()
+        return Planner(config, slot, events, stop=stop, deadline=Deadline()).make_plan()
 
 
 class _Run:
@@ -98,6 +99,8 @@ class _Run:
         self._cleanup = cleanup
         self._events: queue.SimpleQueue[object] = queue.SimpleQueue()
         self._began = time.monotonic()
+        seconds = config.budget.active_deadline_seconds
+        self._deadline = Deadline.after(seconds, began=self._began)
 
     def score(self, scorer: ScorerProcess | None, members: RayNodes | None) -> Outcome:
         slots = self._start_slots(scorer)
@@ -124,7 +127,9 @@ class _Run:
 
     def _open_output(self, slot: Slot) -> Output:
         self._progress.phase(RunPhase.PLANNING)
-        planner = Planner(self._config, slot, self._events, self._stop)
+        planner = Planner(
+            self._config, slot, self._events, stop=self._stop, deadline=self._deadline
+        )
         store = open_store(self._config.output.location)
         return Output.open(store, self._config, planner.make_plan)
 
@@ -141,10 +146,8 @@ class _Run:
         self._progress.phase(RunPhase.RUNNING)
         for slot in slots:
             dispatch.add(slot)
-        seconds = self._config.budget.active_deadline_seconds
-        deadline = None if seconds is None else self._began + seconds
         on_other = partial(members.on_event, dispatch) if members else _unexpected
-        dispatch.run(deadline=deadline, on_other=on_other)
+        dispatch.run(deadline=self._deadline, on_other=on_other)
         return dispatch
 
     def _audit(self, dispatch: Dispatch) -> dict[str, Any]:

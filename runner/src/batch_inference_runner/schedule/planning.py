@@ -18,27 +18,43 @@ from batch_inference_runner.plan.document import identity_of, make_plan
 from batch_inference_runner.plan.inputs import check_output_apart, list_inputs
 from batch_inference_runner.plan.shards import cut
 from batch_inference_runner.schedule.slot import Exited, Slot, SlotEvent, StartFailures
-from batch_inference_runner.score.messages import Prepare, Prepared, Refused, Unreachable
+from batch_inference_runner.score.messages import (
+    Beat,
+    Prepare,
+    Prepared,
+    Refused,
+    Unreachable,
+)
 
 if TYPE_CHECKING:
     from threading import Event
 
     from batch_inference_api.runner_contract import RunnerConfig
     from batch_inference_runner.plan.plan import InputFile, Plan
+    from batch_inference_runner.schedule.deadline import Deadline
 
-_DEADLINE_SECONDS = 600.0
+_SILENCE_SECONDS = 120.0
+"""A scorer that gave no sign of life for so long is stopped, or hangs in a parser or a loader. ONNX
+Runtime may give none while it loads a large model."""
 
 
 class Planner:
     """Makes the plan of a job with the scorer in `slot`, which must have been started."""
 
     def __init__(
-        self, config: RunnerConfig, slot: Slot, events: queue.SimpleQueue[object], stop: Event
+        self,
+        config: RunnerConfig,
+        slot: Slot,
+        events: queue.SimpleQueue[object],
+        *,
+        stop: Event,
+        deadline: Deadline,
     ) -> None:
         self._config = config
         self._slot = slot
         self._events = events
         self._stop = stop
+        self._deadline = deadline
         self._others: list[object] = []
 
     def make_plan(self) -> Plan:
@@ -46,6 +62,7 @@ class Planner:
 
         Raises:
             InvalidJob: the job cannot run as it is.
+            JobFailed: the run's time is over.
             JobFailed, Unavailable: a store refused, or could not be reached.
             Interrupted: the run was asked to stop.
         """
@@ -83,14 +100,17 @@ class Planner:
                 case Unreachable(message=message):
                     raise Unavailable(message)
                 case Exited() as exited:
-                    if failures.add(exited):
+                    if failures.add(exited, hung=self._slot.deadline_missed):
                         raise _hopeless(exited)
                     self._slot.start(self._events.put)
 
     def _wait(self) -> Prepared | Refused | Unreachable | Exited:
-        deadline = time.monotonic() + _DEADLINE_SECONDS
+        self._slot.last_beat = time.monotonic()
         while not self._stop.is_set():
-            if time.monotonic() > deadline:
+            now = time.monotonic()
+            self._deadline.check(now)
+            if now - self._slot.last_beat > _SILENCE_SECONDS:
+                self._slot.deadline_missed = True
                 self._slot.kill()
             try:
                 event = self._events.get(timeout=0.2)
@@ -100,6 +120,8 @@ class Planner:
                 self._others.append(event)
             elif event.generation == self._slot.generation:
                 match event.what:
+                    case Beat():
+                        self._slot.last_beat = now
                     case Prepared() | Refused() | Unreachable() | Exited():
                         return event.what
         raise Interrupted("the run was asked to stop")
@@ -108,7 +130,7 @@ class Planner:
 def _hopeless(exited: Exited) -> InvalidJob:
     return InvalidJob(
         Reason.MODEL_UNSUPPORTED,
-        f"scorers keep ending (the last one with status {exited.status}) while they read the "
+        f"scorers keep ending or hanging (the last one ended with status {exited.status}) while they read the "
         f"input's metadata or load the model; a file or the model crashes the libraries that read "
         f"it, or needs more memory than a scorer has: see spec.workers.resources",
     )

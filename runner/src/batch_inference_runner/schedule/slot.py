@@ -58,10 +58,11 @@ class StartFailures:
     crashes: int = 0
     kills: int = 0
 
-    def add(self, exited: Exited) -> bool:
-        """Count one; say whether there were too many."""
-        self.crashes += exited.is_crash
-        self.kills += not exited.is_crash
+    def add(self, exited: Exited, *, hung: bool = False) -> bool:
+        """Count one, which was killed because it hung or else ended; say if there were too many."""
+        crashed = hung or exited.is_crash
+        self.crashes += crashed
+        self.kills += not crashed
         return self.crashes >= _MOST_CRASHES_AT_START or self.kills >= _MOST_KILLS_AT_START
 
 

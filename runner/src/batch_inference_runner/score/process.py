@@ -33,6 +33,7 @@ def main() -> None:
     die_with_parent(int(sys.argv[2]))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the driver acts
     inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
+    connection.set_inheritable(False)  # a child that outlived us would keep the driver waiting
     _start(_receive, connection, inbox)
     sys.meta_path.insert(0, _NoPandas())
     from batch_inference_runner.score.scorer import Scorer

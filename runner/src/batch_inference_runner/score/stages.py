@@ -239,7 +239,7 @@ def _passthrough(config: RunnerConfig, schema: pa.Schema) -> tuple[str, ...]:
     if unknown:
         raise InvalidJob(
             Reason.SCHEMA_MISMATCH,
-            f"output.passthroughFields or input.keyField names {unknown[0]!r}, which is not a column "
+            f"output.passthroughFields or input.keyField names {unknown[0]!r}, which is no column "
             f"of the input; columns are {', '.join(map(repr, schema.names[:50]))}",
         )
     if key is not None and pa.types.is_nested(schema.field(key).type):

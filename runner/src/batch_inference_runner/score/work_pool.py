@@ -8,6 +8,7 @@ enough of them, and the last ones are scored by everybody.
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 import time
 from collections import deque
@@ -15,9 +16,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from batch_inference_api.reasons import Reason
+from batch_inference_runner import logs
 from batch_inference_runner.errors import JobFailed
 from batch_inference_runner.rows import CHUNK_ROWS
 from batch_inference_runner.score.messages import (
+    Assignment,
     Beat,
     FailureKind,
     FirstRow,
@@ -36,7 +39,7 @@ from batch_inference_runner.storage.store import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from batch_inference_runner.score.messages import Assignment, Message
+    from batch_inference_runner.score.messages import Message
     from batch_inference_runner.score.shard_task import ShardTask, Slice
     from batch_inference_runner.score.stages import SliceResult, Stages
 
@@ -97,26 +100,37 @@ class WorkPool:
 
     def _work(self) -> None:
         while True:
-            task = self._next_task()
+            work = self._next_work()
+            task = self._begin(work) if isinstance(work, Assignment) else work
+            if task is None:
+                continue
             try:
                 self._advance(task)
             except Exception as error:  # noqa: BLE001 (the edge of a thread: every failure is sent)
                 self._fail(task, error)
 
-    def _next_task(self) -> ShardTask:
+    def _next_work(self) -> Assignment | ShardTask:
+        """Wait for a shard to begin or, if there is none, for one to help with."""
         with self._changed:
             while True:
                 if self._waiting:
-                    return self._begin(self._waiting.popleft())
+                    return self._waiting.popleft()
                 for task in self._active.values():
                     if task.has_slices:
                         return task
                 self._changed.wait()
 
-    def _begin(self, assignment: Assignment) -> ShardTask:
-        task = self._open_task(assignment, self._slice_rows)
-        self._active[task.shard] = task
-        self._send(Started(task.shard))
+    def _begin(self, assignment: Assignment) -> ShardTask | None:
+        """Open a shard; None if that failed, which is then reported."""
+        self._send(Started(assignment.shard.index))
+        try:
+            task = self._open_task(assignment, self._slice_rows)
+        except Exception as error:  # noqa: BLE001 (as in _work)
+            self._report(assignment, error)
+            return None
+        with self._changed:
+            self._active[task.shard] = task
+            self._changed.notify_all()  # others may help
         return task
 
     def _advance(self, task: ShardTask) -> None:
@@ -174,8 +188,12 @@ class WorkPool:
             if self._active.pop(task.shard, None) is None:
                 return  # another thread has reported this attempt
         task.abort()
+        self._report(task.assignment, error)
+
+    def _report(self, assignment: Assignment, error: Exception) -> None:
         kind, reason, message = _explain(error)
-        self._send(ShardFailed(task.shard, task.assignment.attempt, kind, reason, message))
+        shard, attempt = assignment.shard.index, assignment.attempt
+        self._send(ShardFailed(shard, attempt, kind, reason, message))
 
 
 def _explain(error: Exception) -> tuple[FailureKind, str | None, str]:
@@ -195,5 +213,6 @@ def _explain(error: Exception) -> tuple[FailureKind, str | None, str]:
         case StoreError():
             return FailureKind.STORE, None, message
         case _:
+            logs.configure(json_lines=not sys.stderr.isatty())  # which redacts secrets
             logging.getLogger(__name__).error("shard failed", exc_info=error)
             return FailureKind.SHARD, None, f"{type(error).__name__}: {message}"
