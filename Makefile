@@ -23,7 +23,7 @@ DEV_PINS := $(DEMO_PINS) requirements/dev.txt
 PROJECTS := crds/pyproject.toml runner/pyproject.toml
 DEMO_STAMP := $(VENV)/.demo-$(shell cat $(DEMO_PINS) $(PROJECTS) | sha256sum | cut -c1-16)
 DEV_STAMP := $(VENV)/.dev-$(shell cat $(DEV_PINS) $(PROJECTS) | sha256sum | cut -c1-16)
-PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
 .PHONY: help demo venv test check format tools bench bench-full pins clean
 

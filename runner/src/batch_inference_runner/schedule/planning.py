@@ -130,7 +130,8 @@ class Planner:
 def _hopeless(exited: Exited) -> InvalidJob:
     return InvalidJob(
         Reason.MODEL_UNSUPPORTED,
-        f"scorers keep ending or hanging (the last one ended with status {exited.status}) while they read the "
-        f"input's metadata or load the model; a file or the model crashes the libraries that read "
-        f"it, or needs more memory than a scorer has: see spec.workers.resources",
+        f"scorers keep ending or hanging (the last one ended with status {exited.status}) while "
+        f"they read the input's metadata or load the model; a file or the model crashes the "
+        f"libraries that read it, or needs more memory than a scorer has: see "
+        f"spec.workers.resources",
     )
