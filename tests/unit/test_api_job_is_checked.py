@@ -1,4 +1,3 @@
-
 # ruff: noqa: E501 - one line for each case reads better than wrapped messages
 """Each refusal of a BatchInferenceJob, with the words that the user reads."""
 

@@ -1,4 +1,3 @@
-
 # ruff: noqa: E501 - one line for each case reads better than wrapped messages
 """YAML from strangers: read as Kubernetes reads it, refused where it could do harm."""
 

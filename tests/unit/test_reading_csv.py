@@ -73,6 +73,7 @@ BAD_ROWS = {
     "too many values": (b"1,2,a,b\n", "InvalidCsvRow"),
     "only spaces": (b"   \n", "InvalidCsvRow"),
     "a CR alone": (b"1,2,a\rb\n", "InvalidCsvRow"),
+    "a quote closed too early": (b'1,2,"a"b\n', "InvalidCsvRow"),
     "invalid UTF-8": (b"1,2,\xff\n", "InvalidUtf8"),
     "text for a whole number": (b"one,2,a\n", "TypeMismatch"),
     "a fraction for a whole number": (b"1.5,2,a\n", "TypeMismatch"),
@@ -104,7 +105,6 @@ FINE_ROWS = {
     "spaces around numbers": (b" 7 ,8 , a\n", {"id": 7, "x": 8.0, "name": " a"}),
     "7.0 for a whole number": (b"7.0,8,a\n", {"id": 7, "x": 8.0, "name": "a"}),
     "infinity": (b"7,-inf,a\n", {"id": 7, "x": float("-inf"), "name": "a"}),
-    "a quote closed too early": (b'7,8,"a"b\n', {"id": 7, "x": 8.0, "name": "ab"}),
     "hexadecimal": (b"0x10,8,a\n", {"id": 16, "x": 8.0, "name": "a"}),
 }
 
@@ -278,3 +278,31 @@ def test_regular_text_is_split_as_the_value_by_value_scan_does(text):
     if csv_rows.quotes_are_regular(view, quotes, CsvDialect()):
         expected = csv_rows._scanned_ends(body, CsvDialect())
         assert row_ends(body, CsvDialect()).tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('a,b\n1,"x"\n', True),
+        ('a,b\n1,"x\n2,y"\n', True),
+        ('1,"x""y"\r\n', True),
+        ('1,5" pipe\n', True),
+        ('1,5" pipe,"x"\n', True),
+        ('1,"x"y\n', False),
+        ('1,"north\n2,"south"\n', False),
+        ('1,"x" \n', False),
+    ],
+)
+def test_text_behind_a_closing_quote_is_not_well_quoted(text, expected):
+    from batch_inference_runner.formats.csv_rows import is_well_quoted
+
+    assert is_well_quoted(text.encode(), CsvDialect()) is expected
+
+
+def test_an_open_quote_before_a_quoted_value_swallows_no_row_unseen(tmp_path):
+    body = "".join(f'{i},"r{i}"\n' for i in range(40, 45))
+    path = write_text(tmp_path / "a.csv", 'id,region\n39,"north\n' + body)
+    data = Dataset((pinned(path),), DataFormat.CSV)
+    chunks = data.read()
+    assert [row["id"] for row in rows_of(chunks)] == [41, 42, 43, 44]
+    assert rejected(chunks) == [(10, "InvalidCsvRow")]

@@ -86,12 +86,38 @@ def load(
     except InvalidManifest as error:
         raise _invalid(_listing(path, error.problems, lines)) from error
     folder = path.absolute().parent
+    claims = _Mapped("--volume", volumes or {})
+    folders = _Mapped("--secret", secrets or {})
     config = resolve(
         job,
-        resolve_uri=lambda uri: _local_uri(uri, folder=folder, volumes=volumes or {}),
-        credentials_dir=lambda _role, name: _secret_folder(name, secrets or {}),
+        resolve_uri=lambda uri: _local_uri(uri, folder=folder, volumes=claims),
+        credentials_dir=lambda _role, name: _secret_folder(name, folders),
     )
+    claims.refuse_unused()
+    folders.refuse_unused()
     return LoadedManifest(config, tuple(_find_without_effect(manifest["spec"])))
+
+
+class _Mapped:
+    """Folders that the command line gives for names in the manifest, and which names were asked."""
+
+    def __init__(self, option: str, folders: Mapping[str, Path]) -> None:
+        self._option = option
+        self._folders = folders
+        self._asked: set[str] = set()
+
+    def folder(self, name: str) -> Path | None:
+        self._asked.add(name)
+        return self._folders.get(name)
+
+    def refuse_unused(self) -> None:
+        """A misspelt name would otherwise fall back to the environment, unseen."""
+        for name in sorted(self._folders.keys() - self._asked):
+            names = ", ".join(map(repr, sorted(self._asked))) or "none"
+            raise _invalid(
+                f"{self._option} {name}={self._folders[name]}: the manifest does not name "
+                f"{name!r}; it names {names}"
+            )
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[tuple[str | int, ...], int]]:
@@ -164,7 +190,7 @@ def _listing(
     return "\n".join(described)
 
 
-def _local_uri(uri: str, *, folder: Path, volumes: Mapping[str, Path]) -> str:
+def _local_uri(uri: str, *, folder: Path, volumes: _Mapped) -> str:
     """Make a URI absolute. Paths in `file://` URIs are as they are on disk, not percent-encoded."""
     scheme, separator, rest = uri.partition("://")
     if not separator:
@@ -172,12 +198,13 @@ def _local_uri(uri: str, *, folder: Path, volumes: Mapping[str, Path]) -> str:
     if scheme != "pvc":
         return uri
     claim, _, inside = rest.partition("/")
-    if claim not in volumes:
+    volume = volumes.folder(claim)
+    if volume is None:
         raise _invalid(
             f"the manifest reads or writes pvc://{claim}/: say which folder stands for the claim "
             f"with --volume {claim}=DIR"
         )
-    return _file_uri(os.path.join(volumes[claim].absolute(), inside))  # noqa: PTH118 - likewise
+    return _file_uri(os.path.join(volume.absolute(), inside))  # noqa: PTH118 - likewise
 
 
 def _file_uri(path: str) -> str:
@@ -185,9 +212,9 @@ def _file_uri(path: str) -> str:
     return f"file://{os.path.normpath(path)}{slash}".replace("file:////", "file:///")
 
 
-def _secret_folder(name: str, secrets: Mapping[str, Path]) -> str | None:
+def _secret_folder(name: str, secrets: _Mapped) -> str | None:
     """The folder given for a Secret, or None for the environment's own credentials."""
-    folder = secrets.get(name)
+    folder = secrets.folder(name)
     if folder is None:
         return None
     if not folder.is_dir():

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from batch_inference_api.reasons import Reason
-from batch_inference_runner.errors import JobFailed, RunnerError, Unavailable
+from batch_inference_runner.errors import InvalidJob, JobFailed, RunnerError, Unavailable
 from batch_inference_runner.storage.store import (
     AccessDenied,
     AlreadyExists,
@@ -24,13 +24,25 @@ STORE_FAILURES = (AlreadyExists, NotFound, VersionChanged, StoreError)
 
 
 @contextmanager
-def run_errors(doing: str, *, credentials_field: str = "spec.output.secretRef") -> Iterator[None]:
+def run_errors(
+    doing: str,
+    *,
+    credentials_field: str = "spec.output.secretRef",
+    missing: Reason | None = None,
+) -> Iterator[None]:
     """Turn what stores raise into what ends a run.
 
     `doing` says what was being tried, `credentials_field` where the job names the credentials.
+    `missing` is the reason if something that must be there from the start is not, a bucket say;
+    None: it was there, and may be again.
     """
     try:
         yield
+    except NotFound as error:
+        if missing is None:
+            raise Unavailable(f"{doing}: not found: {error}") from error
+        advice = "create it, or correct the URI in the manifest"
+        raise InvalidJob(missing, f"{doing}: {error}; {advice}") from error
     except STORE_FAILURES as error:
         raise _run_error(error, doing, credentials_field) from error
 
@@ -52,7 +64,5 @@ def _run_error(error: Exception, doing: str, credentials_field: str) -> RunnerEr
             )
         case Unsupported():
             return JobFailed(Reason.OUTPUT_STORE_UNSAFE, f"{doing}: {error}")
-        case NotFound():
-            return Unavailable(f"{doing}: not found: {error}")
         case _:
             return Unavailable(f"{doing}: {error}")

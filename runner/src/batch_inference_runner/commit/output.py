@@ -62,7 +62,7 @@ class Output:
         Raises JobFailed(OutputExists, OutputPathClaimed, OutputStoreUnsafe, VersionSkew,
         AccessDenied, OutputVolumeFull), Unavailable, and whatever `make_plan` raises.
         """
-        with run_errors(f"opening the output {store.uri!r}"):
+        with run_errors(f"opening the output {store.uri!r}", missing=Reason.INVALID_SPEC):
             output = cls(store, config, open_location(store, config, make_plan))
         if output.complete is not None:
             # An earlier driver may have died between `_SUCCESS` and cleaning.

@@ -27,6 +27,7 @@ from batch_inference_runner.formats.csv_rows import (
     CsvDialect,
     has_lone_return,
     is_closed,
+    is_well_quoted,
     row_ends,
 )
 from batch_inference_runner.formats.csv_values import cast_text
@@ -123,6 +124,8 @@ class CsvRows:
         text = self._text[self.starts[first] : self._ends[last - 1]]
         # a quote that is open at the end would be taken for a closed one
         if not is_utf8(text) or not is_closed(self._row(last - 1), self._dialect):
+            return None
+        if not is_well_quoted(text, self._dialect):
             return None
         # pyarrow would begin a row behind a lone CR, and that could make up for one that is missing
         if has_lone_return(text):

@@ -71,6 +71,29 @@ def is_closed(row: bytes, dialect: CsvDialect) -> bool:
     return match is not None and match.end() == len(text)
 
 
+def is_well_quoted(rows: bytes, dialect: CsvDialect) -> bool:
+    """Whether nothing but the end of the value follows a quoted value, in all of these rows.
+
+    Text behind a closing quote is what an open quote in one row and a quoted value in the next
+    look like; pyarrow takes both for one value. A quote inside an unquoted value is only text.
+    """
+    if b'"' not in rows:
+        return True
+    view = np.frombuffer(rows, np.uint8)
+    if quotes_are_regular(view, byte_places(view, _QUOTE), dialect):
+        return True
+    text = rows if rows.endswith(b"\n") else rows + b"\n"
+    return _well_quoted(dialect.delimiter).fullmatch(text) is not None
+
+
+@lru_cache(maxsize=8)
+def _well_quoted(delimiter: bytes) -> re.Pattern[bytes]:
+    edge = re.escape(delimiter)
+    quoted = rb'"(?:[^"]++|"")*+"\r?(?=[' + edge + rb"\n])"
+    value = rb"(?:" + quoted + rb'|(?!")[^' + edge + rb"\n]*+)"
+    return re.compile(rb"(?:" + value + rb"(?:" + edge + value + rb")*+\n)*+", re.DOTALL)
+
+
 def has_lone_return(text: bytes) -> bool:
     """Whether a CR stands outside of quoted values without an LF behind it."""
     if text.count(b"\r") == text.count(b"\r\n"):

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 _THREADS = 16
 _MOST_SAMPLES = 16
 _SAMPLED_ROWS = 4096
+_NOT_TEXT = {b"PAR1": "Parquet", b"ARROW1": "Arrow"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +145,14 @@ def _whole_if_compressed(foreign: ForeignFile) -> tuple[Unit, ...] | None:
     """One unit for a compressed file, none for an empty one; None for a file that can be cut."""
     if foreign.size == 0:
         return ()
-    head = bytes(foreign.source.read_at(0, min(4, foreign.size)))
+    head = bytes(foreign.source.read_at(0, min(6, foreign.size)))
+    for magic, name in _NOT_TEXT.items():
+        if head.startswith(magic):
+            raise InvalidJob(
+                Reason.INPUT_CORRUPT,
+                f"{foreign.file.uri!r} begins as {name} does: set spec.input.format to {name}, or "
+                f"leave the file out",
+            )
     if compression_of(head) is not None:
         return units_between([], foreign.size)
     if promises_compression(foreign.file.uri):

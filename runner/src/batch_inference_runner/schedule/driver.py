@@ -20,6 +20,7 @@ from batch_inference_api.runner_contract import OutputReport, RunPhase
 from batch_inference_runner.commit.layout import REJECTS, SUCCESS
 from batch_inference_runner.commit.output import Output
 from batch_inference_runner.errors import JobFailed, Unavailable
+from batch_inference_runner.progress.counters import CommittedCounts
 from batch_inference_runner.quota import cpu_quota, memory_limit_bytes
 from batch_inference_runner.schedule.attempts import AttemptLog
 from batch_inference_runner.schedule.capacity import capacity_of
@@ -109,6 +110,7 @@ class _Run:
             members.start(self._events.put)
         output = self._open_output(slots[0])
         if output.complete is not None:
+            self._count(output.complete, shards=len(output.plan.shards))
             self._show(output.complete)
             return Outcome(output.complete, already_complete=True)
         dispatch = self._dispatch(output, slots, members)
@@ -165,6 +167,14 @@ class _Run:
                 "firstRowSeconds": None if since_start is None else round(since_start, 3),
             },
         }
+
+    def _count(self, manifest: Manifest, *, shards: int) -> None:
+        """Report a result that was complete before: its totals, and every shard as committed."""
+        counts = manifest.counts
+        self._progress.planned(shards=shards, rows=counts.read)
+        totals = CommittedCounts(0, counts.written, counts.rejected, counts.filtered)
+        others = (CommittedCounts(shard, written=0) for shard in range(1, shards))
+        self._progress.resumed([totals, *others])
 
     def _show(self, manifest: Manifest) -> None:
         root = self._config.output.location.uri.rstrip("/")

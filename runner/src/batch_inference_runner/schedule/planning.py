@@ -69,7 +69,11 @@ class Planner:
         config = self._config
         extension = file_extension(config.output.format, config.output.compression)
         check_output_apart(config.input.locations, config.output.location, extension=extension)
-        with run_errors("listing the input", credentials_field="spec.input.secretRef"):
+        with run_errors(
+            "listing the input",
+            credentials_field="spec.input.secretRef",
+            missing=Reason.INPUT_NOT_FOUND,
+        ):
             files = list_inputs(config.input.locations, config.input.format)
         prepared = self._prepare(files)
         for event in self._others:  # of other slots, and of nodes that joined meanwhile
