@@ -70,6 +70,8 @@ def test_the_same_job_again_has_nothing_to_do(tmp_path):
     ended = run(job)
     assert ended.code == 0
     assert ended.result["outcome"] == "AlreadyComplete"
+    rows = ended.result["report"]["rows"]
+    assert rows["written"] == rows["total"] == job.manifest()["counts"]["written"] > 0
     assert (job.output / "_SUCCESS").read_bytes() == before
 
 

@@ -240,3 +240,16 @@ def test_a_job_that_cannot_be_planned_is_one_json_document_of_validate(tmp_path)
     ended = validate(linear_job(tmp_path, {"model.storageUri": "elsewhere.onnx"}))
     refusal = REFUSALS[Reason.MODEL_NOT_FOUND]
     check(ended, Reason.MODEL_NOT_FOUND, refusal.says, refusal.code)
+
+
+def test_an_output_that_cannot_be_a_folder_is_a_mistake_and_no_outage(tmp_path):
+    job = linear_job(tmp_path)
+    (tmp_path / "taken").write_text("a file")
+    ended = run(job, "--output", str(tmp_path / "taken"))
+    check(ended, Reason.INVALID_SPEC, ("opening the output", "correct the URI"), ExitCode.INVALID)
+
+
+def test_parquet_that_is_called_csv_is_named(tmp_path):
+    job = linear_job(tmp_path)
+    set_fields(job, {"input.format": "CSV"})
+    check(run(job), Reason.INPUT_CORRUPT, ("begins as Parquet does",), ExitCode.INVALID)

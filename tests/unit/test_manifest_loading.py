@@ -78,6 +78,19 @@ def test_secrets_are_mapped_to_folders_or_left_to_the_environment(write, tmp_pat
     )
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"secrets": {"object-stor": Path("/tmp")}}, "--secret object-stor=/tmp: .*names 'lake'"),
+        ({"volumes": {"clam": Path("/tmp")}}, "--volume clam=/tmp: .*'clam'; it names none"),
+    ],
+)
+def test_a_folder_for_a_name_that_the_manifest_does_not_have_is_refused(write, options, message):
+    path = write({"spec.input.secretRef": {"name": "lake"}})
+    with pytest.raises(InvalidJob, match=message):
+        load(path, **options)
+
+
 def test_output_on_the_command_line_counts_from_the_current_folder(write, tmp_path, monkeypatch):
     path = write()
     elsewhere = tmp_path / "elsewhere"
