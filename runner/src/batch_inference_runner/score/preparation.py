@@ -15,6 +15,7 @@ from batch_inference_runner.errors import JobFailed
 from batch_inference_runner.formats.inspection import inspect
 from batch_inference_runner.formats.reading import ShardReader, open_reader
 from batch_inference_runner.formats.writable import check_writable
+from batch_inference_runner.models.probing import PROBE_ROWS
 from batch_inference_runner.plan.plan import Piece, Shard
 from batch_inference_runner.score.stages import Stages
 from batch_inference_runner.storage.location import open_file
@@ -78,7 +79,7 @@ def probe_on_real_rows(
             piece = Piece(index, unit.start, unit.stop, first_row, unit.rows)
             chunk = next(iter(reader.chunks(Shard(0, (piece,)))), None)
             if chunk is not None and chunk.table.num_rows:
-                stages.probe(chunk.table)
+                stages.probe(chunk.table.slice(0, PROBE_ROWS))
                 return
 
 

@@ -35,7 +35,7 @@ def main() -> None:
     inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
     connection.set_inheritable(False)  # a child that outlived us would keep the driver waiting
     _start(_receive, connection, inbox)
-    sys.meta_path.insert(0, _NoPandas())
+    sys.meta_path.insert(0, _NotImported())
     from batch_inference_runner.score.scorer import Scorer
 
     sending = threading.Lock()
@@ -50,12 +50,20 @@ def main() -> None:
         scorer.handle(inbox.get())
 
 
-class _NoPandas(importlib.abc.MetaPathFinder):
-    """Keeps pyarrow from importing pandas where it is installed: 0.3 s for nothing."""
+_UNNEEDED = frozenset(
+    (
+        *("pandas", "cloudpickle"),
+        *("pyarrow._s3fs", "pyarrow._gcsfs", "pyarrow._azurefs", "pyarrow._hdfs"),
+    )
+)
+
+
+class _NotImported(importlib.abc.MetaPathFinder):
+    """Keeps pyarrow from importing what it can do without: pandas alone would take 0.3 s."""
 
     def find_spec(self, fullname: str, *_: object) -> None:
-        if fullname == "pandas":
-            raise ModuleNotFoundError("pandas is not needed here", name=fullname)
+        if fullname in _UNNEEDED:
+            raise ModuleNotFoundError(f"{fullname} is not needed here", name=fullname)
 
 
 def _start(work: Callable[..., None], *arguments: object) -> None:
