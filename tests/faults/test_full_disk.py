@@ -84,6 +84,7 @@ def test_a_run_that_fills_its_disk_says_so_and_goes_on_when_there_is_room(volume
     output = job.folder / "volume" / "output"
     ids = pq.read_table(sorted(output.glob("part-*")), columns=["id"])["id"].to_numpy()
     assert np.array_equal(np.sort(ids), np.arange(ROWS))
+    assert job.gc().code == 0  # a scorer that was killed while it wrote could not clean up
     assert not list((output / "_bij" / "tmp").glob("*"))
 
 

@@ -67,8 +67,14 @@ class Job:
         )
         return Ended(done.returncode, done.stdout, done.stderr)
 
+    def gc(self) -> Ended:
+        return self._on_output("gc")
+
     def verify(self) -> Ended:
-        command = [*BIJ, "verify", str(self.output)]
+        return self._on_output("verify")
+
+    def _on_output(self, action: str) -> Ended:
+        command = [*BIJ, action, str(self.folder / self.spec["output"]["storageUri"])]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
         return Ended(done.returncode, done.stdout, done.stderr)
 

@@ -11,10 +11,8 @@ from hypothesis import strategies as st
 from batch_inference_runner.schedule.backlog import Backlog, Loss, Take
 
 
-def make_backlog(shards=10, *, backoff_limit=3, suspects=(), charges=None):
-    return Backlog.of(
-        range(shards), backoff_limit=backoff_limit, suspects=suspects, charges=charges
-    )
+def make_backlog(shards=10, *, backoff_limit=3, suspects=(), kills=None):
+    return Backlog.of(range(shards), backoff_limit=backoff_limit, suspects=suspects, kills=kills)
 
 
 def test_ranges_shrink_with_the_backlog():
@@ -43,13 +41,13 @@ def test_a_shard_that_was_in_work_when_a_scorer_was_killed_runs_alone_next():
     assert backlog.charges[1] == 0
 
 
-def test_a_second_kill_while_alone_is_charged_and_isolated():
+def test_a_second_kill_while_alone_counts_and_is_isolated():
     backlog = make_backlog(1)
     backlog.take(assigned=0, threads=1, scorers=1)
     backlog.lose(0, Loss.KILLED, "killed")
     backlog.take(assigned=0, threads=1, scorers=1)
     backlog.lose(0, Loss.KILLED, "killed")
-    assert backlog.charges[0] == 1
+    assert backlog.kills[0] == 1
     assert 0 in backlog.isolated
 
 
@@ -92,8 +90,25 @@ def test_a_shard_is_given_up_when_its_budget_is_spent_and_then_rejected_unread()
     assert backlog.take(assigned=0, threads=1, scorers=1).shards == (0,)
 
 
-def test_charges_of_earlier_drivers_count():
-    backlog = make_backlog(1, backoff_limit=2, suspects=[0], charges={0: 2})
+def test_kills_are_forgiven_when_anything_is_committed():
+    backlog = make_backlog(1, backoff_limit=1)
+    for _ in range(20):
+        backlog.take(assigned=0, threads=1, scorers=1)
+        backlog.lose(0, Loss.KILLED, "killed")
+        backlog.progressed()
+    assert not backlog.failed
+
+
+def test_a_shard_that_is_killed_again_and_again_without_a_commit_is_given_up():
+    backlog = make_backlog(1, backoff_limit=1)
+    for _ in range(3):
+        backlog.take(assigned=0, threads=1, scorers=1)
+        backlog.lose(0, Loss.KILLED, "killed")
+    assert backlog.failed == {0: "killed"}
+
+
+def test_kills_under_earlier_drivers_count():
+    backlog = make_backlog(1, backoff_limit=2, suspects=[0], kills={0: 2})
     backlog.take(assigned=0, threads=1, scorers=1)
     backlog.lose(0, Loss.KILLED, "killed")
     assert backlog.failed == {0: "killed"}

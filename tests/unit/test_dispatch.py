@@ -137,8 +137,9 @@ class FakeAttempts:
     def earlier(self, _committed):
         return EarlierAttempts((), {})
 
-    def record(self, _attempt, shards, *, alone, in_work):
+    def record(self, _attempt, shards, *, alone, in_work, committed):
         assert in_work >= 1
+        assert committed >= 0
         self.recorded.append((tuple(shards), alone))
 
 

@@ -24,10 +24,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class EarlierAttempts:
-    """What earlier drivers left unfinished: suspects in order, and losses that are charged."""
+    """What earlier drivers left unfinished.
+
+    `suspects` in order; `kills`: how often each was lost while it ran alone, since the last commit.
+    """
 
     suspects: tuple[int, ...]
-    charges: dict[int, int]
+    kills: dict[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +44,15 @@ class AttemptLog:
     def _folder(self) -> str:
         return f"{work_folder(self.work)}/attempts"
 
-    def record(self, attempt: str, shards: Sequence[int], *, alone: bool, in_work: int) -> None:
-        """Say that these shards are about to be scored, at most `in_work` at a time."""
-        body = json.dumps({"shards": list(shards), "alone": alone, "inWork": in_work})
+    def record(
+        self, attempt: str, shards: Sequence[int], *, alone: bool, in_work: int, committed: int
+    ) -> None:
+        """Say that these shards are about to be scored, at most `in_work` at a time.
+
+        `committed` is how many shards of the plan are committed at this moment.
+        """
+        record = {"shards": list(shards), "alone": alone, "inWork": in_work, "committed": committed}
+        body = json.dumps(record)
         # Nobody else uses this attempt's key: if it is taken, a lost response was ours.
         with suppress(AlreadyExists):
             self.store.create(f"{self._folder}/{attempt}.json", body.encode())
@@ -51,12 +60,12 @@ class AttemptLog:
     def earlier(self, committed: Collection[int]) -> EarlierAttempts:
         """Read what was started and never committed."""
         suspects: dict[int, None] = {}
-        charges: Counter[int] = Counter()
+        kills: Counter[int] = Counter()
         for info in self.store.list(self._folder):
             record = json.loads(self.store.get(info.key))
             unfinished = [shard for shard in record["shards"] if shard not in committed]
             in_work = unfinished[: record["inWork"]]
             suspects.update(dict.fromkeys(in_work))
-            if record["alone"]:
-                charges.update(in_work)
-        return EarlierAttempts(tuple(suspects), dict(charges))
+            if record["alone"] and record["committed"] == len(committed):
+                kills.update(in_work)
+        return EarlierAttempts(tuple(suspects), dict(kills))

@@ -43,13 +43,15 @@ class Backlog:
     """Shards that are waiting, and how often each went wrong.
 
     `pending` is in the order of the input. `suspects` were in work when something was killed.
-    `charges` carry over from earlier drivers.
+    `charges` are what a shard did itself, `kills` what befell it while it ran alone, since the last
+    commit of any shard; they carry over from earlier drivers. Both count against the limit.
     """
 
     pending: deque[int]
     backoff_limit: int
     suspects: deque[int] = field(default_factory=deque)
     charges: Counter[int] = field(default_factory=Counter)
+    kills: Counter[int] = field(default_factory=Counter)
     isolated: set[int] = field(default_factory=set)
     failed: dict[int, str] = field(default_factory=dict)
     _alone: set[int] = field(default_factory=set)
@@ -61,7 +63,7 @@ class Backlog:
         *,
         backoff_limit: int,
         suspects: Iterable[int] = (),
-        charges: Mapping[int, int] | None = None,
+        kills: Mapping[int, int] | None = None,
     ) -> Backlog:
         """Start with the shards that are not committed; suspects among them go first."""
         waiting = list(shards)
@@ -70,9 +72,9 @@ class Backlog:
             deque(shard for shard in waiting if shard not in suspected),
             backoff_limit,
             deque(shard for shard in waiting if shard in suspected),
-            Counter(charges or {}),
+            kills=Counter(kills or {}),
         )
-        backlog.isolated |= {shard for shard, count in backlog.charges.items() if count}
+        backlog.isolated |= backlog.kills.keys()
         return backlog
 
     @property
@@ -96,6 +98,10 @@ class Backlog:
             return Take()
         count = min(size, len(self.pending))
         return Take(tuple(self.pending.popleft() for _ in range(count)))
+
+    def progressed(self) -> None:
+        """Forgive kills, now that a shard was committed: kills at random never fail a job."""
+        self.kills.clear()
 
     def give_back(self, shards: Iterable[int]) -> None:
         """Put shards that were not tried in front of the queue, in order."""
@@ -123,8 +129,11 @@ class Backlog:
         if loss is Loss.KILLED and not was_alone:
             self.suspects.append(shard)
             return
-        self.charges[shard] += 1
-        if self.charges[shard] > self.backoff_limit:
+        if loss is Loss.KILLED:
+            self.kills[shard] += 1
+        else:
+            self.charges[shard] += 1
+        if self.charges[shard] + self.kills[shard] > self.backoff_limit:
             self.failed[shard] = why
             self.pending.appendleft(shard)  # once more, to reject its rows unread
             return

@@ -79,7 +79,7 @@ class Dispatch:
         self._slots: list[Slot] = []
         self._committer = Committer(output, events.put)
         self._committing: set[int] = set()
-        self._rows_read = self._rows_rejected = 0
+        self._committed = self._rows_read = self._rows_rejected = 0
         self._outage = Outage()
         self._start_failures = StartFailures()
         self.first_row_at: float | None = None
@@ -99,7 +99,7 @@ class Dispatch:
             (shard.index for shard in self._plan.shards if shard.index not in committed),
             backoff_limit=self._config.budget.backoff_limit_per_shard,
             suspects=earlier.suspects,
-            charges=earlier.charges,
+            kills=earlier.kills,
         )
 
     def add(self, slot: Slot) -> None:
@@ -227,10 +227,12 @@ class Dispatch:
 
     def _on_committed(self, shards: tuple[StagedShard, ...]) -> None:
         self._outage.end()
+        self._backlog.progressed()
         self._committing -= {staged.shard for staged in shards}
         self._count(shards, resumed=False)
 
     def _count(self, shards: tuple[StagedShard, ...], *, resumed: bool) -> None:
+        self._committed += len(shards)
         for staged in shards:
             self._rows_read += staged.rows_read
             self._rows_rejected += staged.rows_rejected
@@ -338,7 +340,13 @@ class Dispatch:
             return
         attempt = uuid.uuid4().hex[:16]
         try:
-            self._attempts.record(attempt, take.shards, alone=take.alone, in_work=slot.threads)
+            self._attempts.record(
+                attempt,
+                take.shards,
+                alone=take.alone,
+                in_work=slot.threads,
+                committed=self._committed,
+            )
         except VolumeFull:
             raise
         except StoreError as error:
