@@ -48,7 +48,7 @@ def test_a_killed_driver_starts_again_and_its_worker_joins_again(members, worklo
     before = markers_of(members.job)
     kill_member(members.driver)
     members.start_driver()
-    members.wait_ready(2)
+    members.wait_ready_or_ended(2)
     assert members.driver.wait(END_SECONDS) == 0, members.log.read_text()[-3000:]
     assert_committed_only_once(before, markers_of(members.job))
     assert_exact(members.job, workload.scores)
@@ -65,7 +65,7 @@ def test_a_killed_head_is_replaced_while_the_driver_goes_on_scoring(members, wor
     wait_until(
         lambda: len(markers_of(members.job)) > committed, seconds=60, what="a commit without a head"
     )
-    members.wait_ready(2)
+    members.wait_ready_or_ended(2)
     assert members.driver.wait(END_SECONDS) == 0, members.log.read_text()[-3000:]
     assert_exact(members.job, workload.scores)
 
@@ -81,7 +81,7 @@ def test_a_worker_that_stands_still_loses_its_shards_and_comes_back(members, wor
     wait_until(lambda: members.ready < 2, seconds=60, what="the loss of the worker")
     for pid in stopped:
         kill(pid, signal.SIGCONT)
-    members.wait_ready(2)
+    members.wait_ready_or_ended(2)
     assert members.driver.wait(END_SECONDS) == 0, members.log.read_text()[-3000:]
     assert_exact(members.job, workload.scores)
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
-from batch_inference_runner.score.process import _NoPandas
+from batch_inference_runner.score.process import _NotImported
 from testkit.faulty_store import Fault, FaultyStore
 
 CRASHED = 9
@@ -125,7 +125,7 @@ def main() -> None:
 
 
 def _import_everything() -> None:
-    sys.meta_path.insert(0, _NoPandas())  # as in a real scorer
+    sys.meta_path.insert(0, _NotImported())  # as in a real scorer
     for module in (
         "obstore.store",
         "onnxruntime",

@@ -135,6 +135,15 @@ class Members:
         """How many scorers are scoring."""
         return self.progress().get("workers", {}).get("ready", 0)
 
+    def wait_ready_or_ended(self, count: int, *, seconds: float = 120) -> None:
+        """Wait for scorers that come back, or for a run that was through before they did."""
+        wait_until(
+            lambda: self.ready >= count or self.driver.poll() is not None,
+            seconds=seconds,
+            what=f"{count} scorers being ready, or the end",
+        )
+        assert self.driver.poll() in (None, 0), self.log.read_text()[-3000:]
+
     def wait_ready(self, count: int, *, seconds: float = 120) -> None:
         wait_until(
             lambda: self.ready >= count or self.driver.poll() is not None,
