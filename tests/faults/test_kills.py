@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import random
 import signal
-import subprocess
 import time
 from pathlib import Path
 
@@ -18,7 +17,7 @@ import pytest
 from testkit import onnx_models
 from testkit.exactness import assert_exact, markers_of
 from testkit.jobs import Job, spec_of
-from testkit.processes import kill, kill_all, scorers_of, wait_until
+from testkit.processes import kill, run_until_killed, scorers_of, wait_until
 
 ROWS = 160_000
 SHARD_ROWS = 1_000
@@ -61,13 +60,11 @@ def test_everything_is_killed_again_and_again_and_the_same_command_completes(job
     chance = random.Random(20261122)
     kills, before = 0, {}
     while kills < 25:
+        seconds = chance.uniform(0.05, 1.5)
         run = job.start()
-        try:
-            run.wait(chance.uniform(0.05, 1.5))
+        if not run_until_killed(run, lambda: len(markers_of(job)), seconds=seconds, commits=6):
             break
-        except subprocess.TimeoutExpired:
-            kill_all(run)
-            kills += 1
+        kills += 1
         after = markers_of(job)
         assert {key: after[key] for key in before} == before, "a committed shard was scored again"
         before = after

@@ -60,3 +60,20 @@ def wait_until(condition: Callable[[], bool], *, seconds: float, what: str) -> N
     while not condition():
         assert time.monotonic() < deadline, f"{what} did not happen within {seconds} s"
         time.sleep(0.01)
+
+
+def run_until_killed(
+    run: subprocess.Popen, committed: Callable[[], int], *, seconds: float, commits: int
+) -> bool:
+    """Kill all of a run after some seconds, or as soon as it has committed so many shards more.
+
+    The second keeps a fast machine from finishing before it was killed often enough. False if the
+    run has ended by itself.
+    """
+    deadline, enough = time.monotonic() + seconds, committed() + commits
+    while run.poll() is None:
+        if time.monotonic() > deadline or committed() >= enough:
+            kill_all(run)
+            return True
+        time.sleep(0.01)
+    return False
