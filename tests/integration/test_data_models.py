@@ -57,16 +57,16 @@ def boosted_trees(folder: Path) -> Path:
 
 
 def lightgbm_trees(folder: Path) -> Path:
-    lightgbm = pytest.importorskip("lightgbm")
+    import lightgbm
+    from onnxmltools.convert.lightgbm.operator_converters import LightGbm
     from skl2onnx import to_onnx, update_registered_converter
     from skl2onnx.common.shape_calculator import calculate_linear_classifier_output_shapes
 
-    converters = pytest.importorskip("onnxmltools.convert.lightgbm.operator_converters.LightGbm")
     update_registered_converter(
         lightgbm.LGBMClassifier,
         "LightGbmLGBMClassifier",
         calculate_linear_classifier_output_shapes,
-        converters.convert_lightgbm,
+        LightGbm.convert_lightgbm,
         options={"nocl": [True, False], "zipmap": [True, False, "columns"]},
     )
     trees = lightgbm.LGBMClassifier(n_estimators=8, random_state=1, verbose=-1)

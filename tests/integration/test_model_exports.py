@@ -29,7 +29,7 @@ def one_column_each(columns: dict[str, np.ndarray]):
 
 @pytest.mark.parametrize("zipmap", [True, False, "columns"])
 def test_a_pipeline_over_mixed_columns_scores_as_in_scikit_learn(tmp_path, zipmap):
-    pandas = pytest.importorskip("pandas")
+    import pandas as pd
     from skl2onnx import to_onnx
     from sklearn.compose import ColumnTransformer
     from sklearn.linear_model import LogisticRegression
@@ -41,7 +41,7 @@ def test_a_pipeline_over_mixed_columns_scores_as_in_scikit_learn(tmp_path, zipma
         "visits": RNG.integers(0, 9, ROWS),
         "city": RNG.choice(["Oslo", "Rom", "Köln"], ROWS).astype(object),
     }
-    frame = pandas.DataFrame(columns)
+    frame = pd.DataFrame(columns)
     target = (columns["age"] + 5 * columns["visits"] > 60).astype(int)
     pipeline = make_pipeline(
         ColumnTransformer(
@@ -84,8 +84,8 @@ def test_clusters_come_as_labels_and_distances(tmp_path):
 
 
 def test_lightgbm_labels_that_are_declared_as_one_value_come_row_by_row(tmp_path):
-    lightgbm = pytest.importorskip("lightgbm")
-    onnxmltools = pytest.importorskip("onnxmltools")
+    import lightgbm
+    import onnxmltools
     from onnxmltools.convert.common.data_types import FloatTensorType
 
     values = RNG.normal(size=(ROWS, 3)).astype(np.float32)
