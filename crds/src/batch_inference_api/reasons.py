@@ -134,3 +134,119 @@ class Reason(StrEnum):
 
     Make room and run the same job again: it resumes.
     """
+    BACKOFF_LIMIT_EXCEEDED = "BackoffLimitExceeded"
+    """More pods failed than `spec.backoffLimit` allows.
+
+    Read why in the message and with `kubectl bij logs`; give the pods more memory if they ran out
+    of it. A job with another name and the same output resumes.
+    """
+    PRE_RUNNING_DEADLINE_EXCEEDED = "PreRunningDeadlineExceeded"
+    """The pods had not begun to score within `spec.preRunningDeadlineSeconds`.
+
+    The message says what they waited for; mend it, or allow more time, and use a new name.
+    """
+    PROGRESS_DEADLINE_EXCEEDED = "ProgressDeadlineExceeded"
+    """No row was scored for `spec.progressDeadlineSeconds`.
+
+    Look into the logs of the pods; mend the store or the model that hangs, or allow more time.
+    """
+    REPORT_MISSING = "ReportMissing"
+    """The pods of several runs ended without a report of how.
+
+    Look for what deletes or ends pods: evictions, an admission policy, a failing node.
+    """
+    NOT_ALLOWED = "NotAllowed"
+    """The job uses an image, a ServiceAccount or a URI scheme that this cluster does not allow.
+
+    Use an allowed one, or ask the platform team to allow it in the operator's settings.
+    """
+    IMAGE_PULL_FAILED = "ImagePullFailed"
+    """The image of the runner cannot be pulled.
+
+    Correct `spec.workers.image` or `imagePullSecrets`; the pods start as soon as it can.
+    """
+    UNSCHEDULABLE = "Unschedulable"
+    """The scheduler finds no node for a pod.
+
+    Ask for less, correct `nodeSelector`, `affinity` and `tolerations`, or add nodes.
+    """
+    QUOTA_EXCEEDED = "QuotaExceeded"
+    """The namespace's quota leaves no room for the pods.
+
+    Ask for less or raise the quota; the pods start as soon as there is room.
+    """
+    POD_FORBIDDEN = "PodForbidden"
+    """The cluster's policies refuse the pods.
+
+    Change what the message names, or ask the platform team.
+    """
+    SECRET_NOT_FOUND = "SecretNotFound"  # noqa: S105 - no secret
+    """A Secret that the pods need is not there, or lacks a key.
+
+    Create it in the job's namespace; the pods start as soon as it is there.
+    """
+    CONFIG_MAP_NOT_FOUND = "ConfigMapNotFound"
+    """A ConfigMap that the pods need is not there, or lacks a key.
+
+    Create it in the job's namespace; the pods start as soon as it is there.
+    """
+    VOLUME_NOT_READY = "VolumeNotReady"
+    """A volume of the pods cannot be mounted, or its claim is not there.
+
+    Create the PersistentVolumeClaim in the job's namespace; see the message for what it lacks.
+    """
+    SERVICE_ACCOUNT_NOT_FOUND = "ServiceAccountNotFound"
+    """The ServiceAccount of the pods is not there.
+
+    Create it in the job's namespace, or correct `spec.workers.serviceAccountName`.
+    """
+    POD_REJECTED = "PodRejected"
+    """A node refused a pod that was assigned to it, for instance for want of a device.
+
+    Pods are replaced; look at the node and its device plugin if it goes on.
+    """
+    CONTAINER_CANNOT_RUN = "ContainerCannotRun"
+    """The runner's container cannot be started.
+
+    Use an image of the runner that belongs to this operator's release.
+    """
+    HEAD_OOM_KILLED = "HeadOOMKilled"
+    """The first pod, which leads the run, ran out of memory and is replaced.
+
+    Raise `spec.workers.resources.limits.memory`, or lower `spec.batching.batchSize`.
+    """
+    WORKER_OOM_KILLED = "WorkerOOMKilled"
+    """A pod ran out of memory and is replaced.
+
+    Raise `spec.workers.resources.limits.memory`, or lower `spec.batching.batchSize`.
+    """
+    HEAD_DISRUPTED = "HeadDisrupted"
+    """The first pod was evicted, preempted or drained, and is replaced.
+
+    Nothing: what is committed stays, and disruptions are not counted.
+    """
+    WORKER_DISRUPTED = "WorkerDisrupted"
+    """A pod was evicted, preempted or drained, and is replaced.
+
+    Nothing: its shards are scored by others.
+    """
+    HEAD_FAILED = "HeadFailed"
+    """The first pod, which leads the run, failed and is replaced.
+
+    Look at the message and the logs if it goes on.
+    """
+    WORKER_FAILED = "WorkerFailed"
+    """A pod failed and is replaced.
+
+    Look at the message and the logs if it goes on.
+    """
+    HEAD_UNRESPONSIVE = "HeadUnresponsive"
+    """The first pod runs but does not say how far it is.
+
+    Wait: it is restarted if it hangs. Check that network policies let the operator reach it.
+    """
+    NODE_LOST = "NodeLost"
+    """The node of a pod does not answer.
+
+    Nothing: the run goes on elsewhere once the pod is certainly gone or fenced off.
+    """

@@ -25,11 +25,15 @@ from batch_inference_api.v1alpha1.resource import (
     immutable,
     matching,
 )
-from batch_inference_api.v1alpha1.workers import WorkersSpec
+from batch_inference_api.v1alpha1.workers import CHANGE_WHILE_SUSPENDED, WorkersSpec
 
 GROUP = "batchinference.dev"
 VERSION = "v1alpha1"
 KIND = "BatchInferenceJob"
+MANAGER = f"{GROUP}/operator"
+"""What `spec.managedBy` may say to mean the operator of this project."""
+
+_MANAGER_PATTERN = "^[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9][-A-Za-z0-9_.]*$"
 
 Seconds = Annotated[int, Field(ge=1, le=2_147_483_647)]
 
@@ -59,6 +63,7 @@ class JobSpec(ResourceModel):
                 "sharding",
                 "batching",
                 "execution",
+                "managedBy",
             )
         ),
         Rule(
@@ -67,10 +72,7 @@ class JobSpec(ResourceModel):
             "errorPolicy.onError cannot change once the job exists: create a job with a new name",
             field="errorPolicy",
         ),
-        *(
-            _changes_while_suspended(field)
-            for field in ("resources", "nodeSelector", "tolerations", "priorityClassName")
-        ),
+        *(_changes_while_suspended(field) for field in CHANGE_WHILE_SUSPENDED),
     )
 
     model: ModelSpec
@@ -109,6 +111,16 @@ class JobSpec(ResourceModel):
     """The job fails when no row was scored for this time."""
     ttl_seconds_after_finished: Annotated[int, Field(ge=0, le=2_147_483_647)] | None = None
     """How long the pods of a finished job are kept. The BatchInferenceJob itself stays."""
+    managed_by: (
+        Annotated[
+            str,
+            Field(min_length=3, max_length=63, json_schema_extra={"pattern": _MANAGER_PATTERN}),
+            matching(_MANAGER_PATTERN, "must look like example.com/controller"),
+        ]
+        | None
+    ) = None
+    """Who runs the job, when it is not this operator: another controller, such as Kueue's
+    MultiKueue, by the name that it goes by. It cannot change once the job exists."""
     suspend: bool = False
     """Whether the job's pods are taken away. What is committed stays, and the job goes on from
     there when this is false again."""

@@ -28,6 +28,8 @@ ObjectName = Annotated[
         "digit",
     ),
 ]
+LabelKey = Annotated[str, Field(min_length=1, max_length=316)]
+LabelValue = Annotated[str, Field(max_length=63)]
 
 
 class SecretReference(ResourceModel):

@@ -48,7 +48,7 @@ class ProgressStatus(ResourceModel):
     estimated_remaining_seconds: Count | None = None
     """Seconds until the end at this rate."""
     last_updated_time: Instant | None = None
-    """When the runner last reported."""
+    """When rows were last scored."""
 
 
 class CompletionStats(ResourceModel):
@@ -101,6 +101,8 @@ class RunStatus(ResourceModel):
     """Name of the run's Job."""
     attempt: Count | None = None
     """How often the run's driver was started."""
+    unreported: Count | None = None
+    """Runs that ended without a report since anything was last committed."""
 
 
 class ModelStatus(ResourceModel):
@@ -183,7 +185,8 @@ class JobStatus(ResourceModel):
     phase: Phase | None = None
     """Where the job stands, for people. Programs read `conditions`."""
     start_time: Instant | None = None
-    """When the first run began."""
+    """When the job's pods were first made, or made again after `suspend`: where
+    `activeDeadlineSeconds` counts from."""
     completion_time: Instant | None = None
     """When the job ended."""
     duration: Annotated[str, Field(max_length=32)] | None = None

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from batch_inference_api.v1alpha1.names import ObjectName
+from batch_inference_api.v1alpha1.environment import EnvFromSource, EnvVar, Volume, VolumeMount
+from batch_inference_api.v1alpha1.names import LabelKey, LabelValue, ObjectName
+from batch_inference_api.v1alpha1.placement import Affinity, Toleration
 from batch_inference_api.v1alpha1.quantity import Quantity, parse_quantity
-from batch_inference_api.v1alpha1.resource import ResourceModel, Rule
+from batch_inference_api.v1alpha1.resource import ResourceModel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 ResourceList = Annotated[
     dict[Annotated[str, Field(max_length=253)], Quantity], Field(max_length=16)
 ]
-LabelValue = Annotated[str, Field(max_length=63)]
+_ATOMIC = {"x-kubernetes-list-type": "atomic"}
 
 
 class ResourceRequirements(ResourceModel):
@@ -34,40 +36,30 @@ class ResourceRequirements(ResourceModel):
                 yield "requests", f"{name} requests more ({requested}) than its limit ({limit})"
 
 
-class Toleration(ResourceModel):
-    """A taint that the pods tolerate, as in a pod."""
+class LocalReference(ResourceModel):
+    """An object of the job's namespace."""
 
-    rules = (
-        Rule(
-            "!(has(self.operator) && self.operator == 'Exists' && has(self.value))",
-            "operator Exists takes no value",
-            lambda self: self.operator != "Exists" or self.value is None,
-            "value",
-        ),
-        Rule(
-            "has(self.key) || (has(self.operator) && self.operator == 'Exists')",
-            "without a key the operator must be Exists",
-            lambda self: self.key is not None or self.operator == "Exists",
-            "key",
-        ),
-        Rule(
-            "!has(self.tolerationSeconds) || (has(self.effect) && self.effect == 'NoExecute')",
-            "tolerationSeconds needs the effect NoExecute",
-            lambda self: self.toleration_seconds is None or self.effect == "NoExecute",
-            "tolerationSeconds",
-        ),
-    )
+    name: ObjectName
+    """Its name."""
 
-    key: Annotated[str, Field(min_length=1, max_length=316)] | None = None
-    """Key of the taint; without it, and with `Exists`, every taint."""
-    operator: Literal["Exists", "Equal"] | None = None
-    """`Equal` (the default) compares the value, `Exists` does not."""
-    value: LabelValue | None = None
-    """Value of the taint."""
-    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
-    """Effect of the taint; without it, every effect."""
-    toleration_seconds: Annotated[int, Field(ge=0, le=2_147_483_647)] | None = None
-    """How long a `NoExecute` taint is tolerated."""
+
+CHANGE_WHILE_SUSPENDED = (
+    "resources",
+    "nodeSelector",
+    "tolerations",
+    "affinity",
+    "priorityClassName",
+    "runtimeClassName",
+    "schedulerName",
+    "serviceAccountName",
+    "image",
+    "imagePullSecrets",
+    "env",
+    "envFrom",
+    "volumes",
+    "volumeMounts",
+)
+"""Fields of `workers` that a run takes when its pods are made, so they change between runs only."""
 
 
 class WorkersSpec(ResourceModel):
@@ -77,14 +69,54 @@ class WorkersSpec(ResourceModel):
     """Number of pods. It may change while the job runs."""
     resources: ResourceRequirements = Field(default_factory=ResourceRequirements)
     """What each pod may use. It may change while the job is suspended."""
-    node_selector: Annotated[
-        dict[Annotated[str, Field(max_length=316)], LabelValue], Field(max_length=64)
-    ] = Field(default_factory=dict)
+    node_selector: Annotated[dict[LabelKey, LabelValue], Field(max_length=64)] = Field(
+        default_factory=dict
+    )
     """Labels that a node must have. It may change while the job is suspended."""
     tolerations: Annotated[
-        tuple[Toleration, ...],
-        Field(max_length=32, json_schema_extra={"x-kubernetes-list-type": "atomic"}),
+        tuple[Toleration, ...], Field(max_length=32, json_schema_extra=_ATOMIC)
     ] = ()
     """Taints that the pods tolerate. It may change while the job is suspended."""
+    affinity: Affinity | None = None
+    """Nodes and neighbours that the pods want or avoid. It may change while the job is
+    suspended."""
     priority_class_name: ObjectName | None = None
     """PriorityClass of the pods. It may change while the job is suspended."""
+    runtime_class_name: ObjectName | None = None
+    """RuntimeClass of the pods, as GPU nodes may need. It may change while the job is suspended."""
+    scheduler_name: ObjectName | None = None
+    """Scheduler of the pods. It may change while the job is suspended."""
+    service_account_name: ObjectName | None = None
+    """ServiceAccount of the pods, for the cloud identity that it carries; one that the operator's
+    settings allow. No token of it is mounted. It may change while the job is suspended."""
+    image: Annotated[str, Field(min_length=1, max_length=512)] | None = None
+    """Image of the runner; one that the operator's settings allow. It may change while the job is
+    suspended."""
+    image_pull_secrets: Annotated[
+        tuple[LocalReference, ...], Field(max_length=16, json_schema_extra=_ATOMIC)
+    ] = ()
+    """Secrets with which the image is pulled. They may change while the job is suspended."""
+    env: Annotated[tuple[EnvVar, ...], Field(max_length=64, json_schema_extra=_ATOMIC)] = ()
+    """Variables of the runner's environment. They may change while the job is suspended."""
+    env_from: Annotated[
+        tuple[EnvFromSource, ...], Field(max_length=16, json_schema_extra=_ATOMIC)
+    ] = ()
+    """Secrets and ConfigMaps whose keys become variables. They may change while the job is
+    suspended."""
+    volumes: Annotated[tuple[Volume, ...], Field(max_length=16, json_schema_extra=_ATOMIC)] = ()
+    """Volumes that `volumeMounts` can name. They may change while the job is suspended."""
+    volume_mounts: Annotated[
+        tuple[VolumeMount, ...], Field(max_length=16, json_schema_extra=_ATOMIC)
+    ] = ()
+    """Where volumes appear in the pods. They may change while the job is suspended."""
+
+    def find_problems(self) -> Iterator[tuple[str, str]]:
+        names = [volume.name for volume in self.volumes]
+        for name in sorted({name for name in names if names.count(name) > 1}):
+            yield "volumes", f"volume {name!r} is there twice"
+        paths = [mount.mount_path.rstrip("/") for mount in self.volume_mounts]
+        for path in sorted({path for path in paths if paths.count(path) > 1}):
+            yield "volumeMounts", f"two volumes are mounted at {path!r}"
+        for mount in self.volume_mounts:
+            if mount.name not in names:
+                yield "volumeMounts", f"volume {mount.name!r} is not in volumes"

@@ -1,0 +1,218 @@
+"""spec.workers: variables and volumes that pods get beside what a run needs itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
+
+from batch_inference_api.v1alpha1.names import ObjectName
+from batch_inference_api.v1alpha1.quantity import Quantity
+from batch_inference_api.v1alpha1.resource import ResourceModel, Rule, matching
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+RESERVED_PREFIXES = ("BIJ_", "RAY_")
+OWN_FOLDERS = ("/dev", "/etc/bij", "/proc", "/pvc", "/sys", "/tmp", "/var/run")  # noqa: S108
+"""Where a run mounts things itself: credentials, `pvc://` claims, scratch space."""
+
+_VARIABLE_PATTERN = "^[A-Za-z_][A-Za-z0-9_]*$"
+_VOLUME_PATTERN = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+_MOUNT_PATTERN = "^/[^:]+$"
+
+VolumeName = Annotated[
+    str,
+    Field(min_length=1, max_length=58, json_schema_extra={"pattern": _VOLUME_PATTERN}),
+    matching(_VOLUME_PATTERN, "must have lower-case letters, digits and '-'"),
+]
+Key = Annotated[str, Field(min_length=1, max_length=253)]
+VariableName = Annotated[
+    str,
+    Field(max_length=256, json_schema_extra={"pattern": _VARIABLE_PATTERN}),
+    matching(_VARIABLE_PATTERN, "must have letters, digits and '_', and not begin with a digit"),
+]
+
+
+class KeySelector(ResourceModel):
+    """One key of a Secret or ConfigMap of the job's namespace."""
+
+    name: ObjectName
+    """Name of the Secret or ConfigMap."""
+    key: Key
+    """The key."""
+    optional: bool | None = None
+    """Whether the pod may start without it."""
+
+
+class EnvVarSource(ResourceModel):
+    """Where the value of a variable comes from."""
+
+    rules = (
+        Rule(
+            "has(self.secretKeyRef) != has(self.configMapKeyRef)",
+            "set exactly one of secretKeyRef and configMapKeyRef",
+            lambda self: (self.secret_key_ref is None) != (self.config_map_key_ref is None),
+        ),
+    )
+
+    secret_key_ref: KeySelector | None = None
+    """A key of a Secret."""
+    config_map_key_ref: KeySelector | None = None
+    """A key of a ConfigMap."""
+
+
+class EnvVar(ResourceModel):
+    """A variable of the runner's environment."""
+
+    rules = (
+        Rule(
+            "!self.name.startsWith('BIJ_') && !self.name.startsWith('RAY_')",
+            "variables that begin with BIJ_ or RAY_ are the runner's own",
+            lambda self: not self.name.startswith(RESERVED_PREFIXES),
+            "name",
+        ),
+        Rule(
+            "!(has(self.value) && has(self.valueFrom))",
+            "set at most one of value and valueFrom",
+            lambda self: self.value is None or self.value_from is None,
+            "value",
+        ),
+    )
+
+    name: VariableName
+    """Name of the variable."""
+    value: Annotated[str, Field(max_length=32_768)] | None = None
+    """Its value. Never put a secret here: `valueFrom` takes it from a Secret."""
+    value_from: EnvVarSource | None = None
+    """Where the value comes from."""
+
+
+class ObjectReference(ResourceModel):
+    """A Secret or ConfigMap of the job's namespace."""
+
+    name: ObjectName
+    """Its name."""
+    optional: bool | None = None
+    """Whether the pod may start without it."""
+
+
+class EnvFromSource(ResourceModel):
+    """A Secret or ConfigMap, each key of which becomes a variable."""
+
+    rules = (
+        Rule(
+            "has(self.secretRef) != has(self.configMapRef)",
+            "set exactly one of secretRef and configMapRef",
+            lambda self: (self.secret_ref is None) != (self.config_map_ref is None),
+        ),
+    )
+
+    prefix: VariableName | None = None
+    """What the names of the variables begin with."""
+    secret_ref: ObjectReference | None = None
+    """A Secret."""
+    config_map_ref: ObjectReference | None = None
+    """A ConfigMap."""
+
+
+class ClaimVolume(ResourceModel):
+    """A PersistentVolumeClaim of the job's namespace."""
+
+    claim_name: ObjectName
+    """Its name."""
+    read_only: bool | None = None
+    """Whether it is mounted for reading only."""
+
+
+class SecretVolume(ResourceModel):
+    """A Secret of the job's namespace, one file per key."""
+
+    secret_name: ObjectName
+    """Its name."""
+    optional: bool | None = None
+    """Whether the pod may start without it."""
+
+
+class ConfigMapVolume(ResourceModel):
+    """A ConfigMap of the job's namespace, one file per key."""
+
+    name: ObjectName
+    """Its name."""
+    optional: bool | None = None
+    """Whether the pod may start without it."""
+
+
+class EmptyDirVolume(ResourceModel):
+    """An empty folder that lives as long as its pod."""
+
+    size_limit: Quantity | None = None
+    """Most bytes in it."""
+
+
+_SOURCES = ("persistentVolumeClaim", "secret", "configMap", "emptyDir")
+
+
+class Volume(ResourceModel):
+    """A volume that `volumeMounts` can name."""
+
+    rules = (
+        Rule(
+            f"[{', '.join(f'has(self.{source})' for source in _SOURCES)}]"
+            ".filter(is_set, is_set).size() == 1",
+            f"set exactly one of {', '.join(_SOURCES)}",
+            lambda self: (
+                sum(
+                    source is not None
+                    for source in (
+                        self.persistent_volume_claim,
+                        self.secret,
+                        self.config_map,
+                        self.empty_dir,
+                    )
+                )
+                == 1
+            ),
+        ),
+    )
+
+    name: VolumeName
+    """Name that `volumeMounts` refers to."""
+    persistent_volume_claim: ClaimVolume | None = None
+    """A PersistentVolumeClaim. One that a `pvc://` URI names needs no volume here."""
+    secret: SecretVolume | None = None
+    """A Secret. One that a `secretRef` names needs no volume here."""
+    config_map: ConfigMapVolume | None = None
+    """A ConfigMap."""
+    empty_dir: EmptyDirVolume | None = None
+    """An empty folder."""
+
+    def find_problems(self) -> Iterator[tuple[str, str]]:
+        if self.name.startswith("bij-"):
+            yield "name", "names that begin with bij- are the run's own"
+
+
+class VolumeMount(ResourceModel):
+    """Where a volume appears in the pod."""
+
+    name: VolumeName
+    """Name of the volume."""
+    mount_path: Annotated[
+        str,
+        Field(max_length=512, json_schema_extra={"pattern": _MOUNT_PATTERN}),
+        matching(_MOUNT_PATTERN, "must be an absolute path without ':'"),
+    ]
+    """The folder."""
+    sub_path: Annotated[str, Field(max_length=512)] | None = None
+    """A folder of the volume to mount instead of its root."""
+    read_only: bool | None = None
+    """Whether it is mounted for reading only."""
+
+    def find_problems(self) -> Iterator[tuple[str, str]]:
+        path = self.mount_path.rstrip("/")
+        if any(path == own or path.startswith(f"{own}/") for own in OWN_FOLDERS):
+            yield "mountPath", f"must not be below {', '.join(OWN_FOLDERS)}: a run uses these"
+        if self.sub_path is not None and (
+            self.sub_path.startswith("/") or ".." in self.sub_path.split("/")
+        ):
+            yield "subPath", "must be relative, without '..'"

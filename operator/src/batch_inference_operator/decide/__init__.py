@@ -1,0 +1,17 @@
+"""What should happen next. Pure: no I/O, no clock, no logging; the same input gives the same plan.
+
+next_step       plan_next: which of the questions below applies, in order
+record          the job as it is stored: its spec, its status, and what is wrong with them
+verdict         how a run ended, from what index 0 left behind
+deadlines       which time limit was missed
+succession      when the next run may begin, and when a run is given up
+suspension      taking the pods away and keeping what is committed
+retention       what remains of a finished job, and for how long
+following       a run that goes on: companions, number of workers, status
+troubles        what keeps pods from scoring, in words that say what to do
+progress        a runner's report -> counters that never go back
+conditions      the table of conditions, as Kubernetes' tools read them
+status          a status from all of these; when it is worth writing
+announcements   events that follow from a change of status
+plan            the values that all of this returns
+"""

@@ -1,0 +1,80 @@
+"""What should happen next with a job: the questions, in the order in which they are asked."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from batch_inference_api.reasons import Reason
+from batch_inference_operator.decide.announcements import announce
+from batch_inference_operator.decide.deadlines import remaining_seconds
+from batch_inference_operator.decide.following import plan_run
+from batch_inference_operator.decide.plan import Plan
+from batch_inference_operator.decide.retention import plan_retention
+from batch_inference_operator.decide.status import failed, succeeded, unreadable
+from batch_inference_operator.decide.succession import plan_after_unreported, plan_next_run
+from batch_inference_operator.decide.suspension import plan_suspension
+from batch_inference_operator.decide.verdict import Failed, Succeeded, Unreported, judge
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from batch_inference_operator.decide.record import Record
+    from batch_inference_operator.decide.verdict import Verdict
+    from batch_inference_operator.observation import Observation
+    from batch_inference_operator.settings import Settings
+
+
+def plan_next(
+    record: Record, observation: Observation, *, now: datetime, settings: Settings
+) -> Plan:
+    """Say what should happen next with a job, its events included."""
+    plan = _plan(record, observation, now=now, settings=settings)
+    if plan.status is None:
+        return plan
+    return replace(plan, announcements=announce(record.status, plan.status))
+
+
+def _plan(record: Record, observation: Observation, *, now: datetime, settings: Settings) -> Plan:
+    if record.being_deleted or record.managed_elsewhere:
+        return Plan()
+    if record.is_finished:
+        return plan_retention(record, observation, now=now, settings=settings)
+    if record.job is None:
+        return _plan_unreadable(record, now=now)
+
+    run = observation.current_run
+    verdict = None if run is None else _weigh(judge(run, observation), record, now=now)
+    if isinstance(verdict, Succeeded):
+        return Plan(status=succeeded(record, verdict, now=now), is_urgent=True)
+    if isinstance(verdict, Failed):
+        return Plan(status=failed(record, verdict, now=now), is_urgent=True)
+    if record.spec.suspend:
+        return plan_suspension(record, observation, now=now, settings=settings)
+    if run is None:
+        return plan_next_run(record, observation, now=now, settings=settings)
+    if isinstance(verdict, Unreported):
+        return plan_after_unreported(record, run, verdict, now=now)
+    return plan_run(record, run, observation, now=now, settings=settings)
+
+
+def _plan_unreadable(record: Record, *, now: datetime) -> Plan:
+    """A spec that is wrong ends the job; one that is only too new is left to a newer operator."""
+    if record.run_number or "there is no such field" in record.problem:
+        return Plan(status=unreadable(record, now=now))
+    verdict = Failed(reason=Reason.INVALID_SPEC, message=record.problem)
+    return Plan(status=failed(record, verdict, now=now), is_urgent=True)
+
+
+def _weigh(verdict: Verdict | None, record: Record, *, now: datetime) -> Verdict | None:
+    """A deadline that was raised since the run began is not missed: the next run has more time."""
+    if not isinstance(verdict, Failed) or verdict.reason != Reason.DEADLINE_EXCEEDED:
+        return verdict
+    remaining = remaining_seconds(record, now=now)
+    if remaining is not None and remaining <= _CLOSE_SECONDS:
+        return verdict
+    return Unreported(message="spec.activeDeadlineSeconds was raised")
+
+
+_CLOSE_SECONDS = 60
+"""The clocks of the driver and of the status begin seconds apart, and are not the same."""

@@ -1,0 +1,121 @@
+"""The job as it is stored: raw JSON comes in, typed values go out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+from pydantic_core import to_json
+
+from batch_inference_api.problems import InvalidManifest, parse_job
+from batch_inference_api.v1alpha1.job import MANAGER
+from batch_inference_api.v1alpha1.status import JobStatus, Phase
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from batch_inference_api.v1alpha1.job import BatchInferenceJob, JobSpec
+    from batch_inference_api.v1alpha1.status import Condition
+
+_FINISHED = ("Complete", "Failed")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """A BatchInferenceJob as the server holds it.
+
+    `job` is None when this operator cannot read the spec; `problem` then says why.
+    """
+
+    namespace: str
+    name: str
+    uid: str
+    resource_version: str
+    generation: int
+    being_deleted: bool
+    managed_elsewhere: bool
+    job: BatchInferenceJob | None
+    problem: str
+    status: JobStatus
+
+    @property
+    def spec(self) -> JobSpec:
+        """The spec of a job that can be read."""
+        assert self.job is not None
+        return self.job.spec
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the job has ended for good."""
+        return any(
+            condition.type in _FINISHED and condition.status == "True"
+            for condition in self.status.conditions
+        )
+
+    @property
+    def run_number(self) -> int:
+        """The latest run that the status knows; 0: none."""
+        return (self.status.run.number if self.status.run else None) or 0
+
+    def condition(self, kind: str) -> Condition | None:
+        """The condition of that type, if the status has it."""
+        return next((found for found in self.status.conditions if found.type == kind), None)
+
+
+def read_record(raw: Mapping[str, Any]) -> Record:
+    """Read what the server sent. Never raises for what a user could have written."""
+    metadata = raw["metadata"]
+    spec = raw.get("spec") or {}
+    manager = spec.get("managedBy", MANAGER)
+    job, problem = _read_job(raw)
+    return Record(
+        namespace=metadata["namespace"],
+        name=metadata["name"],
+        uid=metadata["uid"],
+        resource_version=metadata["resourceVersion"],
+        generation=metadata.get("generation", 0),
+        being_deleted="deletionTimestamp" in metadata,
+        managed_elsewhere=manager != MANAGER,
+        job=job,
+        problem=problem,
+        status=_read_status(raw.get("status") or {}),
+    )
+
+
+def _read_job(raw: Mapping[str, Any]) -> tuple[BatchInferenceJob | None, str]:
+    manifest = {key: raw.get(key) for key in ("apiVersion", "kind", "metadata", "spec")}
+    try:
+        return parse_job(manifest), ""
+    except InvalidManifest as error:
+        return None, str(error)
+
+
+def _read_status(raw: Mapping[str, Any]) -> JobStatus:
+    """Read each field by itself: one that another release wrote costs no other field."""
+    status = JobStatus()
+    for name, value in raw.items():
+        try:
+            field = JobStatus.model_validate_json(to_json({name: value}), extra="ignore")
+        except ValidationError:
+            continue
+        status = status.model_copy(
+            update={key: getattr(field, key) for key in field.model_fields_set}
+        )
+    return status
+
+
+def was_running(status: JobStatus) -> bool:
+    """Whether rows had begun to be scored when the status was written."""
+    return status.phase in (Phase.RUNNING, Phase.FINALIZING)
+
+
+def parse_time(text: str | None) -> datetime | None:
+    """An instant of the API (RFC 3339) as an aware datetime."""
+    return None if not text else datetime.fromisoformat(text)
+
+
+def format_time(moment: datetime) -> str:
+    """The instant in whole seconds, as the API writes it."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

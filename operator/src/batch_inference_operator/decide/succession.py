@@ -1,0 +1,118 @@
+"""When the next run may begin, and when a job is given up instead.
+
+A run begins once no pod of an earlier one can be alive, or once such a pod has been fenced: nobody
+can confirm its death (its node is lost), and the commit protocol keeps a zombie from doing harm.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from batch_inference_api.reasons import Reason
+from batch_inference_operator.decide.deadlines import remaining_seconds
+from batch_inference_operator.decide.plan import CreateRun, DeleteRun, Plan
+from batch_inference_operator.decide.status import failed, in_progress
+from batch_inference_operator.decide.troubles import Trouble
+from batch_inference_operator.decide.verdict import Failed
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from batch_inference_operator.decide.record import Record
+    from batch_inference_operator.decide.verdict import Unreported
+    from batch_inference_operator.observation import Observation, RunJob, RunPod
+    from batch_inference_operator.settings import Settings
+
+MAX_UNREPORTED_RUNS = 3
+_REFUSED_AGAIN_SECONDS = 15.0
+
+
+def plan_next_run(
+    record: Record, observation: Observation, *, now: datetime, settings: Settings
+) -> Plan:
+    """Begin the next run, or say what it waits for."""
+    refusal = observation.refusal
+    if refusal is not None:
+        trouble = Trouble(reason=refusal.reason, message=refusal.message)
+        status = in_progress(record, None, observation, trouble=trouble, now=now)
+        return Plan(status=status, is_urgent=True, look_again_seconds=_REFUSED_AGAIN_SECONDS)
+    alive = find_live_pods(observation, now=now, settings=settings)
+    if alive:
+        return _wait_for(alive, record, observation, now=now, settings=settings)
+    deadline = remaining_seconds(record, now=now)
+    if deadline is not None and deadline <= 0:
+        limit = record.spec.active_deadline_seconds
+        message = f"the job took longer than spec.activeDeadlineSeconds ({limit} s)"
+        verdict = Failed(reason=Reason.DEADLINE_EXCEEDED, message=message)
+        return Plan(status=failed(record, verdict, now=now), is_urgent=True)
+    number = next_run_number(record, observation)
+    return Plan(actions=(CreateRun(number=number, deadline_seconds=deadline),))
+
+
+def plan_after_unreported(
+    record: Record, run: RunJob, verdict: Unreported, *, now: datetime
+) -> Plan:
+    """Clear the run away, so that the next can begin; give up after several of them."""
+    unreported = (record.status.run.unreported if record.status.run else None) or 0
+    delete = DeleteRun(job_name=run.name, job_uid=run.uid)
+    if unreported >= MAX_UNREPORTED_RUNS:
+        given_up = Failed(reason=Reason.REPORT_MISSING, message=verdict.message)
+        return Plan(actions=(delete,), status=failed(record, given_up, now=now), is_urgent=True)
+    trouble = Trouble(
+        reason=Reason.REPORT_MISSING, message=f"{verdict.message}; the next run begins"
+    )
+    status = in_progress(record, run, None, trouble=trouble, now=now)
+    assert status.run is not None
+    status = status.model_copy(
+        update={"run": status.run.model_copy(update={"unreported": unreported + 1})}
+    )
+    return Plan(actions=(delete,), status=status, is_urgent=True)
+
+
+def next_run_number(record: Record, observation: Observation) -> int:
+    """One more than any run that the status or the cluster knows of."""
+    return 1 + max((record.run_number, *(job.number for job in observation.jobs)))
+
+
+def find_live_pods(
+    observation: Observation, *, now: datetime, settings: Settings
+) -> tuple[RunPod, ...]:
+    """Pods whose processes may be running, fenced ones left out."""
+    return tuple(
+        pod
+        for pod in observation.pods
+        if not pod.is_over and not is_fenced(pod, now=now, settings=settings)
+    )
+
+
+def is_fenced(pod: RunPod, *, now: datetime, settings: Settings) -> bool:
+    """Whether the pod was told to go so long ago that only a lost node explains its being there."""
+    return pod.deleted is not None and _fenced_at(pod, settings=settings) <= now
+
+
+def _fenced_at(pod: RunPod, *, settings: Settings) -> datetime:
+    assert pod.deleted is not None
+    return pod.deleted + timedelta(seconds=pod.grace_seconds + settings.fence_seconds)
+
+
+def _wait_for(
+    pods: tuple[RunPod, ...],
+    record: Record,
+    observation: Observation,
+    *,
+    now: datetime,
+    settings: Settings,
+) -> Plan:
+    dues = [_fenced_at(pod, settings=settings) for pod in pods if pod.deleted is not None]
+    names = ", ".join(pod.name for pod in pods[:3])
+    trouble = Trouble(
+        reason="WaitingForPods",
+        message=f"the next run begins when {len(pods)} pods of the last one are gone: {names}",
+        is_warning=False,
+    )
+    without_report = replace(observation, report=None)
+    status = in_progress(record, None, without_report, trouble=trouble, now=now)
+    again = (min(dues) - now).total_seconds() if dues else settings.fence_seconds
+    return Plan(status=status, look_again_seconds=max(1.0, again))

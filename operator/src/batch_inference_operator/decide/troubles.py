@@ -1,0 +1,243 @@
+"""What keeps pods from scoring, in words that say what to do.
+
+A chain of questions, each answered from the observation alone; the first that finds something is
+what users read. None of them ends a job: pods that cannot start wait until they can, or until a
+deadline of the job is over.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from batch_inference_api.reasons import Reason
+from batch_inference_operator.decide.verdict import describe_end
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from batch_inference_operator.decide.record import Record
+    from batch_inference_operator.observation import Observation, RunJob, RunPod
+
+UNRESPONSIVE_SECONDS = 30.0
+_IMAGE = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull")
+_START = ("CreateContainerError", "RunContainerError", "StartError", "ContainerCannotRun")
+_KILLED = 137
+_LOST_NODE = ("DeletionByTaintManager",)
+_LATE_SECONDS = 30.0
+"""A pod that is to go has its grace period and this long to be gone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trouble:
+    """Why a job does not get on as it should."""
+
+    reason: str
+    message: str
+    is_warning: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Scene:
+    """What every question is asked about."""
+
+    record: Record
+    run: RunJob
+    pods: tuple[RunPod, ...]
+    observation: Observation
+    now: datetime
+
+    @property
+    def waiting(self) -> tuple[RunPod, ...]:
+        return tuple(pod for pod in self.pods if pod.running_since is None and not pod.is_over)
+
+    @property
+    def youngest(self) -> dict[int | None, RunPod]:
+        """The youngest pod of each index."""
+        return {pod.index: pod for pod in sorted(self.pods, key=lambda pod: pod.created)}
+
+
+def find_trouble(
+    record: Record, run: RunJob, observation: Observation, *, now: datetime
+) -> Trouble | None:
+    """The most telling trouble of a run; None: all is well."""
+    scene = _Scene(
+        record=record,
+        run=run,
+        pods=observation.pods_of(run.number),
+        observation=observation,
+        now=now,
+    )
+    for question in _QUESTIONS:
+        trouble = question(scene)
+        if trouble is not None:
+            return trouble
+    return None
+
+
+def _is_a_companion_refused(scene: _Scene) -> Trouble | None:
+    refusal = scene.observation.refusal
+    return None if refusal is None else Trouble(reason=refusal.reason, message=refusal.message)
+
+
+def _is_an_image_missing(scene: _Scene) -> Trouble | None:
+    for pod in scene.waiting:
+        if pod.waiting_reason in _IMAGE:
+            advice = "correct spec.workers.image or imagePullSecrets, or ask the platform team"
+            return Trouble(
+                reason=Reason.IMAGE_PULL_FAILED,
+                message=f"pod {pod.name}: {pod.waiting_reason}: {pod.waiting_message}; {advice}",
+            )
+    return None
+
+
+def _is_configuration_missing(scene: _Scene) -> Trouble | None:
+    for pod in scene.waiting:
+        if pod.waiting_reason == "CreateContainerConfigError":
+            reason = (
+                Reason.CONFIG_MAP_NOT_FOUND
+                if "configmap" in pod.waiting_message.lower()
+                else Reason.SECRET_NOT_FOUND
+            )
+            return Trouble(
+                reason=reason,
+                message=f"pod {pod.name}: {pod.waiting_message}; the pod starts when it is there",
+            )
+    return None
+
+
+def _is_the_container_broken(scene: _Scene) -> Trouble | None:
+    for pod in scene.waiting:
+        if pod.waiting_reason in _START:
+            return Trouble(
+                reason=Reason.CONTAINER_CANNOT_RUN,
+                message=f"pod {pod.name}: {pod.waiting_reason}: {pod.waiting_message}; use a "
+                "runner image of the operator's release",
+            )
+    return None
+
+
+def _is_a_pod_refused(scene: _Scene) -> Trouble | None:
+    """The Job controller's pods are refused: told by events of the Job only."""
+    if len(scene.pods) >= scene.run.parallelism:
+        return None
+    for warning in scene.observation.warnings:
+        if warning.reason != "FailedCreate":
+            continue
+        text = warning.message
+        if "exceeded quota" in text:
+            advice = "the pods start as soon as there is room"
+            return Trouble(reason=Reason.QUOTA_EXCEEDED, message=f"{text}; {advice}")
+        if re.search(r"serviceaccount .* not found", text, re.IGNORECASE):
+            return Trouble(reason=Reason.SERVICE_ACCOUNT_NOT_FOUND, message=text)
+        return Trouble(reason=Reason.POD_FORBIDDEN, message=text)
+    return None
+
+
+def _is_a_volume_missing(scene: _Scene) -> Trouble | None:
+    for pod in scene.waiting:
+        if "persistentvolumeclaim" in pod.unscheduled_message.lower():
+            return Trouble(
+                reason=Reason.VOLUME_NOT_READY,
+                message=f"pod {pod.name}: {pod.unscheduled_message}",
+            )
+    for warning in scene.observation.warnings if scene.waiting else ():
+        if warning.reason not in ("FailedMount", "FailedAttachVolume"):
+            continue
+        missing = re.search(r"(secret|configmap) \"[^\"]+\" not found", warning.message)
+        if missing is None:
+            return Trouble(reason=Reason.VOLUME_NOT_READY, message=warning.message)
+        reason = Reason.SECRET_NOT_FOUND if missing[1] == "secret" else Reason.CONFIG_MAP_NOT_FOUND
+        return Trouble(
+            reason=reason, message=f"{missing[0]}: create it, and the pods start by themselves"
+        )
+    return None
+
+
+def _is_there_no_node(scene: _Scene) -> Trouble | None:
+    unscheduled = [pod for pod in scene.waiting if pod.unscheduled_message]
+    if not unscheduled:
+        return None
+    return Trouble(
+        reason=Reason.UNSCHEDULABLE,
+        message=f"no node for {len(unscheduled)} of {scene.run.parallelism} pods: "
+        f"{unscheduled[0].unscheduled_message}",
+    )
+
+
+def _is_a_node_lost(scene: _Scene) -> Trouble | None:
+    for pod in scene.pods:
+        if pod.deleted is None or pod.is_over:
+            continue
+        late = scene.now - pod.deleted > timedelta(seconds=pod.grace_seconds + _LATE_SECONDS)
+        if late or pod.disruption in _LOST_NODE:
+            return Trouble(
+                reason=Reason.NODE_LOST,
+                message=f"node {pod.node} of pod {pod.name} does not answer; "
+                + (
+                    "the next run begins when the pod is gone or fenced off"
+                    if pod.index == 0
+                    else "its shards are scored by others"
+                ),
+            )
+    return None
+
+
+def _is_a_pod_replaced(scene: _Scene) -> Trouble | None:
+    """Index 0 first; a pod that was replaced and runs again is no trouble any more."""
+    for index in sorted(scene.youngest, key=lambda index: -1 if index is None else index):
+        pod = scene.youngest[index]
+        if pod.is_over or (pod.deleted is not None and pod.disruption):
+            return _explain_loss(pod, scene)
+    return None
+
+
+def _explain_loss(pod: RunPod, scene: _Scene) -> Trouble:
+    head = pod.index == 0
+    end = pod.termination
+    if pod.disruption:
+        reason = Reason.HEAD_DISRUPTED if head else Reason.WORKER_DISRUPTED
+        return Trouble(
+            reason=reason,
+            message=f"pod {pod.name} is replaced ({pod.disruption}); what is committed stays",
+        )
+    if end is not None and (end.reason == "OOMKilled" or end.exit_code == _KILLED):
+        memory = scene.record.spec.workers.resources.limits.get("memory")
+        limit = f" of {memory}" if memory else ""
+        return Trouble(
+            reason=Reason.HEAD_OOM_KILLED if head else Reason.WORKER_OOM_KILLED,
+            message=f"pod {pod.name} was killed, most likely for want of memory: raise its limit"
+            f"{limit} (spec.workers.resources.limits.memory) or lower spec.batching.batchSize",
+        )
+    if pod.failure_reason and pod.running_since is None and end is None:
+        return Trouble(reason=Reason.POD_REJECTED, message=describe_end(pod))
+    reason = Reason.HEAD_FAILED if head else Reason.WORKER_FAILED
+    return Trouble(reason=reason, message=f"{describe_end(pod)}; it is replaced")
+
+
+def _is_the_head_silent(scene: _Scene) -> Trouble | None:
+    seconds = scene.observation.unreachable_seconds
+    if seconds < UNRESPONSIVE_SECONDS:
+        return None
+    return Trouble(
+        reason=Reason.HEAD_UNRESPONSIVE,
+        message="the first pod runs but does not tell its progress; it is restarted if it hangs, "
+        "and goes on scoring if only the operator cannot reach it",
+    )
+
+
+_QUESTIONS: tuple[Callable[[_Scene], Trouble | None], ...] = (
+    _is_a_companion_refused,
+    _is_a_node_lost,
+    _is_an_image_missing,
+    _is_configuration_missing,
+    _is_the_container_broken,
+    _is_a_pod_refused,
+    _is_a_volume_missing,
+    _is_there_no_node,
+    _is_a_pod_replaced,
+    _is_the_head_silent,
+)

@@ -1,0 +1,95 @@
+"""How a run ended.
+
+Index 0's exit code and its final report decide, never the Job's condition alone: a Job can be
+Complete with nothing finished, and Failed after everything was.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from batch_inference_api.reasons import Reason
+from batch_inference_api.runner_contract import RunPhase
+from batch_inference_operator.observation import JobEnd
+
+if TYPE_CHECKING:
+    from batch_inference_api.runner_contract import ProgressReport
+    from batch_inference_operator.observation import Observation, RunJob, RunPod, Termination
+
+PERMANENT_EXIT_CODES = range(64, 80)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Succeeded:
+    """All rows are accounted for."""
+
+    report: ProgressReport
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """The job cannot succeed as it is."""
+
+    reason: str
+    message: str
+    report: ProgressReport | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unreported:
+    """The run is over, and nobody said how it ended: the next run finds out from the output."""
+
+    message: str
+
+
+Verdict = Succeeded | Failed | Unreported
+
+
+def judge(run: RunJob, observation: Observation) -> Verdict | None:
+    """Say how the run ended; None while it goes on."""
+    heads = observation.heads_of(run.number)
+    for head in reversed(heads):
+        verdict = _judge_head(head)
+        if verdict is not None:
+            return verdict
+    if run.end is None:
+        return None
+    last = f"; {describe_end(heads[-1])}" if heads else ""
+    if run.end is JobEnd.FAILED and run.end_reason == Reason.BACKOFF_LIMIT_EXCEEDED:
+        message = f"more pods failed than spec.backoffLimit allows{last}"
+        return Failed(reason=Reason.BACKOFF_LIMIT_EXCEEDED, message=message)
+    if run.end is JobEnd.FAILED and run.end_reason == Reason.DEADLINE_EXCEEDED:
+        message = "the job took longer than spec.activeDeadlineSeconds"
+        return Failed(reason=Reason.DEADLINE_EXCEEDED, message=message)
+    return Unreported(message=f"run {run.number} ended without a report{last}")
+
+
+def describe_end(pod: RunPod) -> str:
+    """Say in words how a pod ended."""
+    end = pod.termination
+    if pod.failure_reason:
+        return f"pod {pod.name}: {pod.failure_reason}: {pod.failure_message}".rstrip(": ")
+    if end is None:
+        return f"pod {pod.name} is {pod.phase}"
+    reason = f" ({end.reason})" if end.reason and end.reason != "Error" else ""
+    said = end.report.message if end.report is not None else end.message
+    return f"pod {pod.name} ended with exit code {end.exit_code}{reason}" + (
+        f": {said.strip()}" if said else ""
+    )
+
+
+def _judge_head(head: RunPod) -> Verdict | None:
+    end = head.termination
+    if end is None or end.report is None or not end.report.final:
+        return None
+    return _judge_report(end, end.report)
+
+
+def _judge_report(end: Termination, report: ProgressReport) -> Verdict | None:
+    if end.exit_code == 0 and report.phase is RunPhase.SUCCEEDED:
+        return Succeeded(report=report)
+    if end.exit_code in PERMANENT_EXIT_CODES and report.phase is RunPhase.FAILED:
+        reason = report.reason or Reason.REPORT_MISSING
+        return Failed(reason=reason, message=report.message or "", report=report)
+    return None

@@ -1,0 +1,58 @@
+"""Labels, annotations and names of all that the operator creates; nothing else spells one."""
+
+from __future__ import annotations
+
+import hashlib
+
+from batch_inference_api.v1alpha1.job import GROUP
+
+JOB_NAME_LABEL = f"{GROUP}/job-name"
+"""Name of the BatchInferenceJob, on all of its children: for people and for selectors."""
+JOB_UID_LABEL = f"{GROUP}/job-uid"
+RUN_LABEL = f"{GROUP}/run"
+"""Number of the run, on all of a run's children."""
+MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
+MANAGED_BY = "batch-inference-operator"
+COMPONENT_LABEL = "app.kubernetes.io/component"
+RUNNER_COMPONENT = "runner"
+COMPLETION_INDEX_LABEL = "batch.kubernetes.io/job-completion-index"
+
+APPLIED_WORKERS_ANNOTATION = f"{GROUP}/applied-workers"
+"""`workers.replicas` as last applied to a Job: whoever changed the Job since is left alone."""
+
+CHILD_SELECTOR = f"{MANAGED_BY_LABEL}={MANAGED_BY}"
+KUEUE_LABELS = (
+    "kueue.x-k8s.io/queue-name",
+    "kueue.x-k8s.io/priority-class",
+    "kueue.x-k8s.io/max-exec-time-seconds",
+)
+KUEUE_MIN_PARALLELISM_ANNOTATION = "kueue.x-k8s.io/job-min-parallelism"
+KUEUE_EQUAL_COMPLETIONS_ANNOTATION = "kueue.x-k8s.io/job-completions-equal-parallelism"
+
+FIELD_MANAGER = MANAGED_BY
+EVENT_COMPONENT = MANAGED_BY
+
+
+def run_name(job_name: str, uid: str, number: int) -> str:
+    """Name of all of a run's objects: the same for whoever computes it, never used twice.
+
+    With a job's name of 52 characters it has 59, which leaves room for the index of a pod.
+    """
+    digest = hashlib.sha256(f"{uid}/{number}".encode()).hexdigest()
+    return f"{job_name}-{digest[:6]}"
+
+
+def run_labels(job_name: str, uid: str, number: int) -> dict[str, str]:
+    """Labels of every object of a run, as a fresh dict."""
+    return {
+        JOB_NAME_LABEL: job_name,
+        JOB_UID_LABEL: uid,
+        RUN_LABEL: str(number),
+        MANAGED_BY_LABEL: MANAGED_BY,
+        COMPONENT_LABEL: RUNNER_COMPONENT,
+    }
+
+
+def job_selector(uid: str) -> str:
+    """Selects the children of one BatchInferenceJob."""
+    return f"{CHILD_SELECTOR},{JOB_UID_LABEL}={uid}"

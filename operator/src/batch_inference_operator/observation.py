@@ -1,0 +1,139 @@
+"""What is there: a frozen snapshot of a job's children, as decisions see it.
+
+Times are UTC. Nothing in here does I/O.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from batch_inference_api.reasons import Reason
+    from batch_inference_api.runner_contract import ProgressReport
+
+
+class JobEnd(StrEnum):
+    """How the Job controller says that a Job ended; not the outcome of the run."""
+
+    COMPLETE = "Complete"
+    FAILED = "Failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunJob:
+    """The batch/v1 Job of one run."""
+
+    name: str
+    uid: str
+    number: int
+    created: datetime
+    started: datetime | None = None
+    """When the Job controller began to make pods; None while the Job is suspended by a queue."""
+    suspended: bool = False
+    """A queue such as Kueue holds the Job back."""
+    being_deleted: bool = False
+    parallelism: int = 1
+    applied_workers: int | None = None
+    """`workers.replicas` as the operator last applied it."""
+    end: JobEnd | None = None
+    end_reason: str = ""
+    """Of the condition: `BackoffLimitExceeded`, `DeadlineExceeded`, `PodFailurePolicy` ..."""
+    end_message: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Termination:
+    """How a pod's runner container ended."""
+
+    exit_code: int
+    reason: str = ""
+    """The kubelet's word, such as `OOMKilled` or `Error`."""
+    finished: datetime | None = None
+    report: ProgressReport | None = None
+    """What the runner left as its termination message, if that is a report."""
+    message: str = ""
+    """The termination message, if it is not a report."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunPod:
+    """A pod of a run."""
+
+    name: str
+    uid: str
+    run: int
+    index: int | None
+    created: datetime
+    phase: str = "Pending"
+    ip: str | None = None
+    node: str | None = None
+    deleted: datetime | None = None
+    """When the pod was told to go, its grace period not included."""
+    grace_seconds: int = 0
+    running_since: datetime | None = None
+    waiting_reason: str = ""
+    """Why the container does not run yet: `ImagePullBackOff`, `CreateContainerConfigError` ..."""
+    waiting_message: str = ""
+    unscheduled_message: str = ""
+    """The scheduler's words, while it finds no node."""
+    disruption: str = ""
+    """The reason of the pod's DisruptionTarget condition, if it was evicted, preempted, or lost."""
+    failure_reason: str = ""
+    """`status.reason` of a pod that failed as a whole: `Evicted`, `UnexpectedAdmissionError` ..."""
+    failure_message: str = ""
+    termination: Termination | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether its processes are certainly gone."""
+        return self.phase in ("Succeeded", "Failed")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterWarning:
+    """A Warning event about a Job or pod: some refusals are told in no other way."""
+
+    reason: str
+    message: str
+    seen: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """The API server refused to create an object of the run."""
+
+    reason: Reason
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """All that decisions know beside the job itself."""
+
+    jobs: tuple[RunJob, ...] = ()
+    pods: tuple[RunPod, ...] = ()
+    report: ProgressReport | None = None
+    """What index 0 of the current run answered just now."""
+    unreachable_seconds: float = 0
+    """For how long index 0, though running, has not answered."""
+    warnings: tuple[ClusterWarning, ...] = ()
+    refusal: Refusal | None = None
+
+    @property
+    def current_run(self) -> RunJob | None:
+        """The Job of the latest run that is not on its way out."""
+        live = [job for job in self.jobs if not job.being_deleted]
+        return max(live, key=lambda job: job.number, default=None)
+
+    def pods_of(self, number: int) -> tuple[RunPod, ...]:
+        """The pods of one run."""
+        return tuple(pod for pod in self.pods if pod.run == number)
+
+    def heads_of(self, number: int) -> tuple[RunPod, ...]:
+        """The pods of index 0 of one run, the youngest last."""
+        heads = [pod for pod in self.pods_of(number) if pod.index == 0]
+        return tuple(sorted(heads, key=lambda pod: pod.created))

@@ -1,0 +1,269 @@
+"""Reads what is there: cached children, a live look where the cache could mislead, the progress.
+
+Raw objects of the API become typed values here, and nowhere else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from batch_inference_api.runner_contract import ContractVersionError, ProgressReport
+from batch_inference_operator.names import (
+    APPLIED_WORKERS_ANNOTATION,
+    COMPLETION_INDEX_LABEL,
+    RUN_LABEL,
+    job_selector,
+)
+from batch_inference_operator.observation import (
+    ClusterWarning,
+    JobEnd,
+    Observation,
+    RunJob,
+    RunPod,
+    Termination,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from batch_inference_operator.cache import Cache
+    from batch_inference_operator.cluster.api import Cluster
+    from batch_inference_operator.decide.record import Record
+    from batch_inference_operator.progress_poll import ProgressPoll
+
+    Raw = Mapping[str, Any]
+
+RUNNER_CONTAINER = "runner"
+_PATIENCE = timedelta(seconds=5)
+"""A pod that waits longer than this is asked for in the namespace's events."""
+_MAX_PODS_ASKED = 5
+
+
+async def observe(
+    record: Record,
+    *,
+    cluster: Cluster,
+    cache: Cache,
+    poll_progress: ProgressPoll,
+    now: datetime,
+) -> Observation:
+    """Take a snapshot of a job's children.
+
+    Raises:
+        ClusterError: the API server could not be read where the cache does not suffice.
+    """
+    jobs = _read_jobs(cache.jobs_of(record.uid))
+    pods = _read_pods(cache.pods_of(record.uid))
+    if not record.is_finished and _may_mislead(jobs, pods, record):
+        jobs, pods = await _read_live(record, cluster)
+    observation = Observation(jobs=jobs, pods=pods)
+    run = observation.current_run
+    if record.is_finished or run is None:
+        return observation
+    report, silence = await _ask_head(observation, run, record, poll_progress=poll_progress)
+    return Observation(
+        jobs=jobs,
+        pods=pods,
+        report=report,
+        unreachable_seconds=silence,
+        warnings=await _read_warnings(record, run, observation.pods_of(run.number), cluster, now),
+    )
+
+
+def _may_mislead(jobs: tuple[RunJob, ...], pods: tuple[RunPod, ...], record: Record) -> bool:
+    """Whether a decision for good would rest on what the cache does not have (yet).
+
+    Without a run the next one is created; a Job that ended without a report in sight is deleted.
+    """
+    live = [job for job in jobs if not job.being_deleted]
+    if not live:
+        return True
+    run = max(live, key=lambda job: job.number)
+    heads = [pod for pod in pods if pod.run == run.number and pod.index == 0]
+    reported = any(pod.termination and pod.termination.report for pod in heads)
+    return run.number < record.run_number or (run.end is not None and not reported)
+
+
+async def _read_live(
+    record: Record, cluster: Cluster
+) -> tuple[tuple[RunJob, ...], tuple[RunPod, ...]]:
+    selector = job_selector(record.uid)
+    jobs, pods = await asyncio.gather(
+        cluster.list("Job", namespace=record.namespace, labels=selector),
+        cluster.list("Pod", namespace=record.namespace, labels=selector),
+    )
+    return _read_jobs(jobs), _read_pods(pods)
+
+
+async def _ask_head(
+    observation: Observation, run: RunJob, record: Record, *, poll_progress: ProgressPoll
+) -> tuple[ProgressReport | None, float]:
+    heads = observation.heads_of(run.number)
+    head = heads[-1] if heads else None
+    if head is None or head.ip is None or head.running_since is None or head.is_over:
+        return None, 0.0
+    answer = await poll_progress.ask(
+        head.ip, pod_uid=head.uid, job_uid=record.uid, run_number=run.number
+    )
+    return answer.report, answer.unreachable_seconds
+
+
+async def _read_warnings(
+    record: Record,
+    run: RunJob,
+    pods: tuple[RunPod, ...],
+    cluster: Cluster,
+    now: datetime,
+) -> tuple[ClusterWarning, ...]:
+    """Warnings about a Job that lacks pods, and about pods that wait: told by events only."""
+    if run.end is not None or run.suspended or now - run.created < _PATIENCE:
+        return ()
+    waiting = [pod for pod in pods if pod.running_since is None and not pod.is_over]
+    uids = [pod.uid for pod in waiting if now - pod.created >= _PATIENCE][:_MAX_PODS_ASKED]
+    if len(pods) < run.parallelism:
+        uids.append(run.uid)
+    found = await asyncio.gather(
+        *(
+            cluster.list(
+                "Event",
+                namespace=record.namespace,
+                fields=f"involvedObject.uid={uid},type=Warning",
+            )
+            for uid in uids
+        )
+    )
+    warnings = [_read_warning(raw) for events in found for raw in events]
+    return tuple(sorted(warnings, key=lambda warning: warning.seen, reverse=True))
+
+
+def _read_jobs(objects: Iterable[Raw]) -> tuple[RunJob, ...]:
+    """Read the Jobs that belong to runs; one that somebody else labelled so is left out."""
+    return tuple(_read_job(raw) for raw in objects if _run_of(raw) is not None)
+
+
+def _read_pods(objects: Iterable[Raw]) -> tuple[RunPod, ...]:
+    return tuple(_read_pod(raw) for raw in objects if _run_of(raw) is not None)
+
+
+def _run_of(raw: Raw) -> int | None:
+    text = (raw["metadata"].get("labels") or {}).get(RUN_LABEL, "")
+    return int(text) if text.isascii() and text.isdecimal() else None
+
+
+def _read_job(raw: Raw) -> RunJob:
+    metadata, spec, status = raw["metadata"], raw["spec"], raw.get("status") or {}
+    applied = (metadata.get("annotations") or {}).get(APPLIED_WORKERS_ANNOTATION, "")
+    ends = {
+        condition["type"]: condition
+        for condition in status.get("conditions") or ()
+        if condition["status"] == "True"
+    }
+    end = next((end for end in JobEnd if end in ends), None)
+    number = _run_of(raw)
+    assert number is not None
+    return RunJob(
+        name=metadata["name"],
+        uid=metadata["uid"],
+        number=number,
+        created=_time(metadata["creationTimestamp"]),
+        started=_maybe_time(status.get("startTime")),
+        suspended=bool(spec.get("suspend")),
+        being_deleted="deletionTimestamp" in metadata,
+        parallelism=spec.get("parallelism", 1),
+        applied_workers=int(applied) if applied.isascii() and applied.isdecimal() else None,
+        end=end,
+        end_reason=ends[end].get("reason", "") if end else "",
+        end_message=ends[end].get("message", "") if end else "",
+    )
+
+
+def _read_pod(raw: Raw) -> RunPod:
+    metadata, status = raw["metadata"], raw.get("status") or {}
+    container = _container_state(status)
+    waiting, running = container.get("waiting") or {}, container.get("running") or {}
+    conditions = {found["type"]: found for found in status.get("conditions") or ()}
+    scheduled = conditions.get("PodScheduled") or {}
+    disruption = conditions.get("DisruptionTarget") or {}
+    index = (metadata.get("labels") or {}).get(COMPLETION_INDEX_LABEL)
+    run = _run_of(raw)
+    assert run is not None
+    return RunPod(
+        name=metadata["name"],
+        uid=metadata["uid"],
+        run=run,
+        index=int(index) if index is not None else None,
+        created=_time(metadata["creationTimestamp"]),
+        phase=status.get("phase", "Pending"),
+        ip=status.get("podIP"),
+        node=(raw.get("spec") or {}).get("nodeName"),
+        deleted=_told_to_go(metadata),
+        grace_seconds=metadata.get("deletionGracePeriodSeconds") or 0,
+        running_since=_maybe_time(running.get("startedAt")),
+        waiting_reason=waiting.get("reason", ""),
+        waiting_message=waiting.get("message", ""),
+        unscheduled_message=(
+            scheduled.get("message", "") if scheduled.get("status") == "False" else ""
+        ),
+        disruption=disruption.get("reason", "") if disruption.get("status") == "True" else "",
+        failure_reason=status.get("reason", ""),
+        failure_message=status.get("message", ""),
+        termination=_read_termination(container.get("terminated")),
+    )
+
+
+def _container_state(status: Raw) -> Raw:
+    for container in status.get("containerStatuses") or ():
+        if container["name"] == RUNNER_CONTAINER:
+            state: Raw = container.get("state") or {}
+            return state
+    return {}
+
+
+def _read_termination(raw: Raw | None) -> Termination | None:
+    if not raw:
+        return None
+    message = raw.get("message", "")
+    report = None
+    if message.lstrip().startswith("{"):
+        try:
+            report = ProgressReport.parse(message)
+        except ContractVersionError as error:
+            message = str(error)
+    return Termination(
+        exit_code=raw["exitCode"],
+        reason=raw.get("reason", ""),
+        finished=_maybe_time(raw.get("finishedAt")),
+        report=report,
+        message="" if report is not None else message,
+    )
+
+
+def _told_to_go(metadata: Raw) -> datetime | None:
+    """When the pod was told to go: its deletion timestamp says when its grace period is over."""
+    deadline = _maybe_time(metadata.get("deletionTimestamp"))
+    if deadline is None:
+        return None
+    return deadline - timedelta(seconds=metadata.get("deletionGracePeriodSeconds") or 0)
+
+
+def _read_warning(raw: Raw) -> ClusterWarning:
+    metadata = raw["metadata"]
+    seen = (
+        (raw.get("series") or {}).get("lastObservedTime")
+        or raw.get("lastTimestamp")
+        or raw.get("eventTime")
+        or metadata["creationTimestamp"]
+    )
+    return ClusterWarning(
+        reason=raw.get("reason", ""), message=raw.get("message", ""), seen=_time(seen)
+    )
+
+
+def _maybe_time(text: str | None) -> datetime | None:
+    return None if not text else _time(text)
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text).astimezone(UTC)
