@@ -16,13 +16,19 @@ MANAGED_BY = "batch-inference-operator"
 COMPONENT_LABEL = "app.kubernetes.io/component"
 RUNNER_COMPONENT = "runner"
 COMPLETION_INDEX_LABEL = "batch.kubernetes.io/job-completion-index"
+OPERATOR_NAME_LABEL = "app.kubernetes.io/name"
+OPERATOR_NAME = "batch-inference-operator"
+"""What the operator's own pods are called, so that a run's pods can let them in."""
+NAMESPACE_NAME_LABEL = "kubernetes.io/metadata.name"
+"""Name of a namespace as its label, which the API server sets."""
 
 APPLIED_WORKERS_ANNOTATION = f"{GROUP}/applied-workers"
 """`workers.replicas` as last applied to a Job: whoever changed the Job since is left alone."""
 
 CHILD_SELECTOR = f"{MANAGED_BY_LABEL}={MANAGED_BY}"
+KUEUE_QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 KUEUE_LABELS = (
-    "kueue.x-k8s.io/queue-name",
+    KUEUE_QUEUE_LABEL,
     "kueue.x-k8s.io/priority-class",
     "kueue.x-k8s.io/max-exec-time-seconds",
 )
@@ -42,6 +48,14 @@ def run_name(job_name: str, uid: str, number: int) -> str:
     return f"{job_name}-{digest[:6]}"
 
 
+def service_name(run: str) -> str:
+    """Name of a run's Service, which must begin with a letter (RFC 1035), as no Job's must.
+
+    At most 63 characters, like all of a run's names.
+    """
+    return run if run[0].isalpha() else f"bij-{run}"
+
+
 def run_labels(job_name: str, uid: str, number: int) -> dict[str, str]:
     """Labels of every object of a run, as a fresh dict."""
     return {
@@ -51,6 +65,11 @@ def run_labels(job_name: str, uid: str, number: int) -> dict[str, str]:
         MANAGED_BY_LABEL: MANAGED_BY,
         COMPONENT_LABEL: RUNNER_COMPONENT,
     }
+
+
+def run_selector(uid: str, number: int) -> dict[str, str]:
+    """Labels that only the pods of one run have, as a fresh dict."""
+    return {JOB_UID_LABEL: uid, RUN_LABEL: str(number)}
 
 
 def job_selector(uid: str) -> str:

@@ -1,0 +1,93 @@
+"""What a job asks for and this cluster does not allow, found before anything is created."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from batch_inference_api.reasons import Reason
+from batch_inference_api.v1alpha1.uri import scheme_of
+
+from batch_inference_operator.observation import Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from batch_inference_api.v1alpha1.job import BatchInferenceJob, JobSpec
+    from batch_inference_api.v1alpha1.workers import WorkersSpec
+
+    from batch_inference_operator.settings import Settings
+
+_DEFAULT_SERVICE_ACCOUNT = "default"
+"""What pods run as in any case."""
+
+
+def find_forbidden(job: BatchInferenceJob, settings: Settings) -> tuple[Refusal, ...]:
+    """Everything for which the platform team would have to be asked, one refusal for each field.
+
+    Messages say what is allowed, and never quote a URI: it may hold a secret.
+    """
+    return (
+        *_find_schemes(job.spec, settings.allowed_uri_schemes),
+        *_find_image(job.spec.workers, settings),
+        *_find_service_account(job.spec.workers, settings.allowed_service_accounts),
+    )
+
+
+def _find_schemes(spec: JobSpec, allowed: tuple[str, ...]) -> Iterator[Refusal]:
+    for field, uri in _uris(spec):
+        scheme = scheme_of(uri)
+        if scheme is None:
+            message = f"{field}: must be a URI; plain paths work with `bij run` only"
+            yield Refusal(reason=Reason.INVALID_SPEC, message=message)
+        elif scheme not in allowed:
+            yield _not_allowed(
+                field, f"the scheme {scheme!r}", instead=allowed, setting="allowed-uri-schemes"
+            )
+
+
+def _uris(spec: JobSpec) -> Iterator[tuple[str, str]]:
+    yield "spec.model.storageUri", spec.model.storage_uri
+    for number, uri in enumerate(spec.input.storage_uris):
+        yield f"spec.input.storageUris[{number}]", uri
+    yield "spec.output.storageUri", spec.output.storage_uri
+
+
+def _find_image(workers: WorkersSpec, settings: Settings) -> Iterator[Refusal]:
+    image = workers.image
+    if image in (None, settings.runner_image) or _matches(image, settings.allowed_images):
+        return
+    yield _not_allowed(
+        "spec.workers.image",
+        f"the image {image!r}",
+        instead=settings.allowed_images,
+        setting="allowed-images",
+    )
+
+
+def _find_service_account(workers: WorkersSpec, allowed: tuple[str, ...]) -> Iterator[Refusal]:
+    name = workers.service_account_name
+    if name in (None, _DEFAULT_SERVICE_ACCOUNT) or _matches(name, allowed):
+        return
+    yield _not_allowed(
+        "spec.workers.serviceAccountName",
+        f"the ServiceAccount {name!r}",
+        instead=(_DEFAULT_SERVICE_ACCOUNT, *allowed),
+        setting="allowed-service-accounts",
+    )
+
+
+def _matches(value: str, patterns: tuple[str, ...]) -> bool:
+    """Whether one of the patterns, in which `*` stands for any characters, is the whole value."""
+    return any(
+        re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), value) for pattern in patterns
+    )
+
+
+def _not_allowed(field: str, what: str, *, instead: tuple[str, ...], setting: str) -> Refusal:
+    choice = f"use one of {', '.join(instead)}" if instead else "leave the field out"
+    return Refusal(
+        reason=Reason.NOT_ALLOWED,
+        message=f"{field}: {what} is not allowed here; {choice}, or ask the platform team to add "
+        f"it to the operator's setting --{setting}",
+    )
