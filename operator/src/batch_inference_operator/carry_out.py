@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-    from batch_inference_api.v1alpha1.job import BatchInferenceJob
     from batch_inference_api.v1alpha1.status import JobStatus
     from batch_inference_operator.cluster.api import Cluster
     from batch_inference_operator.decide.plan import Action, Announcement
@@ -88,13 +87,13 @@ async def carry_out(
                 assert_never(action)
 
 
-async def write_status(record: Record, status: JobStatus, *, cluster: Cluster) -> None:
-    """Write the whole status, unless the job changed since it was read.
+async def write_status(record: Record, status: JobStatus, *, cluster: Cluster) -> dict[str, Any]:
+    """Write the whole status, unless the job changed since it was read; returns the new object.
 
     Raises:
         Conflict: it did; what should be written has to be decided anew.
     """
-    await cluster.replace_status(
+    return await cluster.replace_status(
         record.name,
         namespace=record.namespace,
         resource_version=record.resource_version,
@@ -126,7 +125,7 @@ async def _create_run(
     action: CreateRun, record: Record, *, cluster: Cluster, settings: Settings
 ) -> None:
     manifest = build_job(
-        _job_of(record),
+        record.readable_job,
         number=action.number,
         deadline_seconds=action.deadline_seconds,
         settings=settings,
@@ -154,7 +153,7 @@ async def _create_companions(
 ) -> None:
     """Create what is not there. What is there was made for the same run, and stays unread."""
     manifests = build_companions(
-        _job_of(record),
+        record.readable_job,
         number=action.number,
         owner_name=action.owner_name,
         owner_uid=action.owner_uid,
@@ -188,11 +187,6 @@ async def _scale_run(action: ScaleRun, record: Record, *, cluster: Cluster) -> N
         )
     except NotFound:
         return  # the next look finds out what became of it
-
-
-def _job_of(record: Record) -> BatchInferenceJob:
-    assert record.job is not None, "plans of unreadable jobs have no actions"
-    return record.job
 
 
 def _explain(error: ClusterError) -> Refusal:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from batch_inference_api.runner_contract import ContractVersionError, ProgressReport
+from batch_inference_operator.cache import Kind
 from batch_inference_operator.names import (
     APPLIED_WORKERS_ANNOTATION,
     COMPLETION_INDEX_LABEL,
@@ -24,14 +25,15 @@ from batch_inference_operator.observation import (
     RunPod,
     Termination,
 )
+from batch_inference_operator.progress_poll import PollTarget
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from batch_inference_operator.cache import Cache
+    from batch_inference_operator.cache import ObjectCache
     from batch_inference_operator.cluster.api import Cluster
     from batch_inference_operator.decide.record import Record
-    from batch_inference_operator.progress_poll import ProgressPoll
+    from batch_inference_operator.progress_poll import ProgressPoller
 
     Raw = Mapping[str, Any]
 
@@ -45,8 +47,8 @@ async def observe(
     record: Record,
     *,
     cluster: Cluster,
-    cache: Cache,
-    poll_progress: ProgressPoll,
+    cache: ObjectCache,
+    poll_progress: ProgressPoller,
     now: datetime,
 ) -> Observation:
     """Take a snapshot of a job's children.
@@ -54,8 +56,8 @@ async def observe(
     Raises:
         ClusterError: the API server could not be read where the cache does not suffice.
     """
-    jobs = _read_jobs(cache.jobs_of(record.uid))
-    pods = _read_pods(cache.pods_of(record.uid))
+    jobs = _read_jobs(cache.children(Kind.RUN_JOB, record.uid))
+    pods = _read_pods(cache.children(Kind.POD, record.uid))
     if not record.is_finished and _may_mislead(jobs, pods, record):
         jobs, pods = await _read_live(record, cluster)
     observation = Observation(jobs=jobs, pods=pods)
@@ -98,15 +100,14 @@ async def _read_live(
 
 
 async def _ask_head(
-    observation: Observation, run: RunJob, record: Record, *, poll_progress: ProgressPoll
+    observation: Observation, run: RunJob, record: Record, *, poll_progress: ProgressPoller
 ) -> tuple[ProgressReport | None, float]:
     heads = observation.heads_of(run.number)
     head = heads[-1] if heads else None
     if head is None or head.ip is None or head.running_since is None or head.is_over:
         return None, 0.0
-    answer = await poll_progress.ask(
-        head.ip, pod_uid=head.uid, job_uid=record.uid, run_number=run.number
-    )
+    target = PollTarget(pod_uid=head.uid, ip=head.ip, job_uid=record.uid, run_number=run.number)
+    answer = await poll_progress(target)
     return answer.report, answer.unreachable_seconds
 
 

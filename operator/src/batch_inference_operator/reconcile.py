@@ -10,7 +10,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from batch_inference_operator import carry_out as act
-from batch_inference_operator.cluster.api import Conflict, NotFound
+from batch_inference_operator.cache import Kind
+from batch_inference_operator.cluster.api import NotFound
 from batch_inference_operator.decide.next_step import plan_next
 from batch_inference_operator.decide.record import read_record
 from batch_inference_operator.decide.status import is_worth_writing
@@ -20,13 +21,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-    from batch_inference_operator.cache import Cache
+    from batch_inference_operator.cache import ObjectCache
     from batch_inference_operator.cluster.api import Cluster
     from batch_inference_operator.decide.plan import Plan
     from batch_inference_operator.decide.record import Record
     from batch_inference_operator.keys import Key
     from batch_inference_operator.observation import Observation
-    from batch_inference_operator.progress_poll import ProgressPoll
+    from batch_inference_operator.progress_poll import ProgressPoller
     from batch_inference_operator.settings import Settings
 
 _logger = logging.getLogger(__name__)
@@ -39,9 +40,9 @@ class Reconciler:
         self,
         *,
         cluster: Cluster,
-        cache: Cache,
+        cache: ObjectCache,
         settings: Settings,
-        poll_progress: ProgressPoll,
+        poll_progress: ProgressPoller,
         clock: Callable[[], datetime],
         make_token: Callable[[], str],
     ) -> None:
@@ -51,8 +52,8 @@ class Reconciler:
         self._poll_progress = poll_progress
         self._clock = clock
         self._make_token = make_token
-        self._written: dict[str, datetime] = {}
-        """When each job's status was last written, by UID: only to write progress seldom."""
+        self._written: dict[Key, datetime] = {}
+        """When each job's status was last written: only to write progress seldom."""
 
     async def reconcile(self, key: Key) -> float | None:
         """Bring a job one step further; returns the seconds until it should be looked at again.
@@ -60,8 +61,9 @@ class Reconciler:
         Raises:
             ClusterError: worth trying again.
         """
-        raw = self._cache.job(key)
+        raw = self._cache.get(Kind.JOB, key)
         if raw is None:
+            self._written.pop(key, None)
             return None
         record = read_record(raw)
         observation = await self._observe(record)
@@ -100,15 +102,16 @@ class Reconciler:
         if plan.status is None or not self._is_due(record, plan, now):
             return
         try:
-            await act.write_status(record, plan.status, cluster=self._cluster)
+            written = await act.write_status(record, plan.status, cluster=self._cluster)
         except NotFound:
             return  # deleted meanwhile
-        self._written[record.uid] = now
+        self._cache.see(Kind.JOB, written)
+        self._written[record.key] = now
         await act.announce(plan.announcements, record, cluster=self._cluster, now=now)
 
     def _is_due(self, record: Record, plan: Plan, now: datetime) -> bool:
         assert plan.status is not None
-        last = self._written.get(record.uid)
+        last = self._written.get(record.key)
         return is_worth_writing(
             record.status,
             plan.status,

@@ -12,6 +12,7 @@ from pydantic_core import to_json
 from batch_inference_api.problems import InvalidManifest, parse_job
 from batch_inference_api.v1alpha1.job import MANAGER
 from batch_inference_api.v1alpha1.status import JobStatus, Phase
+from batch_inference_operator.keys import Key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,10 +42,20 @@ class Record:
     status: JobStatus
 
     @property
+    def key(self) -> Key:
+        """By which the job is queued and looked up."""
+        return Key(self.namespace, self.name)
+
+    @property
+    def readable_job(self) -> BatchInferenceJob:
+        """The job; only asked for where its spec can be read."""
+        assert self.job is not None
+        return self.job
+
+    @property
     def spec(self) -> JobSpec:
         """The spec of a job that can be read."""
-        assert self.job is not None
-        return self.job.spec
+        return self.readable_job.spec
 
     @property
     def is_finished(self) -> bool:

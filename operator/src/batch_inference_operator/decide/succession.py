@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from batch_inference_api.reasons import Reason
+from batch_inference_operator.build.allowed import find_forbidden
 from batch_inference_operator.decide.deadlines import remaining_seconds
 from batch_inference_operator.decide.plan import CreateRun, DeleteRun, Plan
 from batch_inference_operator.decide.status import failed, in_progress
@@ -33,6 +34,11 @@ def plan_next_run(
     record: Record, observation: Observation, *, now: datetime, settings: Settings
 ) -> Plan:
     """Begin the next run, or say what it waits for."""
+    forbidden = find_forbidden(record.readable_job, settings)
+    if forbidden:
+        message = "; ".join(refusal.message for refusal in forbidden)
+        verdict = Failed(reason=forbidden[0].reason, message=message)
+        return Plan(status=failed(record, verdict, now=now), is_urgent=True)
     refusal = observation.refusal
     if refusal is not None:
         trouble = Trouble(reason=refusal.reason, message=refusal.message)
