@@ -19,10 +19,11 @@ PYTHON ?= $(shell for candidate in python3.11 python3.12 python3.13 python3; do 
 
 # What is installed is named by the hash of what asks for it, so a warm start installs nothing.
 DEMO_PINS := requirements/build.txt requirements/runtime.txt requirements/examples.txt
-DEV_PINS := $(DEMO_PINS) requirements/dev.txt
-PROJECTS := crds/pyproject.toml runner/pyproject.toml
-DEMO_STAMP := $(VENV)/.demo-$(shell cat $(DEMO_PINS) $(PROJECTS) | sha256sum | cut -c1-16)
-DEV_STAMP := $(VENV)/.dev-$(shell cat $(DEV_PINS) $(PROJECTS) | sha256sum | cut -c1-16)
+DEV_PINS := $(DEMO_PINS) requirements/operator.txt requirements/dev.txt
+DEMO_PROJECTS := crds/pyproject.toml runner/pyproject.toml
+DEV_PROJECTS := $(DEMO_PROJECTS) operator/pyproject.toml
+DEMO_STAMP := $(VENV)/.demo-$(shell cat $(DEMO_PINS) $(DEMO_PROJECTS) | sha256sum | cut -c1-16)
+DEV_STAMP := $(VENV)/.dev-$(shell cat $(DEV_PINS) $(DEV_PROJECTS) | sha256sum | cut -c1-16)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
 .PHONY: help demo venv test check format tools bench bench-full pins clean
@@ -66,7 +67,7 @@ bench-full: $(DEV_STAMP) ## The same on 10 million rows, and memory against 2 mi
 	@$(BIN)/python tests/benchmarks/bench_throughput.py --profile full
 
 pins: $(DEV_STAMP) ## Resolve requirements/*.in again (needs uv).
-	@cd requirements && for layer in build runtime examples dev; do \
+	@cd requirements && for layer in build runtime examples operator dev; do \
 		uv pip compile $$layer.in --output-file $$layer.txt --quiet --upgrade --universal \
 		--python-version 3.11 --generate-hashes --no-header --no-annotate \
 		--no-emit-index-url --no-emit-find-links; done
@@ -90,6 +91,7 @@ $(DEMO_STAMP): | $(BIN)/python
 	@rm -f $(VENV)/.demo-* && touch $@
 
 $(DEV_STAMP): | $(DEMO_STAMP)
-	@echo "==> Installing what tests and checks need (once)"
+	@echo "==> Installing the operator, and what tests and checks need (once)"
 	@$(PIP) install --require-hashes $(addprefix -r ,$(DEV_PINS))
+	@$(PIP) install --no-deps --no-build-isolation -e operator
 	@rm -f $(VENV)/.dev-* && touch $@

@@ -12,8 +12,8 @@ from packaging.requirements import Requirement
 from testkit.checkout import ROOT
 
 FOLDER = ROOT / "requirements"
-LAYERS = ("build", "runtime", "examples", "dev")
-OWN = {"batch-inference-api", "batch-inference-runner"}
+LAYERS = ("build", "runtime", "examples", "operator", "dev")
+OWN = {"batch-inference-api", "batch-inference-operator", "batch-inference-runner"}
 
 
 def asked_for(path: Path) -> list[Requirement]:
@@ -53,13 +53,14 @@ def test_a_lock_file_answers_what_is_asked(layer: str) -> None:
         assert wanted.specifier.contains(specifier.version), wanted
 
 
-def test_the_runtime_layer_is_what_the_packages_depend_on() -> None:
+@pytest.mark.parametrize(("layer", "project"), [("runtime", "runner"), ("operator", "operator")])
+def test_a_layer_is_what_its_packages_depend_on(layer: str, project: str) -> None:
     depended_on = set()
-    for project in ("crds", "runner"):
-        text = (ROOT / project / "pyproject.toml").read_text(encoding="utf-8")
+    for name in ("crds", project):
+        text = (ROOT / name / "pyproject.toml").read_text(encoding="utf-8")
         depended_on |= {Requirement(d) for d in tomllib.loads(text)["project"]["dependencies"]}
     third_party = {str(r) for r in depended_on if r.name not in OWN}
-    assert third_party == {str(r) for r in asked_for(FOLDER / "runtime.in")}
+    assert third_party == {str(r) for r in asked_for(FOLDER / f"{layer}.in")}
 
 
 def test_layers_do_not_disagree() -> None:

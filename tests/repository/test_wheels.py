@@ -1,4 +1,4 @@
-"""The two distributions build as wheels, offline, with what a user of them needs."""
+"""The three distributions build as wheels, offline, with what a user of them needs."""
 
 from __future__ import annotations
 
@@ -12,13 +12,23 @@ import pytest
 
 from testkit.checkout import ROOT
 
+PACKAGES = {
+    "crds": "batch_inference_api",
+    "operator": "batch_inference_operator",
+    "runner": "batch_inference_runner",
+}
 
-@pytest.fixture(scope="module", params=["crds", "runner"])
-def wheel(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    project = ROOT / request.param
-    folder = tmp_path_factory.mktemp(request.param)
+
+@pytest.fixture(scope="module", params=PACKAGES)
+def project(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def wheel(project: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp(project)
     subprocess.run(
-        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "-o", folder, project],
+        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "-o", folder, ROOT / project],
         capture_output=True,
         check=True,
         timeout=120,
@@ -27,9 +37,9 @@ def wheel(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return built
 
 
-def test_a_wheel_is_typed_and_holds_only_its_package(wheel: Path) -> None:
+def test_a_wheel_is_typed_and_holds_only_its_package(project: str, wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
-    package = "batch_inference_api" if "api" in wheel.name else "batch_inference_runner"
+    package = PACKAGES[project]
     assert f"{package}/py.typed" in names
     assert {name.split("/")[0] for name in names} == {
         package,
@@ -45,8 +55,7 @@ def test_a_wheel_says_its_licence_and_its_python(wheel: Path) -> None:
     assert metadata["Requires-Python"] == ">=3.11"
 
 
-def test_every_module_is_in_its_wheel(wheel: Path) -> None:
-    project = "crds" if "api" in wheel.name else "runner"
+def test_every_module_is_in_its_wheel(project: str, wheel: Path) -> None:
     source = ROOT / project / "src"
     modules = {path.relative_to(source).as_posix() for path in source.rglob("*.py")}
     assert modules <= set(zipfile.ZipFile(wheel).namelist())

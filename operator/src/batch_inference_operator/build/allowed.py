@@ -1,4 +1,4 @@
-"""What a job asks for and this cluster does not allow, found before anything is created."""
+"""What a job asks for and will not get in this cluster, found before anything is created."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from batch_inference_api.reasons import Reason
 from batch_inference_api.v1alpha1.uri import scheme_of
 
+from batch_inference_operator.build.runner_config import build_runner_config
 from batch_inference_operator.observation import Refusal
 
 if TYPE_CHECKING:
@@ -20,17 +21,21 @@ if TYPE_CHECKING:
 
 _DEFAULT_SERVICE_ACCOUNT = "default"
 """What pods run as in any case."""
+_LARGEST_CONFIG_BYTES = 1024 * 1024 - 4096
+"""A Secret holds 1 MiB, of which the token takes a little."""
 
 
 def find_forbidden(job: BatchInferenceJob, settings: Settings) -> tuple[Refusal, ...]:
-    """Everything for which the platform team would have to be asked, one refusal for each field.
+    """Everything that the job would have to change, or get allowed by the platform team.
 
-    Messages say what is allowed, and never quote a URI: it may hold a secret.
+    One refusal for each field. Messages say what would do, and never quote a URI: it may hold a
+    secret.
     """
     return (
         *_find_schemes(job.spec, settings.allowed_uri_schemes),
         *_find_image(job.spec.workers, settings),
         *_find_service_account(job.spec.workers, settings.allowed_service_accounts),
+        *_find_size(job, settings),
     )
 
 
@@ -75,6 +80,18 @@ def _find_service_account(workers: WorkersSpec, allowed: tuple[str, ...]) -> Ite
         instead=(_DEFAULT_SERVICE_ACCOUNT, *allowed),
         setting="allowed-service-accounts",
     )
+
+
+def _find_size(job: BatchInferenceJob, settings: Settings) -> Iterator[Refusal]:
+    """A Job whose Secret is then refused would wait for ever, so this is found before."""
+    config = build_runner_config(job, number=1, deadline_seconds=None, settings=settings)
+    size_bytes = len(config.model_dump_json().encode())
+    if size_bytes > _LARGEST_CONFIG_BYTES:
+        message = (
+            f"spec: is too large for the Secret through which pods are told of it ({size_bytes:,} "
+            f"of {_LARGEST_CONFIG_BYTES:,} bytes); list fewer columns, or folders instead of files"
+        )
+        yield Refusal(reason=Reason.INVALID_SPEC, message=message)
 
 
 def _matches(value: str, patterns: tuple[str, ...]) -> bool:
