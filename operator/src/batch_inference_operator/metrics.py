@@ -1,0 +1,136 @@
+"""What Prometheus reads: every metric of the operator, in a registry of its own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from batch_inference_api.v1alpha1.status import Phase
+from batch_inference_operator.cache import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from prometheus_client import Metric
+
+    from batch_inference_operator.cache import ObjectCache
+    from batch_inference_operator.progress_poll import PollOutcome
+
+_PREFIX = "batch_inference"
+_RECONCILE_BUCKETS_S = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60)
+
+
+class Metrics:
+    """Counts what happens, and on each scrape looks at what there is."""
+
+    def __init__(self, *, cache: ObjectCache, queue_depth: Callable[[], int]) -> None:
+        self.registry = CollectorRegistry()
+        self.registry.register(_JobsByPhase(cache))
+        self._rows = _Rows()
+        self._reconciles = self._histogram("reconcile_seconds", "Time to reconcile a job once.")
+        self._errors = self._counter(
+            "reconcile_errors", "Reconciles that failed, by kind of error.", "error"
+        )
+        self._retries = self._counter(
+            "reconcile_retries", "Reconciles that were put off because they failed."
+        )
+        self._calls = self._counter(
+            "api_calls",
+            "Calls to the API server, watches not included; code: the answer's, error or timeout.",
+            *("verb", "resource", "code"),
+        )
+        self._polls = self._counter(
+            "progress_polls", "Questions to pods for their progress, by outcome.", "outcome"
+        )
+        self._rows_processed = self._counter(
+            "rows_processed", "Rows that jobs reported as scored while this operator watched them."
+        )
+        self._is_leader = self._gauge("is_leader", "1 if this replica is the one that works.")
+        self._last_sync = self._gauge(
+            "last_sync_timestamp_seconds", "When everything was last listed without an error."
+        )
+        depth = self._gauge("queue_depth", "Jobs that wait to be reconciled, now or later.")
+        depth.set_function(queue_depth)
+
+    def count_call(self, verb: str, resource: str, code: str) -> None:
+        """Count an answer, or the lack of one."""
+        self._calls.labels(verb, resource, code).inc()
+
+    def count_poll(self, outcome: PollOutcome) -> None:
+        """Count a question to a pod."""
+        self._polls.labels(outcome.value).inc()
+
+    def count_reconcile(self, seconds: float, error: Exception | None) -> None:
+        """Count a reconcile; one that failed is tried again."""
+        self._reconciles.observe(seconds)
+        if error is not None:
+            self._errors.labels(type(error).__name__).inc()
+            self._retries.inc()
+
+    def count_rows(self, job: Mapping[str, Any]) -> None:
+        """Count the rows that a job has scored since it was last seen."""
+        self._rows_processed.inc(self._rows.new_rows(job))
+
+    def forget_rows(self, job: Mapping[str, Any]) -> None:
+        """Drop what is remembered of a job that is gone."""
+        self._rows.forget(job)
+
+    def set_leading(self, *, is_leader: bool) -> None:
+        """Say whether this replica works."""
+        self._is_leader.set(int(is_leader))
+
+    def note_sync(self) -> None:
+        """Say that everything was listed just now."""
+        self._last_sync.set_to_current_time()
+
+    def _counter(self, name: str, help_text: str, *labels: str) -> Counter:
+        return Counter(f"{_PREFIX}_{name}", help_text, labels, registry=self.registry)
+
+    def _gauge(self, name: str, help_text: str) -> Gauge:
+        return Gauge(f"{_PREFIX}_{name}", help_text, registry=self.registry)
+
+    def _histogram(self, name: str, help_text: str) -> Histogram:
+        return Histogram(
+            f"{_PREFIX}_{name}", help_text, registry=self.registry, buckets=_RECONCILE_BUCKETS_S
+        )
+
+
+class _JobsByPhase(Collector):
+    """How many jobs are in which phase, counted when it is asked for."""
+
+    def __init__(self, cache: ObjectCache) -> None:
+        self._cache = cache
+
+    def collect(self) -> Iterator[Metric]:
+        counts = dict.fromkeys((phase.value for phase in Phase), 0)
+        for job in self._cache.all(Kind.JOB):
+            phase = (job.get("status") or {}).get("phase") or Phase.PENDING.value
+            counts[phase] = counts.get(phase, 0) + 1
+        family = GaugeMetricFamily(f"{_PREFIX}_jobs", "Jobs by phase.", labels=["phase"])
+        for phase, count in counts.items():
+            family.add_metric([phase], count)
+        yield family
+
+
+class _Rows:
+    """Differences between what jobs said of their rows, one time and the next.
+
+    The sum over all jobs falls when a job is deleted, and a counter must not. What a job had scored
+    before it was first seen is not counted: a restart of the operator is no burst of work.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[str, int] = {}
+
+    def new_rows(self, job: Mapping[str, Any]) -> int:
+        uid = job["metadata"]["uid"]
+        rows = ((job.get("status") or {}).get("progress") or {}).get("rowsProcessed") or 0
+        before = self._known.setdefault(uid, rows)
+        self._known[uid] = max(before, rows)
+        return max(0, rows - before)
+
+    def forget(self, job: Mapping[str, Any]) -> None:
+        self._known.pop(job["metadata"]["uid"], None)

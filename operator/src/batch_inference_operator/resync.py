@@ -1,0 +1,95 @@
+"""Lists everything now and then, whatever was or was not watched: the net below the watches."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, NoReturn
+
+from batch_inference_operator.cache import Kind
+from batch_inference_operator.cluster.api import ClusterError
+from batch_inference_operator.names import CHILD_SELECTOR
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from batch_inference_operator.cache import ObjectCache
+    from batch_inference_operator.cluster.api import Cluster
+    from batch_inference_operator.keys import Key
+    from batch_inference_operator.progress_poll import ProgressPoller
+    from batch_inference_operator.work_queue import WorkQueue
+
+_logger = logging.getLogger(__name__)
+_FIRST_RETRY_SECONDS = 1.0
+_LAST_RETRY_SECONDS = 20.0
+_JITTER = 0.1
+"""Replicas that started together do not list together."""
+
+
+class Resync:
+    """Replaces the cache by what the API server lists, and has every job looked at."""
+
+    def __init__(
+        self,
+        *,
+        cluster: Cluster,
+        cache: ObjectCache,
+        queue: WorkQueue[Key],
+        poller: ProgressPoller,
+        namespaces: tuple[str, ...],
+        on_synced: Callable[[], None],
+        random: Callable[[], float],
+    ) -> None:
+        self._cluster = cluster
+        self._cache = cache
+        self._queue = queue
+        self._poller = poller
+        self._scopes: tuple[str | None, ...] = namespaces or (None,)
+        self._on_synced = on_synced
+        self._random = random
+
+    async def until_synced(self) -> None:
+        """Try until everything was listed once."""
+        failures = 0
+        while not await self._try():
+            await asyncio.sleep(self._pause_after(failures))
+            failures += 1
+
+    async def repeat(self, every_seconds: float) -> NoReturn:
+        """List everything at this interval."""
+        while True:
+            await asyncio.sleep(every_seconds * (1 + _JITTER * (2 * self._random() - 1)))
+            await self.until_synced()
+
+    async def sync(self) -> None:
+        """List everything once.
+
+        Raises:
+            ClusterError: something could not be listed; the cache has what could.
+        """
+        for scope in self._scopes:
+            for kind in Kind:
+                await self._list(kind, scope)
+        pods = self._cache.all(Kind.POD)
+        self._poller.forget_all_but(pod["metadata"]["uid"] for pod in pods)
+        for key in self._cache.job_keys():
+            self._queue.add(key)
+        self._on_synced()
+
+    async def _list(self, kind: Kind, scope: str | None) -> None:
+        began = self._cache.begin_list()
+        labels = "" if kind is Kind.JOB else CHILD_SELECTOR
+        items = await self._cluster.list(kind.value, namespace=scope, labels=labels)
+        self._cache.replace(kind, items, began=began, namespace=scope)
+
+    async def _try(self) -> bool:
+        try:
+            await self.sync()
+        except ClusterError as error:
+            # A missing CRD too: it may be installed after the operator.
+            _logger.warning("cannot list", extra={"error": str(error), "scopes": self._scopes})
+            return False
+        return True
+
+    def _pause_after(self, failures: int) -> float:
+        return float(min(_FIRST_RETRY_SECONDS * 2 ** min(failures, 10), _LAST_RETRY_SECONDS))
