@@ -20,8 +20,8 @@ class Resource:
         """Path of one object, of its subresource `part`, or of all in a namespace or cluster."""
         root = "/api" if "/" not in self.api_version else "/apis"
         scope = [] if namespace is None else ["namespaces", namespace]
-        words = [self.api_version, *scope, self.plural, *filter(None, (name, part))]
-        return "/".join([root, *(quote(word, safe="/") for word in words)])
+        words = [*scope, self.plural, *filter(None, (name, part))]
+        return "/".join([root, self.api_version, *(quote(word, safe="") for word in words)])
 
 
 RESOURCES = {
