@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from batch_inference_api.v1alpha1.status import Phase
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from batch_inference_api.v1alpha1.status import Phase
 from batch_inference_operator.cache import Kind
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ class Metrics:
     def __init__(self, *, cache: ObjectCache, queue_depth: Callable[[], int]) -> None:
         self.registry = CollectorRegistry()
         self.registry.register(_JobsByPhase(cache))
+        self.registry.register(_EachJob(cache))
         self._rows = _Rows()
         self._reconciles = self._histogram("reconcile_seconds", "Time to reconcile a job once.")
         self._errors = self._counter(
@@ -113,6 +114,53 @@ class _JobsByPhase(Collector):
         for phase, count in counts.items():
             family.add_metric([phase], count)
         yield family
+
+
+class _EachJob(Collector):
+    """What alerts need to name a job: series of those that have pods, and of those that failed.
+
+    A finished job has no series of its rows: as many series as jobs that ever ran help nobody. The
+    labels are not called `namespace` and `job`, which Prometheus sets to what it scrapes.
+    """
+
+    def __init__(self, cache: ObjectCache) -> None:
+        self._cache = cache
+
+    def collect(self) -> Iterator[Metric]:
+        labels = ("job_namespace", "job_name")
+        processed, written, rejected = (
+            GaugeMetricFamily(
+                f"{_PREFIX}_job_rows_{what}", f"{text}, while it runs.", labels=labels
+            )
+            for what, text in _ROWS_OF_A_JOB
+        )
+        failed = GaugeMetricFamily(
+            f"{_PREFIX}_failed_job", "1 for each job that failed.", labels=(*labels, "reason")
+        )
+        for job in self._cache.all(Kind.JOB):
+            names = [job["metadata"]["namespace"], job["metadata"]["name"]]
+            status = job.get("status") or {}
+            if status.get("phase") in _WITH_PODS:
+                rows, counts = status.get("progress") or {}, status.get("completionStats") or {}
+                processed.add_metric(names, rows.get("rowsProcessed") or 0)
+                written.add_metric(names, counts.get("successfulCount") or 0)
+                rejected.add_metric(names, counts.get("failedCount") or 0)
+            elif status.get("phase") == Phase.FAILED:
+                failed.add_metric([*names, _reason_of_failure(status)], 1)
+        yield from (processed, written, rejected, failed)
+
+
+_ROWS_OF_A_JOB = (
+    ("processed", "Rows that a running job has scored, those in flight too"),
+    ("written", "Rows that a running job has written and committed"),
+    ("rejected", "Rows that a running job has rejected and committed"),
+)
+_WITH_PODS = (Phase.STARTING, Phase.RUNNING, Phase.FINALIZING)
+
+
+def _reason_of_failure(status: Mapping[str, Any]) -> str:
+    conditions = status.get("conditions") or ()
+    return next((found["reason"] for found in conditions if found["type"] == "Failed"), "")
 
 
 class _Rows:
