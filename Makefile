@@ -24,12 +24,13 @@ DEMO_PROJECTS := crds/pyproject.toml runner/pyproject.toml
 DEV_PROJECTS := $(DEMO_PROJECTS) operator/pyproject.toml
 DEMO_STAMP := $(VENV)/.demo-$(shell cat $(DEMO_PINS) $(DEMO_PROJECTS) | sha256sum | cut -c1-16)
 DEV_STAMP := $(VENV)/.dev-$(shell cat $(DEV_PINS) $(DEV_PROJECTS) | sha256sum | cut -c1-16)
+CLUSTER := PYTHONPATH=tests $(BIN)/python -m testkit.cluster
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
-.PHONY: help demo venv test check format tools bench bench-full pins clean
+.PHONY: help demo venv test check format tools cluster cluster-shell cluster-down bench bench-full pins clean
 
 help: ## List the targets.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(DEMO_STAMP) ## Train a model, score millions of rows, kill the run half-way, resume it, check the result.
 	@$(BIN)/python examples/demo.py
@@ -37,11 +38,15 @@ demo: $(DEMO_STAMP) ## Train a model, score millions of rows, kill the run half-
 venv: $(DEV_STAMP) ## Create .venv with everything for development, pinned and hash-checked.
 	@echo "Ready: . $(BIN)/activate"
 
-test: $(DEV_STAMP) tools ## Run every test that needs no cluster: unit, repository, integration, faults.
+test: $(DEV_STAMP) tools ## Run every test: unit, repository, integration, faults, and on a real cluster.
 	@echo "==> Tests: unit, repository, integration, faults"
-	@$(BIN)/python -m pytest -m "not ray"
+	@$(BIN)/python -m pytest -m "not ray and not cluster"
 	@echo "==> Tests that start Ray, in a network namespace of their own: Ray listens on every address"
 	@$(BIN)/python tests/tools/private_network.py $(BIN)/python -m pytest -m ray || [ $$? -eq 5 ]
+	@tests/tools/install_cluster_packages
+	@$(CLUSTER) build
+	@echo "==> Tests on a real Kubernetes cluster of this machine"
+	@$(BIN)/python -m pytest -m cluster
 
 check: $(DEV_STAMP) ## Lint, formatting, types, import contracts, and generated files in sync.
 	@$(BIN)/ruff check .
@@ -60,7 +65,18 @@ tools: $(BIJ_TOOLS_DIR)/versitygw ## Build the S3 server that tests use, into a 
 $(BIJ_TOOLS_DIR)/versitygw:
 	@tests/tools/build_s3_server $(VERSITYGW_VERSION) $(BIJ_TOOLS_DIR)
 
+cluster: $(DEV_STAMP) ## Start a real Kubernetes on this machine (root on Debian; built once, in 12 minutes).
+	@tests/tools/install_cluster_packages
+	@$(CLUSTER) up
+
+cluster-shell: $(DEV_STAMP) ## Open a shell whose kubectl and helm talk to that cluster.
+	@$(CLUSTER) shell
+
+cluster-down: $(DEV_STAMP) ## Remove that cluster and everything it has made but its cache.
+	@$(CLUSTER) down
+
 bench: $(DEV_STAMP) ## Compare bij with a plain script and Ray Data on 2 million rows (about 3 minutes).
+	@$(BIN)/python tests/benchmarks/bench_first_row.py
 	@$(BIN)/python tests/benchmarks/bench_throughput.py --profile quick
 
 bench-full: $(DEV_STAMP) ## The same on 10 million rows, and memory against 2 million (about 20 minutes).
@@ -74,7 +90,7 @@ pins: $(DEV_STAMP) ## Resolve requirements/*.in again (needs uv).
 
 clean: ## Remove the virtual environment, caches and everything the examples made.
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
-	rm -rf examples/*/data examples/*/model examples/*/output
+	rm -rf examples/*/data examples/*/model examples/*/output examples/*/scoring
 
 $(BIN)/python:
 	@[ -n "$(PYTHON)" ] || { echo "Python 3.11, 3.12 or 3.13 is needed, and none was found." \

@@ -30,8 +30,8 @@ def test_the_standard_library_is_not_shadowed_at_the_root() -> None:
 
 
 def test_only_the_testkit_is_a_package_below_tests() -> None:
-    packages = {path.parent.name for path in (ROOT / "tests").rglob("__init__.py")}
-    assert packages == {"testkit"}
+    packages = {path.parent.relative_to(ROOT) for path in (ROOT / "tests").rglob("__init__.py")}
+    assert {package.parts[:2] for package in packages} == {("tests", "testkit")}
 
 
 def test_no_two_test_files_share_a_name() -> None:

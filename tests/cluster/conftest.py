@@ -1,0 +1,77 @@
+"""What tests on a real cluster share: one cluster for all of them, a namespace for each.
+
+If `make cluster` has started one, it is used and goes on running.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from testkit.cluster.binaries import BuildFailed
+from testkit.cluster.dump import dump_namespace
+from testkit.cluster.local import LocalCluster
+from testkit.cluster.machine import ClusterUnavailable
+from testkit.cluster.namespaces import Namespace, fresh_namespace
+from testkit.cluster.node import Node
+from testkit.cluster.provider import Cluster, chosen_cluster
+
+_HERE = Path(__file__).parent
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark everything in this folder, so that no test can forget to say what it needs."""
+    for item in items:
+        if _HERE in item.path.parents:
+            item.add_marker(pytest.mark.cluster)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Add to the report of a failed test what there was in its namespace."""
+    report = yield
+    namespace = getattr(item, "funcargs", {}).get("namespace")
+    if report.failed and report.when == "call" and namespace is not None:
+        report.sections.append((f"namespace {namespace.name}", dump_namespace(namespace.kubectl)))
+    return report
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """The cluster, with one node at least."""
+    with ExitStack() as stack:
+        try:
+            found = stack.enter_context(chosen_cluster())
+        except (ClusterUnavailable, BuildFailed) as error:
+            if os.environ.get("CI") == "true":
+                pytest.fail(str(error))
+            pytest.skip(str(error))
+        yield found
+
+
+@pytest.fixture
+def namespace(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[Namespace]:
+    """An empty namespace that enforces Pod Security `restricted`."""
+    with fresh_namespace(cluster, request.node.name) as created:
+        yield created
+
+
+@pytest.fixture(scope="session")
+def local_cluster(cluster: Cluster) -> LocalCluster:
+    """The cluster, if it is one whose components may be broken."""
+    if not isinstance(cluster, LocalCluster):
+        pytest.skip("only the local cluster's components can be stopped and killed")
+    return cluster
+
+
+@pytest.fixture
+def second_node(local_cluster: LocalCluster) -> Iterator[Node]:
+    """One more node, there for one test, which may break it; it has the images of the first."""
+    node = local_cluster.add_node()
+    yield node
+    local_cluster.remove_node(node)

@@ -1,0 +1,193 @@
+"""Whatever is killed or stopped while a job runs, its rows come out exactly once."""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from testkit.cluster.deadlines import wait_for
+from testkit.cluster.local import LocalCluster
+from testkit.cluster.namespaces import Namespace
+from testkit.cluster.node import Node
+from testkit.cluster_invariants import assert_invariants
+from testkit.cluster_jobs import ClusterJob, make_cluster_job
+from testkit.operator_installation import Operator
+from testkit.pod_processes import drivers_of, pod_processes, scorers_of, supervisor_of
+from testkit.processes import kill
+from testkit.status_recorder import StatusRecorder
+
+pytestmark = pytest.mark.usefixtures("operator")
+
+
+@pytest.fixture
+def slow_job(namespace: Namespace, tmp_path: Path) -> ClusterJob:
+    return make_cluster_job(namespace, tmp_path, rows=30_000, shards=100, slow=True)
+
+
+def running_head(job: ClusterJob) -> dict:
+    return wait_for(job.head, seconds=60, what="a running index 0", explain=job.explain)
+
+
+def test_processes_are_killed_at_random_and_the_run_goes_on(
+    operator: Operator, namespace: Namespace, tmp_path: Path
+) -> None:
+    """A sample; `make soak` does it for hours."""
+    job = make_cluster_job(namespace, tmp_path, rows=60_000, shards=200, slow=True)
+    job.spec["workers"]["replicas"] = 2
+    chance, kills = random.Random(4), 0
+    with StatusRecorder(job) as recorder:
+        job.apply()
+        job.wait_for_shards(1)
+        while job.condition("Complete").get("status") != "True" and kills < 20:
+            time.sleep(chance.uniform(0.3, 1.5))
+            victims = [pid for pod in job.pods() for pid in pod_processes(pod)]
+            if chance.random() < 0.1:
+                operator.kill()
+            if victims:
+                kills += kill(chance.choice(victims), signal.SIGKILL)
+        job.wait_until_complete(seconds=300)
+    assert kills >= 10
+    assert_invariants(job, recorder)
+
+
+def test_a_driver_that_is_stopped_is_restarted_in_its_pod(slow_job: ClusterJob) -> None:
+    with StatusRecorder(slow_job) as recorder:
+        slow_job.apply()
+        slow_job.wait_for_shards(3)
+        head = running_head(slow_job)
+        (driver,) = drivers_of(head)
+        kill(driver, signal.SIGSTOP)
+        slow_job.wait_until_complete(seconds=240)
+    assert slow_job.status()["run"]["attempt"] >= 2
+    assert slow_job.status()["run"]["number"] == 1
+    assert_invariants(slow_job, recorder)
+
+
+def test_a_container_that_is_killed_is_replaced_by_a_new_pod(slow_job: ClusterJob) -> None:
+    with StatusRecorder(slow_job) as recorder:
+        slow_job.apply()
+        slow_job.wait_for_shards(3)
+        kill(supervisor_of(running_head(slow_job)), signal.SIGKILL)
+        slow_job.wait_until_complete(seconds=240)
+    assert slow_job.status()["run"]["number"] == 1
+    assert_invariants(slow_job, recorder)
+
+
+def test_scorers_that_are_killed_cost_no_pod(slow_job: ClusterJob) -> None:
+    slow_job.apply()
+    slow_job.wait_for_shards(2)
+    for _ in range(5):
+        for scorer in scorers_of(running_head(slow_job)):
+            kill(scorer, signal.SIGKILL)
+        time.sleep(0.7)
+    slow_job.wait_until_complete()
+    assert len(slow_job.pods()) == 1
+    assert_invariants(slow_job)
+
+
+def test_an_evicted_pod_is_replaced_and_not_counted(slow_job: ClusterJob) -> None:
+    slow_job.spec["backoffLimit"] = 0
+    with StatusRecorder(slow_job) as recorder:
+        slow_job.apply()
+        slow_job.wait_for_shards(3)
+        evict(slow_job, running_head(slow_job)["metadata"]["name"])
+        slow_job.wait_until_complete(seconds=240)
+    assert_invariants(slow_job, recorder)
+
+
+def test_the_operator_that_is_killed_finds_the_job_where_it_is(
+    operator: Operator, slow_job: ClusterJob
+) -> None:
+    with StatusRecorder(slow_job) as recorder:
+        slow_job.apply()
+        slow_job.wait_for_shards(2)
+        operator.kill()
+        slow_job.wait_until_complete(seconds=180)
+    assert_invariants(slow_job, recorder)
+
+
+def test_a_job_that_ends_while_the_operator_is_down_is_told_when_it_is_back(
+    operator: Operator, slow_job: ClusterJob
+) -> None:
+    slow_job.apply()
+    slow_job.wait_for_shards(1)
+    with operator.down():
+        wait_for(
+            lambda: "_SUCCESS" in {info.key for info in slow_job.on_s3.out.list(skip="_bij")},
+            seconds=120,
+            what="the result",
+        )
+    slow_job.wait_until_complete()
+    assert_invariants(slow_job)
+
+
+def test_the_api_server_may_be_gone_for_a_while(
+    slow_job: ClusterJob, local_cluster: LocalCluster
+) -> None:
+    slow_job.apply()
+    slow_job.wait_for_shards(1)
+    before = len(slow_job.on_s3.markers())
+    with local_cluster.component("kube-apiserver").stopped():
+        wait_for(
+            lambda: len(slow_job.on_s3.markers()) > before + 5,
+            seconds=60,
+            what="shards committed without an API server",
+        )
+    slow_job.wait_until_complete()
+    assert_invariants(slow_job)
+
+
+def test_the_kubelet_may_be_gone_for_a_while(
+    slow_job: ClusterJob, local_cluster: LocalCluster
+) -> None:
+    slow_job.apply()
+    slow_job.wait_for_shards(1)
+    with local_cluster.component("node-1/kubelet").stopped():
+        slow_job.wait_for_shards(20)
+    slow_job.wait_until_complete()
+    assert_invariants(slow_job)
+
+
+def test_a_pod_that_runs_out_of_memory_is_told_with_advice(
+    namespace: Namespace, tmp_path: Path
+) -> None:
+    """The limit is too small for any runner: the kernel kills it, again and again."""
+    job = make_cluster_job(namespace, tmp_path)
+    job.spec["workers"]["resources"] = {"limits": {"memory": "48Mi", "cpu": "500m"}}
+    job.spec["backoffLimit"] = 0
+    job.apply()
+    found = job.wait_for_condition("Failed", seconds=180)
+    assert found["reason"] == "BackoffLimitExceeded"
+
+
+def test_a_lost_node_ends_in_a_new_run_elsewhere(
+    slow_job: ClusterJob, local_cluster: LocalCluster, second_node: Node
+) -> None:
+    """The zombie wakes up when the next run is through, and changes nothing."""
+    local_cluster.kubectl("cordon", "node-1")
+    try:
+        with StatusRecorder(slow_job) as recorder:
+            slow_job.apply()
+            slow_job.wait_for_shards(3)
+            local_cluster.kubectl("uncordon", "node-1")
+            with second_node.frozen():
+                slow_job.wait_for_reason("NodeLost", seconds=180)
+                slow_job.wait_until_complete(seconds=240)
+    finally:
+        local_cluster.kubectl("uncordon", "node-1")
+    assert slow_job.status()["run"]["number"] == 2
+    assert_invariants(slow_job, recorder)
+
+
+def evict(job: ClusterJob, pod: str) -> None:
+    body = (
+        '{"apiVersion":"policy/v1","kind":"Eviction","metadata":{"name":"'
+        f'{pod}","namespace":"{job.namespace.name}"'
+        "}}"
+    )
+    path = f"/api/v1/namespaces/{job.namespace.name}/pods/{pod}/eviction"
+    job.kubectl("create", "--raw", path, "-f", "-", stdin=body)

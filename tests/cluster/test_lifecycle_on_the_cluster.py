@@ -1,0 +1,168 @@
+"""What users and other controllers do to a job while it runs, and what remains afterwards."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from testkit.cluster.deadlines import wait_for
+from testkit.cluster.kubectl import KubectlFailed
+from testkit.cluster.namespaces import Namespace, fresh_namespace
+from testkit.cluster.provider import Cluster
+from testkit.cluster_invariants import assert_invariants, assert_nothing_is_left
+from testkit.cluster_jobs import KIND, ClusterJob, make_cluster_job
+from testkit.operator_installation import Operator
+from testkit.status_recorder import StatusRecorder
+
+pytestmark = pytest.mark.usefixtures("operator")
+
+
+@pytest.fixture
+def slow_job(namespace: Namespace, tmp_path: Path) -> ClusterJob:
+    return make_cluster_job(namespace, tmp_path, rows=30_000, shards=60, slow=True)
+
+
+def test_suspending_takes_the_pods_and_resuming_goes_on(slow_job: ClusterJob) -> None:
+    with StatusRecorder(slow_job) as recorder:
+        slow_job.apply()
+        slow_job.wait_for_shards(3)
+        slow_job.change(suspend=True)
+        slow_job.wait_for_condition("Suspended")
+        assert [pod for pod in slow_job.pods() if _is_live(pod)] == []
+        committed = slow_job.on_s3.markers()
+        slow_job.change(suspend=False)
+        slow_job.wait_until_complete()
+    after = slow_job.on_s3.markers()
+    assert {key: after[key] for key in committed} == committed, "a shard was scored again"
+    assert slow_job.status()["run"]["number"] == 2
+    assert_invariants(slow_job, recorder)
+
+
+def test_a_job_grows_and_shrinks_while_it_runs(slow_job: ClusterJob) -> None:
+    with StatusRecorder(slow_job) as recorder:
+        slow_job.apply()
+        slow_job.wait_for_shards(1)
+        for workers in (3, 1, 2):
+            slow_job.change(workers={"replicas": workers})
+            wait_for(
+                lambda: slow_job.jobs()[0]["spec"]["parallelism"] == workers,  # noqa: B023
+                seconds=15,
+                what=f"a Job of {workers} pods",
+            )
+        slow_job.wait_until_complete(seconds=240)
+    assert slow_job.status()["run"]["number"] == 1
+    assert_invariants(slow_job, recorder)
+
+
+def test_a_job_that_is_deleted_while_it_runs_leaves_nothing(slow_job: ClusterJob) -> None:
+    slow_job.apply()
+    slow_job.wait_for_shards(1)
+    slow_job.kubectl("delete", KIND, slow_job.name)
+    assert_nothing_is_left(slow_job)
+
+
+def test_a_job_is_deleted_while_the_operator_is_down(
+    operator: Operator, slow_job: ClusterJob
+) -> None:
+    slow_job.apply()
+    slow_job.wait_for_shards(1)
+    with operator.down():
+        slow_job.kubectl("delete", KIND, slow_job.name)
+        assert_nothing_is_left(slow_job)
+
+
+@pytest.mark.parametrize("is_up", [True, False], ids=["operator up", "operator down"])
+def test_a_namespace_with_a_running_a_failing_and_a_finished_job_goes(
+    operator: Operator, cluster: Cluster, tmp_path: Path, is_up: bool
+) -> None:
+    with fresh_namespace(cluster, "goes") as doomed:
+        jobs = [_named_job(doomed, tmp_path, name) for name in ("finished", "running", "failing")]
+        finished, running, failing = jobs
+        failing.spec["model"]["storageUri"] += ".missing"
+        running.spec["sharding"] = {"targetRowsPerShard": 10}
+        for job in jobs:
+            job.apply()
+        finished.wait_until_complete()
+        failing.wait_for_condition("Failed")
+        with operator.up_or_down(is_up):
+            cluster.kubectl("delete", "namespace", doomed.name, "--wait=false")
+            wait_for(
+                lambda: cluster.kubectl.find("namespace", doomed.name) is None,
+                seconds=60,
+                what="the namespace to be gone",
+                explain=lambda: cluster.kubectl("get", "namespace", doomed.name, "-o", "yaml"),
+            )
+            cluster.kubectl("create", "namespace", doomed.name)
+
+
+def test_the_pods_of_a_finished_job_go_after_its_ttl_and_it_never_runs_again(
+    namespace: Namespace, tmp_path: Path
+) -> None:
+    job = make_cluster_job(namespace, tmp_path)
+    job.spec["ttlSecondsAfterFinished"] = 3
+    job.apply()
+    job.wait_until_complete()
+    assert_nothing_is_left(job)
+    before = job.status()
+    job.change(ttlSecondsAfterFinished=100)
+    wait_for(
+        lambda: job.status()["observedGeneration"] == job.get()["metadata"]["generation"],
+        seconds=20,
+        what="the edit to be seen",
+    )
+    namespace.kubectl("wait", "bij/job", "--for=condition=Complete", "--timeout=5s")
+    after = job.status()
+    assert after["completionTime"] == before["completionTime"]
+    assert job.jobs() == []
+
+
+def test_what_was_computed_from_cannot_change(namespace: Namespace, tmp_path: Path) -> None:
+    job = make_cluster_job(namespace, tmp_path).apply()
+    with pytest.raises(KubectlFailed, match=r"output cannot change once the job exists"):
+        job.change(output={"storageUri": "s3://bucket/elsewhere/"})
+
+
+def test_the_same_manifest_under_a_new_uid_finds_its_result(
+    namespace: Namespace, tmp_path: Path
+) -> None:
+    """GitOps re-creates resources: nothing is scored a second time."""
+    job = make_cluster_job(namespace, tmp_path).apply()
+    job.wait_until_complete()
+    markers = job.on_s3.markers()
+    namespace.kubectl("delete", KIND, job.name)
+    job.apply()
+    job.wait_until_complete()
+    assert job.on_s3.markers() == markers
+    assert_invariants(job)
+
+
+def test_two_jobs_on_one_output_do_not_mix(namespace: Namespace, tmp_path: Path) -> None:
+    first = make_cluster_job(namespace, tmp_path, rows=20_000, shards=40, slow=True).apply()
+    first.wait_for_shards(1)
+    second = ClusterJob(namespace, first.on_s3, first.rows, name="second")
+    second.apply()
+    second.wait_for_condition("Failed", reason="OutputPathClaimed")
+    first.wait_until_complete()
+    assert_invariants(first)
+
+
+def test_a_deadline_ends_the_job_with_a_report(namespace: Namespace, tmp_path: Path) -> None:
+    job = make_cluster_job(namespace, tmp_path, rows=200_000, shards=400, slow=True)
+    job.spec["activeDeadlineSeconds"] = 15
+    job.apply()
+    found = job.wait_for_condition("Failed", reason="DeadlineExceeded")
+    assert "activeDeadlineSeconds" in found["message"] or "15" in found["message"]
+    assert job.status()["progress"]["rowsProcessed"] > 0
+
+
+def _named_job(namespace: Namespace, folder: Path, name: str) -> ClusterJob:
+    own = folder / f"{namespace.name}-{name}"
+    own.mkdir()
+    job = make_cluster_job(namespace, own, rows=20_000, shards=40, slow=name == "running")
+    job.name = name
+    return job
+
+
+def _is_live(pod: dict) -> bool:
+    return pod["status"].get("phase") not in ("Succeeded", "Failed")

@@ -1,0 +1,135 @@
+"""What keeps a job from scoring is told by its status, in words; most of it heals by itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from testkit.cluster.accelerators import pretended_gpus
+from testkit.cluster.local import LocalCluster
+from testkit.cluster.namespaces import Namespace
+from testkit.cluster_invariants import assert_invariants
+from testkit.cluster_jobs import ClusterJob, make_cluster_job
+from testkit.s3_jobs import SECRET
+
+pytestmark = pytest.mark.usefixtures("operator")
+
+
+@pytest.fixture
+def job(namespace: Namespace, tmp_path: Path) -> ClusterJob:
+    return make_cluster_job(namespace, tmp_path)
+
+
+def test_a_pod_without_a_node_is_explained_in_the_schedulers_words(job: ClusterJob) -> None:
+    job.spec["workers"]["resources"] = {"limits": {"nvidia.com/gpu": 1, "memory": "1Gi"}}
+    job.apply()
+    found = job.wait_for_reason("Unschedulable")
+    assert "Insufficient nvidia.com/gpu" in found["message"]
+    assert job.status()["phase"] == "Pending"
+
+
+def test_a_gpu_pod_runs_where_there_is_one_and_says_when_no_provider_uses_it(
+    job: ClusterJob, local_cluster: LocalCluster
+) -> None:
+    """The node's GPU is a fake: the run must say that nothing of it could be used."""
+    job.spec["workers"]["resources"] = {"limits": {"nvidia.com/gpu": 1, "memory": "1536Mi"}}
+    job.spec["execution"] = {"executionProviders": ["CUDAExecutionProvider"]}
+    with pretended_gpus(local_cluster.kubectl, "node-1", 1):
+        job.apply()
+        found = job.wait_for_condition("Failed", reason="AcceleratorUnavailable")
+    assert "CUDAExecutionProvider" in found["message"]
+
+
+def test_a_secret_that_is_missing_is_named_and_the_job_starts_when_it_is_there(
+    job: ClusterJob,
+) -> None:
+    secret = job.namespace.cluster.object_storage.secret(SECRET)
+    job.kubectl("delete", "secret", SECRET)
+    job.apply()
+    found = job.wait_for_reason("SecretNotFound")
+    assert SECRET in found["message"]
+    job.kubectl.apply(secret)
+    job.wait_until_complete(seconds=180)
+    assert_invariants(job)
+
+
+def test_a_claim_that_is_missing_is_named(job: ClusterJob) -> None:
+    job.spec["model"]["storageUri"] = "pvc://nowhere/model.onnx"
+    job.apply()
+    assert "nowhere" in job.wait_for_reason("VolumeNotReady")["message"]
+
+
+def test_an_image_that_cannot_be_pulled_ends_with_the_deadline(job: ClusterJob) -> None:
+    job.spec["workers"]["image"] = "allowed.example/no-such-image:1"
+    job.spec["preRunningDeadlineSeconds"] = 15
+    job.apply()
+    job.wait_for_reason("ImagePullFailed")
+    found = job.wait_for_condition("Failed", reason="PreRunningDeadlineExceeded")
+    assert "no-such-image" in found["message"]
+    assert job.jobs() == []
+
+
+def test_a_quota_is_told_and_the_job_starts_when_there_is_room(job: ClusterJob) -> None:
+    job.kubectl.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "ResourceQuota",
+            "metadata": {"name": "tight"},
+            "spec": {"hard": {"requests.memory": "1Mi"}},
+        }
+    )
+    job.apply()
+    assert "exceeded quota" in job.wait_for_reason("QuotaExceeded")["message"]
+    job.kubectl("delete", "resourcequota", "tight")
+    job.wait_until_complete(seconds=180)
+    assert_invariants(job)
+
+
+def test_what_the_platform_does_not_allow_is_refused_before_a_pod_exists(job: ClusterJob) -> None:
+    job.spec["workers"]["image"] = "elsewhere.example/runner:1"
+    job.spec["workers"]["serviceAccountName"] = "admin"
+    job.apply()
+    message = job.wait_for_condition("Failed", reason="NotAllowed")["message"]
+    assert "spec.workers.image" in message
+    assert "spec.workers.serviceAccountName" in message
+    assert job.jobs() == []
+
+
+def test_a_schema_that_does_not_fit_is_told_with_the_column(job: ClusterJob) -> None:
+    job.spec["model"]["inputs"] = [{"name": "input", "columns": ["a", "b", "nothing"]}]
+    job.apply()
+    found = job.wait_for_condition("Failed", reason="SchemaMismatch")
+    assert "nothing" in found["message"]
+    assert job.condition("SchemaValid")["status"] == "False"
+
+
+def test_a_job_in_a_queue_is_shown_as_queued_until_it_is_admitted(job: ClusterJob) -> None:
+    """Kueue's webhook suspends the Job, and Kueue resumes it: here the test does both."""
+    job.labels = {"kueue.x-k8s.io/queue-name": "scoring"}
+    job.spec["workers"]["nodeSelector"] = {"kubernetes.io/hostname": "not-yet"}
+    job.apply()
+    job.wait_for_reason("Unschedulable")
+    (run,) = job.jobs()
+    assert run["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "scoring"
+    name = run["metadata"]["name"]
+    job.kubectl("patch", "job", name, "--type=merge", "-p", '{"spec":{"suspend":true}}')
+    job.wait_for_reason("Queued")
+    assert job.status()["phase"] == "Queued"
+    unsuspend = (
+        '{"spec":{"suspend":false,"template":{"spec":{"nodeSelector":null}}}}'  # as flavors do
+    )
+    job.kubectl("patch", "job", name, "--type=merge", "-p", unsuspend)
+    job.wait_until_complete()
+    assert_invariants(job)
+
+
+def test_a_job_that_somebody_else_runs_is_left_alone(job: ClusterJob) -> None:
+    job.spec["managedBy"] = "example.com/other"
+    job.apply()
+    marker = make_cluster_job(job.namespace, job.on_s3.folder)
+    marker.name = "marker"
+    marker.apply()
+    marker.wait_until_complete()
+    assert job.jobs() == []
+    assert job.status() == {"observedGeneration": -1}

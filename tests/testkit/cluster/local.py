@@ -1,0 +1,218 @@
+"""The cluster on this machine, from start to end.
+
+    create the network -> etcd, API server, containerd -> wait -> everything else -> node Ready
+
+Its folder below /tmp holds sockets, logs, certificates and pods' files, and what it takes to find a
+running cluster again; the cache holds what is worth keeping (see `binaries.py`, `containerd.py`).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from testkit.cluster.addresses import Addresses, unused_addresses
+from testkit.cluster.binaries import CACHE, Tools, built_tools, one_at_a_time
+from testkit.cluster.busybox_image import BUSYBOX, PAUSE, write_busybox_image
+from testkit.cluster.component import Component, recorded_components
+from testkit.cluster.control_plane import ControlPlane
+from testkit.cluster.deadlines import wait_for
+from testkit.cluster.kubectl import Kubectl
+from testkit.cluster.machine import check_machine
+from testkit.cluster.mounts import unmount_below
+from testkit.cluster.network import Network
+from testkit.cluster.node import Node
+from testkit.cluster.storage import (
+    ObjectStorage,
+    create_shared_folder,
+    local_object_storage,
+    start_object_storage,
+)
+
+DEFAULT_NAME = "default"
+_READY_SECONDS = 60
+_RECORD = "cluster.json"
+_IMAGES = "images.json"
+
+
+class LocalCluster:
+    """A cluster of this machine, running or not."""
+
+    def __init__(self, name: str, addresses: Addresses, tools: Tools) -> None:
+        self.name = name
+        self.folder = _folder_of(name)
+        self.network = Network(name, addresses)
+        self.control_plane = ControlPlane(
+            self.folder / "control-plane", addresses, self.network.control_plane, tools
+        )
+        self.kubectl = Kubectl(tools.kubernetes / "kubectl", self.control_plane.kubeconfig)
+        self.tools = tools
+
+    @property
+    def kubeconfig(self) -> Path:
+        return self.control_plane.kubeconfig
+
+    def node(self, index: int) -> Node:
+        return Node(
+            index,
+            cluster=self.folder,
+            network=self.network,
+            control_plane=self.control_plane,
+            tools=self.tools,
+        )
+
+    def nodes(self) -> list[Node]:
+        """Return the nodes that were added and not removed."""
+        found = sorted(self.folder.glob("node-*"))
+        return [self.node(int(path.name.rpartition("-")[2])) for path in found]
+
+    def component(self, name: str) -> Component:
+        """Find a component: `kube-apiserver`, or on a node `node-1/kubelet`."""
+        node, _, program = name.rpartition("/")
+        if not node:
+            return self.control_plane.component(program)
+        return self.node(int(node.removeprefix("node-"))).component(program)
+
+    def add_node(self) -> Node:
+        """Add one more node and wait until it is Ready."""
+        node = self.node(len(self.nodes()) + 1)
+        node.start_runtime()
+        self._finish_node(node)
+        return node
+
+    def remove_node(self, node: Node) -> None:
+        """Take a node away at once, as a cloud does, and delete its object."""
+        node.remove()
+        shutil.rmtree(self.folder / node.name)
+        self.kubectl("delete", "node", node.name, "--ignore-not-found")
+
+    def load_image(self, archive: Path, name: str) -> None:
+        """Give an image from an OCI archive to every node, under a name, and to later nodes."""
+        for node in self.nodes():
+            node.containerd.images.load(archive, name)
+        loaded = self._loaded_images() | {name: str(archive)}
+        (self.folder / _IMAGES).write_text(json.dumps(loaded))
+
+    def _loaded_images(self) -> dict[str, str]:
+        path = self.folder / _IMAGES
+        return json.loads(path.read_text()) if path.exists() else {}
+
+    def wait_for_api_server(self) -> None:
+        """Wait until the API server answers, after a test has disturbed it."""
+        wait_for(self.kubectl.api_server_is_ready, seconds=_READY_SECONDS, what="the API server")
+
+    def stop(self) -> None:
+        """End the cluster and remove everything it has made on this machine, but the cache."""
+        for node in self.nodes():
+            node.remove()
+        for component in recorded_components(self.control_plane.folder):
+            component.kill()
+        self.network.remove()
+        unmount_below(self.folder)
+        shutil.rmtree(self.folder)
+
+    def start(self) -> None:
+        """Start the control plane and one node, and wait until the node is Ready."""
+        self.network.create()
+        self.control_plane.start()
+        node = self.node(1)
+        node.start_runtime()
+        start_object_storage(
+            self.component("s3"),
+            program=self.tools.versitygw / "versitygw",
+            folder=self.folder / "s3",
+            namespace=self.network.control_plane,
+        )
+        self.control_plane.finish(self.kubectl)
+        self._finish_node(node)
+
+    @property
+    def object_storage(self) -> ObjectStorage:
+        return local_object_storage(self.network.addresses.control_plane)
+
+    @property
+    def search_path(self) -> str:
+        return self.tools.search_path
+
+    def create_volume(self, namespace: str, claim: str) -> Path:
+        folder = self.folder / "volumes" / namespace / claim
+        create_shared_folder(self.kubectl, namespace=namespace, claim=claim, folder=folder)
+        return folder
+
+    def _finish_node(self, node: Node) -> None:
+        node.prepare_runtime()
+        image = write_busybox_image(self.folder / "busybox.tar")
+        for name in (PAUSE, BUSYBOX):
+            node.containerd.images.load(image, name)
+        for name, archive in self._loaded_images().items():
+            node.containerd.images.load(Path(archive), name)
+        node.join()
+        self.kubectl.wait("node", node.name, until="condition=Ready", seconds=_READY_SECONDS)
+
+
+def start(name: str = DEFAULT_NAME) -> LocalCluster:
+    """Start a cluster with one node, after removing what an earlier one of that name has left."""
+    check_machine()
+    tools = built_tools()
+    remove(name)
+    addresses = unused_addresses()
+    cluster = LocalCluster(name, addresses, tools)
+    began = time.monotonic()
+    _say(f"Starting Kubernetes on this machine, in {cluster.folder}")
+    cluster.folder.mkdir(mode=0o700)
+    (cluster.folder / _RECORD).write_text(json.dumps({"number": addresses.number}))
+    cluster.start()
+    _say(f"The node is Ready after {time.monotonic() - began:.0f} s")
+    return cluster
+
+
+@contextmanager
+def running(name: str = DEFAULT_NAME) -> Iterator[LocalCluster]:
+    """Use the cluster that is running and leave it, or start one and remove it."""
+    with one_at_a_time(CACHE / "cluster.lock"):
+        found = find(name)
+        cluster = found or start(name)
+    try:
+        yield cluster
+    finally:
+        if found is None:
+            cluster.stop()
+
+
+def find(name: str = DEFAULT_NAME) -> LocalCluster | None:
+    """Return the cluster of that name if it is running."""
+    cluster = _recorded(name)
+    return cluster if cluster and cluster.kubectl.api_server_is_ready() else None
+
+
+def remove(name: str = DEFAULT_NAME) -> bool:
+    """Remove the cluster of that name, running or crashed; False if there was none."""
+    cluster = _recorded(name)
+    if cluster:
+        cluster.stop()
+    return cluster is not None
+
+
+def _recorded(name: str) -> LocalCluster | None:
+    """Read the one thing that cannot be told from a cluster's name."""
+    try:
+        record = json.loads((_folder_of(name) / _RECORD).read_text())
+    except FileNotFoundError:
+        return None
+    return LocalCluster(name, Addresses(record["number"]), built_tools())
+
+
+def _folder_of(name: str) -> Path:
+    """Short, because the path of a socket has at most 107 characters."""
+    if not re.fullmatch(r"[a-z0-9]{1,12}", name):
+        raise ValueError(f"a cluster is named by 1 to 12 letters and digits, not {name!r}")
+    return Path("/tmp") / f"bij-cluster-{name}"
+
+
+def _say(what: str) -> None:
+    print(f"==> {what}", flush=True)

@@ -1,0 +1,105 @@
+"""Where pods read and write: an S3 server, and volumes."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from testkit.cluster.component import Command, Component
+from testkit.cluster.kubectl import Kubectl, Manifest
+from testkit.s3 import ACCESS_KEY, BUCKET, SECRET_KEY
+
+_PORT = 7070
+
+
+@dataclass(frozen=True)
+class ObjectStorage:
+    """An S3 server and a bucket on it."""
+
+    endpoint: str
+    bucket: str
+    access_key: str
+    secret_key: str
+    region: str = "us-east-1"
+
+    def uri(self, prefix: str) -> str:
+        return f"s3://{self.bucket}/{prefix}"
+
+    def secret(self, name: str) -> Manifest:
+        """Return the Secret with which a job reaches it."""
+        values = {
+            "AWS_ACCESS_KEY_ID": self.access_key,
+            "AWS_SECRET_ACCESS_KEY": self.secret_key,
+            "AWS_REGION": self.region,
+            "AWS_ENDPOINT_URL": self.endpoint,
+        }
+        return {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": name},
+            "stringData": values,
+        }
+
+
+def local_object_storage(address: str) -> ObjectStorage:
+    return ObjectStorage(f"http://{address}:{_PORT}", BUCKET, ACCESS_KEY, SECRET_KEY)
+
+
+def start_object_storage(
+    component: Component, *, program: Path, folder: Path, namespace: str | None = None
+) -> None:
+    """Start versitygw over a folder, in a network namespace if one is given."""
+    data, sidecar = folder / "data", folder / "sidecar"
+    for each in (data / BUCKET, sidecar):
+        each.mkdir(parents=True, exist_ok=True)
+    arguments = (str(program), "--port", f":{_PORT}", "--quiet")
+    arguments += ("posix", "--sidecar", str(sidecar), str(data))
+    credentials = {"ROOT_ACCESS_KEY": ACCESS_KEY, "ROOT_SECRET_KEY": SECRET_KEY}
+    component.start(Command(arguments, {**os.environ, **credentials}, namespace))
+
+
+def create_shared_folder(kubectl: Kubectl, *, namespace: str, claim: str, folder: Path) -> None:
+    """Create a claim on a folder of this machine, which is every node's folder too, as with NFS."""
+    folder.mkdir(parents=True)
+    folder.chmod(0o777)  # fsGroup is not applied to such volumes, and pods run as somebody else
+    volume = f"{namespace}-{claim}"
+    size = {"storage": "1Gi"}
+    kubectl.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "PersistentVolume",
+            "metadata": {"name": volume, "labels": {"tests/namespace": namespace}},
+            "spec": {
+                "capacity": size,
+                "accessModes": ["ReadWriteMany"],
+                "persistentVolumeReclaimPolicy": "Retain",
+                "storageClassName": "",
+                "claimRef": {"namespace": namespace, "name": claim},
+                "hostPath": {"path": str(folder)},
+            },
+        }
+    )
+    create_claim(
+        kubectl.within(namespace),
+        claim,
+        accessModes=["ReadWriteMany"],
+        storageClassName="",
+        volumeName=volume,
+    )
+
+
+def create_claim(kubectl: Kubectl, name: str, **spec: object) -> None:
+    """Create a PersistentVolumeClaim, of the cluster's default class unless the spec says more."""
+    kubectl.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "PersistentVolumeClaim",
+            "metadata": {"name": name},
+            "spec": {
+                "accessModes": ["ReadWriteOnce"],
+                "resources": {"requests": {"storage": "1Gi"}},
+                **spec,
+            },
+        }
+    )
