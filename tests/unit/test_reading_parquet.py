@@ -60,11 +60,14 @@ def test_no_columns_still_count_the_rows(tmp_path, open_file):
     assert (chunk.table.num_rows, chunk.table.num_columns) == (10, 0)
 
 
-def test_a_large_row_group_is_read_in_slices(tmp_path, open_file):
-    pq.write_table(table_of(300_000).select(["id"]), tmp_path / "a.parquet", row_group_size=300_000)
+def test_a_large_row_group_is_read_in_slices_and_the_first_one_in_small_slices(tmp_path, open_file):
+    pq.write_table(table_of(510_000).select(["id"]), tmp_path / "a.parquet", row_group_size=300_000)
     chunks = Dataset((pinned(tmp_path / "a.parquet"),), open_file=open_file).read()
-    assert [chunk.table.num_rows for chunk in chunks] == [131_072, 131_072, 37_856]
-    assert [chunk.positions.first for chunk in chunks] == [0, 131_072, 262_144]
+    first, second = chunks[:37], chunks[37:]
+    assert [chunk.table.num_rows for chunk in first] == [8192] * 36 + [5088]
+    assert [chunk.positions.first for chunk in first] == list(range(0, 300_000, 8192))
+    assert [chunk.table.num_rows for chunk in second] == [131_072, 78_928]
+    assert [chunk.positions.first for chunk in second] == [300_000, 431_072]
 
 
 NESTED = pa.table(

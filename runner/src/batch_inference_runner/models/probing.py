@@ -104,8 +104,12 @@ def find_batch_size(call: Call, feeds: Feeds, *, row_seconds: float) -> int:
 
 
 def _measured(call: Call, feeds: Feeds, *, largest: int, row_seconds: float) -> dict[int, float]:
-    """Return seconds per row by batch size, of as many sizes as the budget allows."""
+    """Return seconds per row by batch size, of as many sizes as the budget allows.
+
+    Beyond the default sizes are tried only as long as each is clearly faster than the one before.
+    """
     per_row: dict[int, float] = {}
+    before = math.inf
     spent = 0.0
     for size in (size for size in _SIZES if size <= largest):
         expected = 2 * size * min(per_row.values(), default=row_seconds / 4)
@@ -116,6 +120,9 @@ def _measured(call: Call, feeds: Feeds, *, largest: int, row_seconds: float) -> 
         if not math.isfinite(best):
             break
         per_row[size] = best / size
+        if size > DEFAULT_BATCH_SIZE and _CLEARLY_FASTER * per_row[size] > before:
+            break
+        before = per_row[size]
     return per_row
 
 
