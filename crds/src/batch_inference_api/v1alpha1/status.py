@@ -9,13 +9,16 @@ from pydantic import Field
 
 from batch_inference_api.v1alpha1.resource import ResourceModel
 
-Count = Annotated[int, Field(ge=0, le=9_007_199_254_740_991)]
+MAX_COUNT = 9_007_199_254_740_991
+"""The largest number that every JSON reader keeps as it is."""
+REASON_PATTERN = "^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$"
+
+Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
 Instant = Annotated[str, Field(max_length=40, json_schema_extra={"format": "date-time"})]
 Uri = Annotated[str, Field(max_length=1024)]
 Name = Annotated[str, Field(max_length=253)]
 IndexRanges = Annotated[str, Field(max_length=1024)]
 
-_REASON_PATTERN = "^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$"
 _TYPE_PATTERN = "^[A-Za-z]([-A-Za-z0-9_.]*[A-Za-z0-9_])?$"
 
 
@@ -170,7 +173,7 @@ class Condition(ResourceModel):
     last_transition_time: Instant
     """When `status` last changed."""
     reason: Annotated[
-        str, Field(min_length=1, max_length=1024, json_schema_extra={"pattern": _REASON_PATTERN})
+        str, Field(min_length=1, max_length=1024, json_schema_extra={"pattern": REASON_PATTERN})
     ]
     """Why, as one word for programs."""
     message: Annotated[str, Field(max_length=32768)]

@@ -8,8 +8,10 @@ succession      when the next run may begin, and when a run is given up
 suspension      taking the pods away and keeping what is committed
 retention       what remains of a finished job, and for how long
 following       a run that goes on: companions, number of workers, status
+head            the first pod of a run, which leads it
 troubles        what keeps pods from scoring, in words that say what to do
 progress        a runner's report -> counters that never go back
+bounds          what others say, cut to what a status can hold
 conditions      the table of conditions, as Kubernetes' tools read them
 status          a status from all of these; when it is worth writing
 announcements   events that follow from a change of status

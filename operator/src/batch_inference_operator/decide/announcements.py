@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from batch_inference_api.v1alpha1.status import Phase
+
 from batch_inference_operator.decide.plan import Announcement
+from batch_inference_operator.decide.troubles import Wait
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from batch_inference_api.v1alpha1.status import Condition, JobStatus
 
-_ORDINARY = {phase.value for phase in Phase} | {"Suspending", "WaitingForPods"}
+_ORDINARY = frozenset((*Phase, *Wait))
 
 
 def announce(before: JobStatus, after: JobStatus) -> tuple[Announcement, ...]:

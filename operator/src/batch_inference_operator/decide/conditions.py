@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from batch_inference_api.reasons import Reason
 from batch_inference_api.runner_contract import RunPhase
 from batch_inference_api.v1alpha1.status import Condition
+
+from batch_inference_operator.decide.bounds import as_text
 from batch_inference_operator.decide.record import format_time
 
 if TYPE_CHECKING:
@@ -44,6 +46,9 @@ _CHECKS = {
     "SchemaValid": (Reason.SCHEMA_MISMATCH, Reason.AMBIGUOUS_COLUMN),
 }
 _PLANNED = (RunPhase.RUNNING, RunPhase.FINALIZING, RunPhase.SUCCEEDED)
+_MAX_MESSAGE_BYTES = 1000
+"""A status stays small whatever a scheduler or a store has to say."""
+_MAX_CONDITIONS = 16
 
 
 def conditions_of(
@@ -71,10 +76,10 @@ def conditions_of(
         )
         for kind, status, why, text in wanted
     ]
-    return (
-        *made,
-        *(condition.model_copy(update={"observed_generation": generation}) for condition in kept),
+    others = (
+        condition.model_copy(update={"observed_generation": generation}) for condition in kept
     )
+    return (*made, *others)[:_MAX_CONDITIONS]
 
 
 def _checks(report: ProgressReport | None) -> Iterator[tuple[str, str, str, str]]:
@@ -107,10 +112,6 @@ def _condition(
             "observedGeneration": generation,
             "lastTransitionTime": since,
             "reason": reason,
-            "message": message[:_LONGEST_MESSAGE],
+            "message": as_text(message, _MAX_MESSAGE_BYTES),
         }
     )
-
-
-_LONGEST_MESSAGE = 2000
-"""A status stays small whatever a scheduler or a store has to say."""

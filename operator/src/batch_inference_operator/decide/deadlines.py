@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from batch_inference_api.reasons import Reason
 from batch_inference_api.runner_contract import RunPhase
+
+from batch_inference_operator.decide.head import is_head_silent
 from batch_inference_operator.decide.progress import rows_processed
-from batch_inference_operator.decide.record import parse_time, was_running
+from batch_inference_operator.decide.record import parse_time, start_of, was_running
 from batch_inference_operator.decide.verdict import Failed
 
 if TYPE_CHECKING:
@@ -21,6 +23,20 @@ if TYPE_CHECKING:
 
 DRIVER_GRACE_SECONDS = 30
 """The driver enforces `activeDeadlineSeconds` and leaves a report; only when it does not, we do."""
+_SCORING = (RunPhase.RUNNING, RunPhase.FINALIZING, RunPhase.SUCCEEDED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Limit:
+    """A time limit that applies now."""
+
+    reason: Reason
+    since: datetime
+    seconds: int
+    message: str
+
+    def left_seconds(self, now: datetime) -> float:
+        return self.seconds - (now - self.since).total_seconds()
 
 
 def find_missed_deadline(
@@ -33,11 +49,10 @@ def find_missed_deadline(
     settings: Settings,
 ) -> Failed | None:
     """The first limit that is over; `waiting_for` says what the pods lack, if anything."""
-    if run.suspended:
-        return None
-    for limit, due, message in _limits(record, run, observation, settings=settings):
-        if due <= now:
-            return Failed(reason=limit, message=f"{message}{waiting_for and f': {waiting_for}'}")
+    for limit in _limits(record, run, observation, settings=settings):
+        if limit.left_seconds(now) <= 0:
+            message = f"{limit.message}: {waiting_for}" if waiting_for else limit.message
+            return Failed(reason=limit.reason, message=message, report=observation.report)
     return None
 
 
@@ -45,69 +60,83 @@ def seconds_to_next_deadline(
     record: Record, run: RunJob, observation: Observation, *, now: datetime, settings: Settings
 ) -> float | None:
     """How long it is until a limit could be missed."""
-    dues = [due for _, due, _ in _limits(record, run, observation, settings=settings)]
-    return max(0.0, (min(dues) - now).total_seconds()) if dues and not run.suspended else None
+    limits = _limits(record, run, observation, settings=settings)
+    return min((max(0.0, limit.left_seconds(now)) for limit in limits), default=None)
 
 
-def remaining_seconds(record: Record, *, now: datetime) -> int | None:
+def remaining_seconds(record: Record, run: RunJob | None, *, now: datetime) -> int | None:
     """What is left of `activeDeadlineSeconds`, which spans automatic runs; None: no limit."""
     limit = record.spec.active_deadline_seconds
     if limit is None:
         return None
-    since = parse_time(record.status.start_time) or now
+    since = start_of(record, run) or now
     return limit - int((now - since).total_seconds())
 
 
 def _limits(
     record: Record, run: RunJob, observation: Observation, *, settings: Settings
-) -> Iterator[tuple[Reason, datetime, str]]:
-    spec = record.spec
-    began = run.started or run.created
-    active = spec.active_deadline_seconds
-    if active is not None:
-        start = parse_time(record.status.start_time) or began
-        due = start + timedelta(seconds=active + DRIVER_GRACE_SECONDS)
-        yield (
-            Reason.DEADLINE_EXCEEDED,
-            due,
-            f"the job took longer than spec.activeDeadlineSeconds ({active} s)",
+) -> Iterator[_Limit]:
+    """The limits that apply; none does while a queue holds the job back."""
+    if run.suspended:
+        return
+    active = record.spec.active_deadline_seconds
+    began = start_of(record, run)
+    if active is not None and began is not None:
+        yield _Limit(
+            reason=Reason.DEADLINE_EXCEEDED,
+            since=began,
+            seconds=active + DRIVER_GRACE_SECONDS,
+            message=f"the job took longer than spec.activeDeadlineSeconds ({active} s)",
         )
-    before_rows = spec.pre_running_deadline_seconds or settings.pre_running_deadline_seconds
-    if before_rows and not _has_run(record, observation):
-        due = began + timedelta(seconds=before_rows)
-        yield (
-            Reason.PRE_RUNNING_DEADLINE_EXCEEDED,
-            due,
-            f"the pods did not begin to score within {before_rows} s",
+    if not is_head_silent(run, observation):
+        # A run that only cannot be reached may be scoring all the time.
+        yield from _limits_of_progress(record, run, observation, settings=settings)
+
+
+def _limits_of_progress(
+    record: Record, run: RunJob, observation: Observation, *, settings: Settings
+) -> Iterator[_Limit]:
+    before_rows = record.spec.pre_running_deadline_seconds or settings.pre_running_deadline_seconds
+    has_run = _has_run(record, observation)
+    if before_rows and not has_run:
+        yield _Limit(
+            reason=Reason.PRE_RUNNING_DEADLINE_EXCEEDED,
+            since=run.started or run.created,
+            seconds=before_rows,
+            message=f"the pods did not begin to score within {before_rows} s",
         )
-    between = spec.progress_deadline_seconds or settings.progress_deadline_seconds
-    last = _last_progress(record, run, observation)
-    if between and last is not None:
-        due = last + timedelta(seconds=between)
-        yield Reason.PROGRESS_DEADLINE_EXCEEDED, due, f"no row was scored for {between} s"
+    between = record.spec.progress_deadline_seconds or settings.progress_deadline_seconds
+    if between and has_run and not _gets_on(record, observation):
+        yield _Limit(
+            reason=Reason.PROGRESS_DEADLINE_EXCEEDED,
+            since=_last_progress(record, run),
+            seconds=between,
+            message=f"no row was scored for {between} s",
+        )
 
 
 def _has_run(record: Record, observation: Observation) -> bool:
     """Whether this run, or an earlier one, has begun to score."""
     if was_running(record.status) or rows_processed(record.status):
         return True
-    report = observation.report
-    return report is not None and report.phase in (RunPhase.RUNNING, RunPhase.FINALIZING)
+    return observation.report is not None and observation.report.phase in _SCORING
 
 
-def _last_progress(record: Record, run: RunJob, observation: Observation) -> datetime | None:
-    """When a row was last scored in this run; None while that does not count.
+def _gets_on(record: Record, observation: Observation) -> bool:
+    """Whether the run scores rows just now, or publishes what is scored.
 
-    It does not count before the run scores, nor while it finalizes: then files are published, and
-    no rows are scored.
+    A run that resumes scores rows again that were counted already: only its rate tells.
     """
     report = observation.report
-    if not _has_run(record, observation):
-        return None
-    if report is not None and (
-        report.phase is RunPhase.FINALIZING or report.rows.processed > rows_processed(record.status)
-    ):
-        return None
+    if report is None:
+        return False
+    is_ending = report.phase in (RunPhase.FINALIZING, RunPhase.SUCCEEDED)
+    is_ahead = report.rows.processed > rows_processed(record.status)
+    return is_ending or is_ahead or bool(report.rows_per_second)
+
+
+def _last_progress(record: Record, run: RunJob) -> datetime:
+    """When a row was last scored, or when this run began."""
     progress = record.status.progress
     updated = parse_time(progress.last_updated_time if progress else None)
     began = run.started or run.created

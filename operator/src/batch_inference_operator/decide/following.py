@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from batch_inference_api.runner_contract import RunPhase
 from batch_inference_operator.decide.deadlines import (
     find_missed_deadline,
     remaining_seconds,
     seconds_to_next_deadline,
 )
+from batch_inference_operator.decide.head import find_head, is_head_up
 from batch_inference_operator.decide.plan import (
     Action,
     CreateCompanions,
@@ -17,7 +17,7 @@ from batch_inference_operator.decide.plan import (
     Plan,
     ScaleRun,
 )
-from batch_inference_operator.decide.status import failed, in_progress
+from batch_inference_operator.decide.status import failed, in_a_run
 from batch_inference_operator.decide.succession import is_fenced
 from batch_inference_operator.decide.troubles import find_trouble
 
@@ -31,12 +31,18 @@ if TYPE_CHECKING:
 
 _STARTING_SECONDS = 1.0
 """How soon a run that has not begun to score is looked at again: its first rows show at once."""
+_LONGEST_START_SECONDS = 60.0
+"""A run that plans for longer than this is looked at no more often than others."""
 
 
 def plan_run(
     record: Record, run: RunJob, observation: Observation, *, now: datetime, settings: Settings
 ) -> Plan:
-    """Keep a run going, or end it where a limit is over or its first pod is lost."""
+    """Keep a run going, or end it where a limit is over or its first pod is lost.
+
+    A missed limit is written down first, and `retention` clears the run away then: done the other
+    way round, whoever is interrupted in between would find no run, and begin the next.
+    """
     trouble = find_trouble(record, run, observation, now=now)
     missed = find_missed_deadline(
         record,
@@ -46,23 +52,21 @@ def plan_run(
         now=now,
         settings=settings,
     )
-    delete = DeleteRun(job_name=run.name, job_uid=run.uid)
     if missed is not None:
-        status = failed(record, missed, now=now)
-        return Plan(actions=(delete,), status=status, is_urgent=True)
-    status = in_progress(record, run, observation, trouble=trouble, now=now)
-    if _is_head_lost(run, observation, now=now, settings=settings):
-        return Plan(actions=(delete,), status=status)
+        return Plan(status=failed(record, run, missed, now=now), is_urgent=True)
     return Plan(
-        actions=tuple(_keep_up(record, run, observation, now=now)),
-        status=status,
+        actions=tuple(_keep_up(record, run, observation, now=now, settings=settings)),
+        status=in_a_run(record, run, observation, trouble=trouble, now=now),
         look_again_seconds=_look_again(record, run, observation, now=now, settings=settings),
     )
 
 
 def _keep_up(
-    record: Record, run: RunJob, observation: Observation, *, now: datetime
+    record: Record, run: RunJob, observation: Observation, *, now: datetime, settings: Settings
 ) -> Iterator[Action]:
+    if _is_head_lost(run, observation, now=now, settings=settings):
+        yield DeleteRun(job_name=run.name, job_uid=run.uid)
+        return
     for job in observation.jobs:
         if job.number < run.number and not job.being_deleted:
             yield DeleteRun(job_name=job.name, job_uid=job.uid)
@@ -72,7 +76,7 @@ def _keep_up(
             number=run.number,
             owner_name=run.name,
             owner_uid=run.uid,
-            deadline_seconds=remaining_seconds(record, now=now),
+            deadline_seconds=remaining_seconds(record, run, now=now),
         )
     workers = record.spec.workers.replicas
     if run.applied_workers != workers:
@@ -83,10 +87,8 @@ def _is_head_lost(
     run: RunJob, observation: Observation, *, now: datetime, settings: Settings
 ) -> bool:
     """Whether index 0 is on a node that does not answer: the Job controller would wait for ever."""
-    heads = observation.heads_of(run.number)
-    return (
-        bool(heads) and not heads[-1].is_over and is_fenced(heads[-1], now=now, settings=settings)
-    )
+    head = find_head(run, observation)
+    return head is not None and not head.is_over and is_fenced(head, now=now, settings=settings)
 
 
 def _look_again(
@@ -94,11 +96,17 @@ def _look_again(
 ) -> float | None:
     deadline = seconds_to_next_deadline(record, run, observation, now=now, settings=settings)
     if run.suspended:
-        return deadline
-    report = observation.report
-    scores = report is not None and report.phase in (RunPhase.RUNNING, RunPhase.FINALIZING)
-    has_rows = scores and report is not None and report.rows.processed > 0
-    heads = observation.heads_of(run.number)
-    starts = bool(heads) and heads[-1].running_since is not None and not has_rows
-    again = _STARTING_SECONDS if starts else float(settings.progress_seconds)
+        return None
+    is_starting = _is_starting(run, observation, now=now)
+    again = _STARTING_SECONDS if is_starting else float(settings.progress_seconds)
     return again if deadline is None else min(again, max(deadline, _STARTING_SECONDS))
+
+
+def _is_starting(run: RunJob, observation: Observation, *, now: datetime) -> bool:
+    """Whether index 0 has begun lately and has not scored yet."""
+    head = find_head(run, observation)
+    if head is None or head.running_since is None or not is_head_up(run, observation):
+        return False
+    has_rows = observation.report is not None and observation.report.rows.processed > 0
+    lately = (now - head.running_since).total_seconds() < _LONGEST_START_SECONDS
+    return lately and not has_rows

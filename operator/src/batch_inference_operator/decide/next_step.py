@@ -6,22 +6,23 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from batch_inference_api.reasons import Reason
+
 from batch_inference_operator.decide.announcements import announce
 from batch_inference_operator.decide.deadlines import remaining_seconds
 from batch_inference_operator.decide.following import plan_run
 from batch_inference_operator.decide.plan import Plan
 from batch_inference_operator.decide.retention import plan_retention
 from batch_inference_operator.decide.status import failed, succeeded, unreadable
-from batch_inference_operator.decide.succession import plan_after_unreported, plan_next_run
+from batch_inference_operator.decide.succession import plan_after_unsettled, plan_next_run
 from batch_inference_operator.decide.suspension import plan_suspension
-from batch_inference_operator.decide.verdict import Failed, Succeeded, Unreported, judge
+from batch_inference_operator.decide.verdict import Failed, Succeeded, Unsettled, judge
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from batch_inference_operator.decide.record import Record
     from batch_inference_operator.decide.verdict import Verdict
-    from batch_inference_operator.observation import Observation
+    from batch_inference_operator.observation import Observation, RunJob
     from batch_inference_operator.settings import Settings
 
 
@@ -43,38 +44,50 @@ def _plan(record: Record, observation: Observation, *, now: datetime, settings: 
     if record.job is None:
         return _plan_unreadable(record, now=now)
 
-    run = observation.current_run
-    verdict = None if run is None else _weigh(judge(run, observation), record, now=now)
-    if isinstance(verdict, Succeeded):
-        return Plan(status=succeeded(record, verdict, now=now), is_urgent=True)
+    run = _current_run(record, observation)
+    verdict = None if run is None else _judge(record, run, observation, now=now)
+    if run is not None and isinstance(verdict, Succeeded):
+        return Plan(status=succeeded(record, run, verdict, now=now), is_urgent=True)
     if isinstance(verdict, Failed):
-        return Plan(status=failed(record, verdict, now=now), is_urgent=True)
+        return Plan(status=failed(record, run, verdict, now=now), is_urgent=True)
     if record.spec.suspend:
         return plan_suspension(record, observation, now=now, settings=settings)
     if run is None:
         return plan_next_run(record, observation, now=now, settings=settings)
-    if isinstance(verdict, Unreported):
-        return plan_after_unreported(record, run, verdict, now=now)
+    if isinstance(verdict, Unsettled):
+        return plan_after_unsettled(record, run, observation, verdict, now=now)
     return plan_run(record, run, observation, now=now, settings=settings)
+
+
+def _current_run(record: Record, observation: Observation) -> RunJob | None:
+    """The run to go on with: none that came before one that the status knows already."""
+    run = observation.current_run
+    return None if run is None or run.number < record.run_number else run
 
 
 def _plan_unreadable(record: Record, *, now: datetime) -> Plan:
     """A spec that is wrong ends the job; one that is only too new is left to a newer operator."""
-    if record.run_number or "there is no such field" in record.problem:
-        return Plan(status=unreadable(record, now=now))
+    if record.run_number or any(sign in record.problem for sign in _SIGNS_OF_ANOTHER_RELEASE):
+        return Plan(status=unreadable(record, now=now), is_urgent=True)
     verdict = Failed(reason=Reason.INVALID_SPEC, message=record.problem)
-    return Plan(status=failed(record, verdict, now=now), is_urgent=True)
+    return Plan(status=failed(record, None, verdict, now=now), is_urgent=True)
 
 
-def _weigh(verdict: Verdict | None, record: Record, *, now: datetime) -> Verdict | None:
+def _judge(
+    record: Record, run: RunJob, observation: Observation, *, now: datetime
+) -> Verdict | None:
     """A deadline that was raised since the run began is not missed: the next run has more time."""
+    verdict = judge(run, observation)
     if not isinstance(verdict, Failed) or verdict.reason != Reason.DEADLINE_EXCEEDED:
         return verdict
-    remaining = remaining_seconds(record, now=now)
+    remaining = remaining_seconds(record, run, now=now)
     if remaining is not None and remaining <= _CLOSE_SECONDS:
         return verdict
-    return Unreported(message="spec.activeDeadlineSeconds was raised")
+    message = f"spec.activeDeadlineSeconds was raised since run {run.number} began, and ended by it"
+    return Unsettled(reason=Reason.DEADLINE_EXCEEDED, message=message)
 
 
 _CLOSE_SECONDS = 60
 """The clocks of the driver and of the status begin seconds apart, and are not the same."""
+_SIGNS_OF_ANOTHER_RELEASE = ("there is no such field", " is not one of ")
+"""What the CRD would have refused, were it of this operator's release."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -66,6 +66,6 @@ class Plan:
     """The whole status as it should be; None: it stays as it is."""
     is_urgent: bool = False
     """The status is written at once, not with the next progress."""
-    announcements: tuple[Announcement, ...] = field(default=())
+    announcements: tuple[Announcement, ...] = ()
     look_again_seconds: float | None = None
     """When to look again though nothing changed."""

@@ -1,4 +1,7 @@
-"""A runner's report -> counters of the status. They never go back, whatever a new driver says."""
+"""A runner's report -> counters of the status. They never go back, whatever a new driver says.
+
+A driver that resumes knows what is committed and not what was in flight, so it begins lower.
+"""
 
 from __future__ import annotations
 
@@ -13,37 +16,48 @@ from batch_inference_api.v1alpha1.status import (
     ResourcesConsumed,
     ShardStatus,
 )
+from pydantic_core import to_json
+
+from batch_inference_operator.decide.bounds import as_count, as_text
 from batch_inference_operator.decide.record import format_time
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from datetime import datetime
 
-    from batch_inference_api.runner_contract import ProgressReport
+    from batch_inference_api.runner_contract import (
+        ModelReport,
+        OutputReport,
+        ProgressReport,
+        RowFailure,
+    )
     from batch_inference_api.v1alpha1.status import JobStatus
+
+_MAX_SAMPLE_BYTES = 8 * 1024
+"""Of all samples together: a final report of an honest runner has less than half of it."""
+_MAX_RANGES = 1024
+_MAX_URI_BYTES = 1024
 
 
 def with_report(status: JobStatus, report: ProgressReport, *, now: datetime) -> JobStatus:
     """The status with everything that the report says about rows, shards, model and output."""
-    done = _completion(status.completion_stats or CompletionStats(), report)
     changes: dict[str, object] = {
         "progress": _progress(status.progress or ProgressStatus(), report, now=now),
-        "completion_stats": done,
+        "completion_stats": _completion(status.completion_stats or CompletionStats(), report),
         "shards": _shards(status.shards or ShardStatus(), report),
         "resources_consumed": _consumed(status.resources_consumed or ResourcesConsumed(), report),
     }
     if report.model is not None:
-        changes["model"] = ModelStatus().model_copy(update=dict(report.model))
+        changes["model"] = _model(report.model)
     if report.output is not None:
-        changes["output"] = OutputStatus().model_copy(update=dict(report.output))
+        changes["output"] = _output(report.output)
     if report.failures:
-        changes["partial_failures"] = tuple(
-            PartialFailure().model_copy(update=dict(failure)) for failure in report.failures
-        )
+        changes["partial_failures"] = tuple(_samples(report.failures))
     return status.model_copy(update=changes)
 
 
-def at_the_end(status: JobStatus) -> JobStatus:
-    """The status of a job whose rows are not counted any more: no rate, no time left."""
+def at_rest(status: JobStatus) -> JobStatus:
+    """The status of a job none of whose rows is scored just now: no rate, no time left."""
     if status.progress is None:
         return status
     progress = status.progress.model_copy(
@@ -68,10 +82,10 @@ def shards_committed(status: JobStatus) -> int:
 def _progress(before: ProgressStatus, report: ProgressReport, *, now: datetime) -> ProgressStatus:
     rows = report.rows
     processed = _highest(before.rows_processed, rows.processed)
-    total = rows.total if rows.total is not None else before.rows_total
-    percentage = _highest(before.percentage, report.percentage)
-    if total:
-        percentage = min(100, 100 * processed // total)
+    total = before.rows_total if rows.total is None else as_count(rows.total)
+    percentage = before.percentage
+    if report.percentage is not None:
+        percentage = min(100, _highest(before.percentage, report.percentage))
     advanced = before.rows_processed is None or processed > before.rows_processed
     return before.model_copy(
         update={
@@ -79,8 +93,8 @@ def _progress(before: ProgressStatus, report: ProgressReport, *, now: datetime) 
             "rows_total": total,
             "percentage": percentage,
             "summary": summarise(processed, total, percentage),
-            "rows_per_second": report.rows_per_second,
-            "estimated_remaining_seconds": report.estimated_remaining_seconds,
+            "rows_per_second": as_count(report.rows_per_second),
+            "estimated_remaining_seconds": as_count(report.estimated_remaining_seconds),
             "last_updated_time": format_time(now) if advanced else before.last_updated_time,
         }
     )
@@ -88,11 +102,8 @@ def _progress(before: ProgressStatus, report: ProgressReport, *, now: datetime) 
 
 def summarise(processed: int, total: int | None, percentage: int | None) -> str:
     """`12.2M/20.0M (61%)`, or without what is not known."""
-    rows = (
-        short_number(processed)
-        if total is None
-        else (f"{short_number(processed)}/{short_number(total)}")
-    )
+    of_total = "" if total is None else f"/{short_number(total)}"
+    rows = f"{short_number(processed)}{of_total}"
     return rows if percentage is None else f"{rows} ({percentage}%)"
 
 
@@ -112,7 +123,7 @@ def _completion(before: CompletionStats, report: ProgressReport) -> CompletionSt
     filtered = _highest(before.filtered_count, rows.filtered)
     incomplete = before.incomplete_count
     if rows.total is not None:
-        incomplete = max(0, rows.total - written - rejected - filtered)
+        incomplete = as_count(rows.total - written - rejected - filtered)
     return before.model_copy(
         update={
             "successful_count": written,
@@ -125,19 +136,25 @@ def _completion(before: CompletionStats, report: ProgressReport) -> CompletionSt
 
 def _shards(before: ShardStatus, report: ProgressReport) -> ShardStatus:
     found = report.shards
-    if not found.total or found.succeeded < (before.succeeded or 0):
+    if found.total <= 0 or found.succeeded < (before.succeeded or 0):
         return before  # the driver has not planned yet, or not yet read what was committed
     return before.model_copy(
         update={
-            "total": found.total,
-            "pending": found.pending,
-            "active": found.active,
-            "succeeded": found.succeeded,
-            "failed": found.failed,
-            "completed_indexes": found.completed_indexes or None,
-            "failed_indexes": found.failed_indexes or None,
+            "total": as_count(found.total),
+            "pending": as_count(found.pending),
+            "active": as_count(found.active),
+            "succeeded": as_count(found.succeeded),
+            "failed": as_count(found.failed),
+            "completed_indexes": _ranges(found.completed_indexes),
+            "failed_indexes": _ranges(found.failed_indexes),
         }
     )
+
+
+def _ranges(text: str) -> str | None:
+    """Ranges of indexes as they are or not at all: cut short they would be wrong."""
+    is_told = 0 < len(text) <= _MAX_RANGES and set(text) <= set("0123456789,-")
+    return text if is_told else None
 
 
 def _consumed(before: ResourcesConsumed, report: ProgressReport) -> ResourcesConsumed:
@@ -149,5 +166,51 @@ def _consumed(before: ResourcesConsumed, report: ProgressReport) -> ResourcesCon
     )
 
 
+def _model(report: ModelReport) -> ModelStatus:
+    return ModelStatus().model_copy(
+        update={
+            "resolved_digest": as_text(report.resolved_digest, 71),
+            "execution_provider": as_text(report.execution_provider, 64),
+            "batch_size": as_count(report.batch_size),
+        }
+    )
+
+
+def _output(report: OutputReport) -> OutputStatus:
+    return OutputStatus().model_copy(
+        update={
+            "storage_uri": _uri(report.storage_uri),
+            "manifest_uri": _uri(report.manifest_uri),
+            "rejects_uri": _uri(report.rejects_uri),
+            "files": as_count(report.files),
+            "bytes": as_count(report.bytes),
+        }
+    )
+
+
+def _uri(text: str | None) -> str | None:
+    return None if text is None else as_text(text, _MAX_URI_BYTES)
+
+
+def _samples(failures: tuple[RowFailure, ...]) -> Iterator[PartialFailure]:
+    """As many samples as a status has room for."""
+    room = _MAX_SAMPLE_BYTES
+    for failure in failures:
+        sample = PartialFailure().model_copy(
+            update={
+                "file": as_text(failure.file, 1024),
+                "row": as_count(failure.row),
+                "byte_offset": as_count(failure.byte_offset),
+                "stage": as_text(failure.stage, 64),
+                "error": as_text(failure.error, 128),
+                "message": as_text(failure.message, 512),
+            }
+        )
+        room -= len(to_json(sample))
+        if room < 0:
+            return
+        yield sample
+
+
 def _highest(before: int | None, now: int | None) -> int:
-    return max(before or 0, now or 0)
+    return as_count(max(before or 0, now or 0)) or 0

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
-
-from pydantic import ValidationError
-from pydantic_core import to_json
 
 from batch_inference_api.problems import InvalidManifest, parse_job
 from batch_inference_api.v1alpha1.job import MANAGER
 from batch_inference_api.v1alpha1.status import JobStatus, Phase
+from pydantic import ValidationError
+from pydantic_core import to_json
+
 from batch_inference_operator.keys import Key
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from batch_inference_api.v1alpha1.job import BatchInferenceJob, JobSpec
     from batch_inference_api.v1alpha1.status import Condition
+
+    from batch_inference_operator.observation import RunJob
 
 _FINISHED = ("Complete", "Failed")
 
@@ -122,9 +124,21 @@ def was_running(status: JobStatus) -> bool:
     return status.phase in (Phase.RUNNING, Phase.FINALIZING)
 
 
+def start_of(record: Record, run: RunJob | None) -> datetime | None:
+    """When the job began, all its automatic runs together; None: it has not, or is suspended."""
+    began = parse_time(record.status.start_time)
+    if began is not None or run is None or run.suspended:
+        return began
+    return run.started or run.created
+
+
 def parse_time(text: str | None) -> datetime | None:
-    """An instant of the API (RFC 3339) as an aware datetime."""
-    return None if not text else datetime.fromisoformat(text)
+    """An instant of the API (RFC 3339) as an aware datetime; None: there is none to be read."""
+    try:
+        moment = datetime.fromisoformat(text or "")
+    except ValueError:
+        return None
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
 def format_time(moment: datetime) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from batch_inference_operator.decide.plan import DeleteRun, Plan
 from batch_inference_operator.decide.record import parse_time
 from batch_inference_operator.decide.status import seen
+from batch_inference_operator.decide.verdict import judge
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -17,30 +17,35 @@ if TYPE_CHECKING:
     from batch_inference_operator.settings import Settings
 
 LINGER_SECONDS = 60
-"""A Job ends by itself some seconds after its index 0. One that does not is cleared away."""
+"""A Job ends by itself some seconds after its index 0 said how the run ended."""
+ABANDONED_SECONDS = 5
+"""A Job whose index 0 said nothing, because a deadline was missed, is ended by nobody else. These
+seconds let a cache catch up that only does not know yet what index 0 has said."""
 
 
 def plan_retention(
     record: Record, observation: Observation, *, now: datetime, settings: Settings
 ) -> Plan:
     """Clear away what is due, and note a generation that was edited after the end."""
-    completed = parse_time(record.status.completion_time) or now
+    ended = parse_time(record.status.completion_time) or now
+    kept_seconds = (now - ended).total_seconds()
     ttl = _ttl_seconds(record, settings)
-    dues = {
-        job: due
+    left = {
+        job: limit - kept_seconds
         for job in observation.jobs
-        if not job.being_deleted and (due := _due(job, completed=completed, ttl=ttl)) is not None
+        if not job.being_deleted
+        and (limit := _limit_seconds(job, observation, ttl=ttl)) is not None
     }
     actions = tuple(
-        DeleteRun(job_name=job.name, job_uid=job.uid) for job, due in dues.items() if due <= now
+        DeleteRun(job_name=job.name, job_uid=job.uid)
+        for job, seconds in left.items()
+        if seconds <= 0
     )
-    later = [(due - now).total_seconds() for due in dues.values() if due > now]
-    status = seen(record) if record.status.observed_generation != record.generation else None
     return Plan(
         actions=actions,
-        status=status,
+        status=seen(record) if record.status.observed_generation != record.generation else None,
         is_urgent=True,
-        look_again_seconds=min(later, default=None),
+        look_again_seconds=min((seconds for seconds in left.values() if seconds > 0), default=None),
     )
 
 
@@ -52,9 +57,10 @@ def _ttl_seconds(record: Record, settings: Settings) -> int | None:
     return default if default >= 0 else None
 
 
-def _due(job: RunJob, *, completed: datetime, ttl: int | None) -> datetime | None:
-    """When a Job is to be deleted; None: it is kept."""
+def _limit_seconds(job: RunJob, observation: Observation, *, ttl: int | None) -> int | None:
+    """How long a Job is kept after the end; None: for good."""
     limits = [] if ttl is None else [ttl]
     if job.end is None:
-        limits.append(LINGER_SECONDS)
-    return completed + timedelta(seconds=min(limits)) if limits else None
+        said = judge(job, observation) is not None
+        limits.append(LINGER_SECONDS if said else ABANDONED_SECONDS)
+    return min(limits, default=None)

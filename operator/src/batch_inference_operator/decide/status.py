@@ -7,26 +7,34 @@ from typing import TYPE_CHECKING
 from batch_inference_api.reasons import Reason
 from batch_inference_api.runner_contract import RunPhase
 from batch_inference_api.v1alpha1.status import Phase, RunStatus, WorkerStatus
+
+from batch_inference_operator.decide.bounds import as_count
 from batch_inference_operator.decide.conditions import State, conditions_of
+from batch_inference_operator.decide.head import is_head_up
 from batch_inference_operator.decide.progress import (
-    at_the_end,
+    at_rest,
     rows_processed,
     shards_committed,
     with_report,
 )
-from batch_inference_operator.decide.record import format_time, parse_time, was_running
+from batch_inference_operator.decide.record import format_time, start_of, was_running
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from datetime import datetime, timedelta
 
     from batch_inference_api.runner_contract import ProgressReport
     from batch_inference_api.v1alpha1.status import JobStatus
+
     from batch_inference_operator.decide.record import Record
     from batch_inference_operator.decide.troubles import Trouble
     from batch_inference_operator.decide.verdict import Failed, Succeeded
     from batch_inference_operator.observation import Observation, RunJob
 
-_PHASES = {RunPhase.RUNNING: Phase.RUNNING, RunPhase.FINALIZING: Phase.FINALIZING}
+_PHASES = {
+    RunPhase.RUNNING: Phase.RUNNING,
+    RunPhase.FINALIZING: Phase.FINALIZING,
+    RunPhase.SUCCEEDED: Phase.FINALIZING,  # for as long as its pod does not say so by ending
+}
 _MESSAGES = {
     Phase.PENDING: "the job's pods are about to be created",
     Phase.QUEUED: "the job waits in its queue to be admitted",
@@ -38,69 +46,73 @@ _QUIET_SECONDS = 30.0
 """Progress of less than half a percent is written this seldom."""
 
 
-def in_progress(
+def in_a_run(
     record: Record,
-    run: RunJob | None,
-    observation: Observation | None,
+    run: RunJob,
+    observation: Observation,
     *,
     trouble: Trouble | None,
     now: datetime,
 ) -> JobStatus:
-    """The status of a job that goes on; `run` is its current one, if there is one."""
-    report = observation.report if observation is not None else None
+    """The status of a job whose run goes on."""
+    report = observation.report
     status = record.status
-    committed_before = shards_committed(status)
     if report is not None:
         status = with_report(status, report, now=now)
+    elif not is_head_up(run, observation):
+        status = at_rest(status)
+    is_made = observation.refusal is None or record.run_number == run.number
+    if is_made:  # else the objects that its pods need are missing, and are yet to be created
+        status = _with_run(record, status, run, report)
     phase = _phase(record, run, observation, trouble=trouble)
+    desired = record.spec.workers.replicas
+    ready = 0 if report is None else max(0, min(report.workers.ready, desired))
+    status = status.model_copy(update={"phase": phase, "workers": _workers(desired, ready)})
+    status = _with_start(record, status, run, now=now)
     reason = trouble.reason if trouble else phase.value
     message = trouble.message if trouble else _MESSAGES[phase]
-    began = _began(record, run)
-    changes: dict[str, object] = {
-        "phase": phase,
-        "workers": _workers(record, run, report),
-        "start_time": began,
-        "duration": None if began is None else _duration(began, now),
-    }
-    if run is not None:
-        progressed = shards_committed(status) > committed_before
-        changes["run"] = _run(record, run, report, progressed=progressed)
-    status = status.model_copy(update=changes)
     return _judged(record, status, State.IN_PROGRESS, reason, message, report=report, now=now)
+
+
+def between_runs(record: Record, trouble: Trouble, *, now: datetime) -> JobStatus:
+    """The status of a job that has no run just now, and why it has none."""
+    status = at_rest(record.status).model_copy(
+        update={"phase": Phase.PENDING, "workers": _workers(0, 0)}
+    )
+    status = _with_start(record, status, None, now=now)
+    return _judged(
+        record, status, State.IN_PROGRESS, trouble.reason, trouble.message, report=None, now=now
+    )
 
 
 def suspended(record: Record, *, now: datetime) -> JobStatus:
     """The status of a job without pods that may go on later."""
-    status = at_the_end(record.status).model_copy(
-        update={
-            "phase": Phase.SUSPENDED,
-            "start_time": None,
-            "workers": WorkerStatus().model_copy(update={"desired": 0, "ready": 0}),
-        }
+    status = at_rest(record.status).model_copy(
+        update={"phase": Phase.SUSPENDED, "start_time": None, "workers": _workers(0, 0)}
     )
     message = "suspended by spec.suspend; what is committed stays"
     return _judged(record, status, State.SUSPENDED, "Suspended", message, report=None, now=now)
 
 
-def succeeded(record: Record, verdict: Succeeded, *, now: datetime) -> JobStatus:
+def succeeded(record: Record, run: RunJob, verdict: Succeeded, *, now: datetime) -> JobStatus:
     """The status of a job all of whose rows are accounted for."""
-    status = with_report(record.status, verdict.report, now=now)
-    written = status.completion_stats.successful_count if status.completion_stats else 0
-    rejected = status.completion_stats.failed_count if status.completion_stats else 0
-    message = f"{written} rows written" + (f", {rejected} rejected" if rejected else "")
-    ended = _ended(status, Phase.SUCCEEDED, now=now)
-    return _judged(
-        record, ended, State.COMPLETE, "Succeeded", message, report=verdict.report, now=now
-    )
+    report = verdict.report
+    status = with_report(record.status, report, now=now)
+    status = _with_run(record, status, run, report)
+    status = _ended(record, status, run, Phase.SUCCEEDED, now=now)
+    message = _sum_up(status)
+    return _judged(record, status, State.COMPLETE, "Succeeded", message, report=report, now=now)
 
 
-def failed(record: Record, verdict: Failed, *, now: datetime) -> JobStatus:
-    """The status of a job that ended without its result."""
+def failed(record: Record, run: RunJob | None, verdict: Failed, *, now: datetime) -> JobStatus:
+    """The status of a job that ended without its result, in a run or before there was one."""
     report = verdict.report
     status = record.status if report is None else with_report(record.status, report, now=now)
-    ended = _ended(status, Phase.FAILED, now=now)
+    if run is not None:
+        status = _with_run(record, status, run, report)
+    status = _ended(record, status, run, Phase.FAILED, now=now)
     return _judged(
-        record, ended, State.FAILED, verdict.reason, verdict.message, report=report, now=now
+        record, status, State.FAILED, verdict.reason, verdict.message, report=report, now=now
     )
 
 
@@ -143,23 +155,14 @@ def is_worth_writing(
     """Whether a status should be written now: every write prints a line under `kubectl get -w`."""
     if _without_clock(before) == _without_clock(after):
         return False
-    if is_urgent or _told(before) != _told(after):
+    if is_urgent or _told_at_once(before) != _told_at_once(after):
         return True
     if since_last_seconds < interval:
         return False
-    moved = rows_processed(after) - rows_processed(before)
-    total = (after.progress.rows_total if after.progress else None) or 0
-    small = rows_processed(before) > 0 and moved * 200 < max(total, rows_processed(after))
-    return not small or since_last_seconds >= _QUIET_SECONDS
-
-
-def _told(status: JobStatus) -> object:
-    """What changes are told at once: where the job stands, and why."""
     return (
-        status.observed_generation,
-        status.phase,
-        tuple((c.type, c.status, c.reason, c.message) for c in status.conditions),
-        status.run,
+        _told(before) != _told(after)
+        or _is_a_leap(before, after)
+        or since_last_seconds >= _QUIET_SECONDS
     )
 
 
@@ -167,65 +170,97 @@ def _without_clock(status: JobStatus) -> JobStatus:
     return status.model_copy(update={"duration": None})
 
 
+def _told_at_once(status: JobStatus) -> object:
+    """Where the job stands: programs wait for it."""
+    return (
+        status.observed_generation,
+        status.phase,
+        status.run,
+        tuple((condition.type, condition.status) for condition in status.conditions),
+    )
+
+
+def _told(status: JobStatus) -> object:
+    """Why it stands there: a scheduler may find other words every second."""
+    return tuple((condition.reason, condition.message) for condition in status.conditions)
+
+
+def _is_a_leap(before: JobStatus, after: JobStatus) -> bool:
+    """Whether rows moved by half a percent, or began to move."""
+    scored, scored_before = rows_processed(after), rows_processed(before)
+    total = (after.progress.rows_total if after.progress else None) or 0
+    moved = scored - scored_before
+    return moved > 0 and (scored_before == 0 or moved * 200 >= max(total, scored))
+
+
 def _phase(
-    record: Record,
-    run: RunJob | None,
-    observation: Observation | None,
-    *,
-    trouble: Trouble | None,
+    record: Record, run: RunJob, observation: Observation, *, trouble: Trouble | None
 ) -> Phase:
-    if run is None or observation is None:
-        return Phase.PENDING
     if run.suspended:
         return Phase.QUEUED
     report = observation.report
-    if report is not None:
-        return _PHASES.get(report.phase, Phase.STARTING)
-    heads = observation.heads_of(run.number)
-    is_up = bool(heads) and heads[-1].running_since is not None and not heads[-1].is_over
-    if is_up and was_running(record.status) and record.run_number == run.number:
-        return record.status.phase or Phase.STARTING  # it only did not answer just now
+    if report is not None and report.phase in _PHASES:
+        return _PHASES[report.phase]
+    is_up = is_head_up(run, observation)
+    tells_nothing = report is None or report.final
+    if is_up and tells_nothing and was_running(record.status) and record.run_number == run.number:
+        return record.status.phase or Phase.STARTING  # it only did not answer, or is about to end
     return Phase.PENDING if trouble is not None and not is_up else Phase.STARTING
 
 
-def _workers(record: Record, run: RunJob | None, report: ProgressReport | None) -> WorkerStatus:
-    desired = record.spec.workers.replicas if run is not None else 0
-    ready = report.workers.ready if report is not None and run is not None else 0
-    return WorkerStatus().model_copy(update={"desired": desired, "ready": min(ready, desired)})
-
-
-def _run(
-    record: Record, run: RunJob, report: ProgressReport | None, *, progressed: bool
-) -> RunStatus:
+def _with_run(
+    record: Record, status: JobStatus, run: RunJob, report: ProgressReport | None
+) -> JobStatus:
+    """The status that names the run, and counts anew once it has committed something."""
     before = record.status.run or RunStatus()
-    same = before.number == run.number
-    known = before.attempt if same else None
-    return RunStatus().model_copy(
+    attempt = before.attempt if before.number == run.number else None
+    if report is not None:
+        attempt = as_count(max(attempt or 0, report.attempt))
+    progressed = shards_committed(status) > shards_committed(record.status)
+    named = RunStatus().model_copy(
         update={
             "number": run.number,
             "job_name": run.name,
-            "attempt": max(known or 0, report.attempt) if report is not None else known,
+            "attempt": attempt,
             "unreported": None if progressed else before.unreported,
         }
     )
+    return status.model_copy(update={"run": named})
 
 
-def _began(record: Record, run: RunJob | None) -> str | None:
-    if record.status.start_time is not None or run is None or run.suspended:
-        return record.status.start_time
-    return format_time(run.started or run.created)
+def _with_start(
+    record: Record, status: JobStatus, run: RunJob | None, *, now: datetime
+) -> JobStatus:
+    began = start_of(record, run)
+    changes = {
+        "start_time": None if began is None else format_time(began),
+        "duration": None if began is None else _duration(now - began),
+    }
+    return status.model_copy(update=changes)
 
 
-def _ended(status: JobStatus, phase: Phase, *, now: datetime) -> JobStatus:
-    began = status.start_time
-    return at_the_end(status).model_copy(
+def _workers(desired: int, ready: int) -> WorkerStatus:
+    return WorkerStatus().model_copy(update={"desired": desired, "ready": ready})
+
+
+def _ended(
+    record: Record, status: JobStatus, run: RunJob | None, phase: Phase, *, now: datetime
+) -> JobStatus:
+    ended = at_rest(status).model_copy(
         update={
             "phase": phase,
             "completion_time": format_time(now),
-            "duration": None if began is None else _duration(began, now),
-            "workers": WorkerStatus().model_copy(update={"desired": 0, "ready": 0}),
+            "workers": _workers(0, 0),
         }
     )
+    return _with_start(record, ended, run, now=now)
+
+
+def _sum_up(status: JobStatus) -> str:
+    done = status.completion_stats
+    written = (done.successful_count if done else None) or 0
+    rejected = (done.failed_count if done else None) or 0
+    return f"{written} rows written" + (f", {rejected} rejected" if rejected else "")
 
 
 def _judged(
@@ -252,11 +287,9 @@ def _judged(
     )
 
 
-def _duration(began: str, now: datetime) -> str:
+def _duration(time: timedelta) -> str:
     """`6m12s`, as kubectl writes it."""
-    start = parse_time(began)
-    assert start is not None
-    seconds = max(0, int((now - start).total_seconds()))
+    seconds = max(0, int(time.total_seconds()))
     minutes, seconds = divmod(seconds, 60)
     hours, minutes = divmod(minutes, 60)
     days, hours = divmod(hours, 24)

@@ -6,23 +6,23 @@ can confirm its death (its node is lost), and the commit protocol keeps a zombie
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from batch_inference_api.reasons import Reason
+
 from batch_inference_operator.build.allowed import find_forbidden
 from batch_inference_operator.decide.deadlines import remaining_seconds
 from batch_inference_operator.decide.plan import CreateRun, DeleteRun, Plan
-from batch_inference_operator.decide.status import failed, in_progress
-from batch_inference_operator.decide.troubles import Trouble
+from batch_inference_operator.decide.status import between_runs, failed, in_a_run
+from batch_inference_operator.decide.troubles import Trouble, Wait
 from batch_inference_operator.decide.verdict import Failed
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from batch_inference_operator.decide.record import Record
-    from batch_inference_operator.decide.verdict import Unreported
+    from batch_inference_operator.decide.verdict import Unsettled
     from batch_inference_operator.observation import Observation, RunJob, RunPod
     from batch_inference_operator.settings import Settings
 
@@ -37,44 +37,53 @@ def plan_next_run(
     forbidden = find_forbidden(record.readable_job, settings)
     if forbidden:
         message = "; ".join(refusal.message for refusal in forbidden)
-        verdict = Failed(reason=forbidden[0].reason, message=message)
-        return Plan(status=failed(record, verdict, now=now), is_urgent=True)
+        return _fail(record, reason=forbidden[0].reason, message=message, now=now)
     refusal = observation.refusal
     if refusal is not None:
         trouble = Trouble(reason=refusal.reason, message=refusal.message)
-        status = in_progress(record, None, observation, trouble=trouble, now=now)
+        status = between_runs(record, trouble, now=now)
         return Plan(status=status, is_urgent=True, look_again_seconds=_REFUSED_AGAIN_SECONDS)
+    remains = delete_runs(observation)
     alive = find_live_pods(observation, now=now, settings=settings)
-    if alive:
-        return _wait_for(alive, record, observation, now=now, settings=settings)
-    deadline = remaining_seconds(record, now=now)
+    if remains or alive:
+        return _wait_for(alive, record, remains=remains, now=now, settings=settings)
+    deadline = remaining_seconds(record, None, now=now)
     if deadline is not None and deadline <= 0:
         limit = record.spec.active_deadline_seconds
         message = f"the job took longer than spec.activeDeadlineSeconds ({limit} s)"
-        verdict = Failed(reason=Reason.DEADLINE_EXCEEDED, message=message)
-        return Plan(status=failed(record, verdict, now=now), is_urgent=True)
+        return _fail(record, reason=Reason.DEADLINE_EXCEEDED, message=message, now=now)
     number = next_run_number(record, observation)
     return Plan(actions=(CreateRun(number=number, deadline_seconds=deadline),))
 
 
-def plan_after_unreported(
-    record: Record, run: RunJob, verdict: Unreported, *, now: datetime
+def plan_after_unsettled(
+    record: Record, run: RunJob, observation: Observation, verdict: Unsettled, *, now: datetime
 ) -> Plan:
     """Clear the run away, so that the next can begin; give up after several of them."""
-    unreported = (record.status.run.unreported if record.status.run else None) or 0
+    known = record.status.run
+    unreported = (known.unreported if known else None) or 0
+    is_counted = record.run_number == run.number and known is not None and known.job_name is None
+    if unreported >= MAX_UNREPORTED_RUNS and not is_counted:
+        given_up = Failed(reason=verdict.reason, message=verdict.message)
+        return Plan(status=failed(record, run, given_up, now=now), is_urgent=True)
+    trouble = Trouble(reason=verdict.reason, message=f"{verdict.message}; the next run begins")
+    status = in_a_run(record, run, observation, trouble=trouble, now=now)
+    if status.run is not None:
+        # Without the name of its Job the run is over, and counted.
+        count = unreported if is_counted else unreported + 1
+        ended = status.run.model_copy(update={"job_name": None, "unreported": count})
+        status = status.model_copy(update={"run": ended})
     delete = DeleteRun(job_name=run.name, job_uid=run.uid)
-    if unreported >= MAX_UNREPORTED_RUNS:
-        given_up = Failed(reason=Reason.REPORT_MISSING, message=verdict.message)
-        return Plan(actions=(delete,), status=failed(record, given_up, now=now), is_urgent=True)
-    trouble = Trouble(
-        reason=Reason.REPORT_MISSING, message=f"{verdict.message}; the next run begins"
-    )
-    status = in_progress(record, run, None, trouble=trouble, now=now)
-    assert status.run is not None
-    status = status.model_copy(
-        update={"run": status.run.model_copy(update={"unreported": unreported + 1})}
-    )
     return Plan(actions=(delete,), status=status, is_urgent=True)
+
+
+def delete_runs(observation: Observation) -> tuple[DeleteRun, ...]:
+    """Deletions of every Job that is not on its way out."""
+    return tuple(
+        DeleteRun(job_name=job.name, job_uid=job.uid)
+        for job in observation.jobs
+        if not job.being_deleted
+    )
 
 
 def next_run_number(record: Record, observation: Observation) -> int:
@@ -106,19 +115,23 @@ def _fenced_at(pod: RunPod, *, settings: Settings) -> datetime:
 def _wait_for(
     pods: tuple[RunPod, ...],
     record: Record,
-    observation: Observation,
     *,
+    remains: tuple[DeleteRun, ...],
     now: datetime,
     settings: Settings,
 ) -> Plan:
     dues = [_fenced_at(pod, settings=settings) for pod in pods if pod.deleted is not None]
     names = ", ".join(pod.name for pod in pods[:3])
-    trouble = Trouble(
-        reason="WaitingForPods",
-        message=f"the next run begins when {len(pods)} pods of the last one are gone: {names}",
-        is_warning=False,
-    )
-    without_report = replace(observation, report=None)
-    status = in_progress(record, None, without_report, trouble=trouble, now=now)
+    what = f"{len(pods)} pods of the last one are gone: {names}" if pods else "the last one is gone"
+    trouble = Trouble(reason=Wait.FOR_PODS, message=f"the next run begins when {what}")
     again = (min(dues) - now).total_seconds() if dues else settings.fence_seconds
-    return Plan(status=status, look_again_seconds=max(1.0, again))
+    return Plan(
+        actions=remains,
+        status=between_runs(record, trouble, now=now),
+        look_again_seconds=max(1.0, again),
+    )
+
+
+def _fail(record: Record, *, reason: str, message: str, now: datetime) -> Plan:
+    verdict = Failed(reason=reason, message=message)
+    return Plan(status=failed(record, None, verdict, now=now), is_urgent=True)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from batch_inference_operator.decide.plan import DeleteRun, Plan
-from batch_inference_operator.decide.status import in_progress, suspended
-from batch_inference_operator.decide.succession import find_live_pods
-from batch_inference_operator.decide.troubles import Trouble
+from batch_inference_operator.decide.plan import Plan
+from batch_inference_operator.decide.status import between_runs, suspended
+from batch_inference_operator.decide.succession import delete_runs, find_live_pods
+from batch_inference_operator.decide.troubles import Trouble, Wait
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -21,23 +21,15 @@ def plan_suspension(
     record: Record, observation: Observation, *, now: datetime, settings: Settings
 ) -> Plan:
     """Delete every run; the job is suspended when the last pod is gone."""
-    actions = tuple(
-        DeleteRun(job_name=job.name, job_uid=job.uid)
-        for job in observation.jobs
-        if not job.being_deleted
-    )
+    actions = delete_runs(observation)
     alive = find_live_pods(observation, now=now, settings=settings)
     if not actions and not alive:
         return Plan(status=suspended(record, now=now), is_urgent=True)
-    trouble = Trouble(
-        reason="Suspending",
-        message="waiting for the pods to end; what is committed stays",
-        is_warning=False,
-    )
-    status = in_progress(record, None, observation, trouble=trouble, now=now)
+    message = "waiting for the pods to end; what is committed stays"
+    trouble = Trouble(reason=Wait.SUSPENDING, message=message)
     return Plan(
         actions=actions,
-        status=status,
+        status=between_runs(record, trouble, now=now),
         is_urgent=True,
-        look_again_seconds=settings.fence_seconds if alive else None,
+        look_again_seconds=settings.fence_seconds,
     )

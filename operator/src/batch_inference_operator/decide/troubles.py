@@ -10,9 +10,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import timedelta
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from batch_inference_api.reasons import Reason
+
 from batch_inference_operator.decide.verdict import describe_end
 
 if TYPE_CHECKING:
@@ -29,6 +31,15 @@ _KILLED = 137
 _LOST_NODE = ("DeletionByTaintManager",)
 _LATE_SECONDS = 30.0
 """A pod that is to go has its grace period and this long to be gone."""
+_FRESH = timedelta(minutes=10)
+"""A refusal is told again every minute, later every five; events stay for an hour."""
+
+
+class Wait(StrEnum):
+    """Ordinary waits, which are nobody's fault: no event tells of them."""
+
+    SUSPENDING = "Suspending"
+    FOR_PODS = "WaitingForPods"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +48,6 @@ class Trouble:
 
     reason: str
     message: str
-    is_warning: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +65,11 @@ class _Scene:
         return tuple(pod for pod in self.pods if pod.running_since is None and not pod.is_over)
 
     @property
+    def lacking(self) -> int:
+        """How many pods the Job controller has yet to make."""
+        return self.run.parallelism - sum(not pod.is_over for pod in self.pods)
+
+    @property
     def youngest(self) -> dict[int | None, RunPod]:
         """The youngest pod of each index."""
         return {pod.index: pod for pod in sorted(self.pods, key=lambda pod: pod.created)}
@@ -63,7 +78,7 @@ class _Scene:
 def find_trouble(
     record: Record, run: RunJob, observation: Observation, *, now: datetime
 ) -> Trouble | None:
-    """The most telling trouble of a run; None: all is well."""
+    """The most telling trouble of a run; None: all is well, or a queue holds it back."""
     scene = _Scene(
         record=record,
         run=run,
@@ -71,7 +86,7 @@ def find_trouble(
         observation=observation,
         now=now,
     )
-    for question in _QUESTIONS:
+    for question in _QUESTIONS if not run.suspended else (_is_a_companion_refused,):
         trouble = question(scene)
         if trouble is not None:
             return trouble
@@ -122,10 +137,10 @@ def _is_the_container_broken(scene: _Scene) -> Trouble | None:
 
 def _is_a_pod_refused(scene: _Scene) -> Trouble | None:
     """The Job controller's pods are refused: told by events of the Job only."""
-    if len(scene.pods) >= scene.run.parallelism:
+    if scene.lacking <= 0:
         return None
     for warning in scene.observation.warnings:
-        if warning.reason != "FailedCreate":
+        if warning.reason != "FailedCreate" or scene.now - warning.seen > _FRESH:
             continue
         text = warning.message
         if "exceeded quota" in text:
@@ -176,7 +191,7 @@ def _is_a_node_lost(scene: _Scene) -> Trouble | None:
         if late or pod.disruption in _LOST_NODE:
             return Trouble(
                 reason=Reason.NODE_LOST,
-                message=f"node {pod.node} of pod {pod.name} does not answer; "
+                message=f"node {pod.node or 'unknown'} of pod {pod.name} does not answer; "
                 + (
                     "the next run begins when the pod is gone or fenced off"
                     if pod.index == 0
@@ -187,10 +202,13 @@ def _is_a_node_lost(scene: _Scene) -> Trouble | None:
 
 
 def _is_a_pod_replaced(scene: _Scene) -> Trouble | None:
-    """Index 0 first; a pod that was replaced and runs again is no trouble any more."""
+    """Index 0 first; a pod that was replaced and runs again is no trouble any more.
+
+    Nor is one that succeeded: index 0 does so at the end, and its Job ends then.
+    """
     for index in sorted(scene.youngest, key=lambda index: -1 if index is None else index):
         pod = scene.youngest[index]
-        if pod.is_over or (pod.deleted is not None and pod.disruption):
+        if pod.phase == "Failed" or (pod.deleted is not None and pod.disruption):
             return _explain_loss(pod, scene)
     return None
 

@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING
 
 from batch_inference_api.reasons import Reason
 from batch_inference_api.runner_contract import RunPhase
+
+from batch_inference_operator.decide.bounds import as_reason
 from batch_inference_operator.observation import JobEnd
 
 if TYPE_CHECKING:
     from batch_inference_api.runner_contract import ProgressReport
+
     from batch_inference_operator.observation import Observation, RunJob, RunPod, Termination
 
 PERMANENT_EXIT_CODES = range(64, 80)
@@ -37,13 +40,14 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Unreported:
-    """The run is over, and nobody said how it ended: the next run finds out from the output."""
+class Unsettled:
+    """The run is over and the job is not: the next run goes on from what is committed."""
 
+    reason: str
     message: str
 
 
-Verdict = Succeeded | Failed | Unreported
+Verdict = Succeeded | Failed | Unsettled
 
 
 def judge(run: RunJob, observation: Observation) -> Verdict | None:
@@ -62,7 +66,8 @@ def judge(run: RunJob, observation: Observation) -> Verdict | None:
     if run.end is JobEnd.FAILED and run.end_reason == Reason.DEADLINE_EXCEEDED:
         message = "the job took longer than spec.activeDeadlineSeconds"
         return Failed(reason=Reason.DEADLINE_EXCEEDED, message=message)
-    return Unreported(message=f"run {run.number} ended without a report{last}")
+    message = f"run {run.number} ended without a report{last}"
+    return Unsettled(reason=Reason.REPORT_MISSING, message=message)
 
 
 def describe_end(pod: RunPod) -> str:
@@ -90,6 +95,6 @@ def _judge_report(end: Termination, report: ProgressReport) -> Verdict | None:
     if end.exit_code == 0 and report.phase is RunPhase.SUCCEEDED:
         return Succeeded(report=report)
     if end.exit_code in PERMANENT_EXIT_CODES and report.phase is RunPhase.FAILED:
-        reason = report.reason or Reason.REPORT_MISSING
+        reason = as_reason(report.reason, otherwise=Reason.REPORT_MISSING)
         return Failed(reason=reason, message=report.message or "", report=report)
     return None

@@ -1,0 +1,279 @@
+# ruff: noqa: E501 - one line for each case reads better than wrapped messages
+"""What keeps pods from scoring, in words that say what to do."""
+
+from __future__ import annotations
+
+import pytest
+
+from batch_inference_api.reasons import Reason
+from batch_inference_api.runner_contract import RunPhase
+from batch_inference_operator.decide.troubles import Trouble, find_trouble
+from batch_inference_operator.observation import Refusal
+from testkit.observations import (
+    NOW,
+    ago,
+    make_ended_pod,
+    make_pod,
+    make_record,
+    make_report,
+    make_run,
+    make_waiting_pod,
+    make_warning,
+    observe,
+    plan_for,
+    true_conditions,
+    why,
+)
+
+QUOTA = 'pods "churn-x" is forbidden: exceeded quota: gpu, requested: cpu=4, used: cpu=8, limited: cpu=8'
+SECURITY = 'pods "churn-x" is forbidden: violates PodSecurity "restricted:latest"'
+ACCOUNT = 'pods "churn-x" is forbidden: error looking up service account scoring/scorer: serviceaccount "scorer" not found'
+LIMIT_RANGE = (
+    'pods "churn-x" is forbidden: maximum memory usage per Container is 1Gi, but limit is 2Gi'
+)
+NO_NODE = "0/3 nodes are available: 3 Insufficient nvidia.com/gpu."
+NO_CLAIM = 'persistentvolumeclaim "models" not found'
+MOUNT_SECRET = (
+    'MountVolume.SetUp failed for volume "bij-secret-model" : secret "model-store" not found'
+)
+MOUNT_MAP = 'MountVolume.SetUp failed for volume "extra" : configmap "extra" not found'
+MOUNT_NFS = "Unable to attach or mount volumes: timed out waiting for the condition"
+MEMORY = {"spec.workers.resources": {"limits": {"memory": "8Gi"}}}
+
+
+def waiting(reason: str, message: str = "what the kubelet says"):
+    return make_waiting_pod(waiting_reason=reason, waiting_message=message)
+
+
+TROUBLES = {
+    "the API server refuses an object of the run": (
+        [Refusal(reason=Reason.POD_FORBIDDEN, message="secrets is forbidden")],
+        Reason.POD_FORBIDDEN, "secrets is forbidden",
+    ),
+    "an image cannot be pulled": (
+        [waiting("ErrImagePull")],
+        Reason.IMAGE_PULL_FAILED, "pod churn-run-1-0: ErrImagePull: what the kubelet says; correct spec.workers.image or imagePullSecrets, or ask the platform team",
+    ),
+    "an image cannot be pulled for a while": (
+        [waiting("ImagePullBackOff", "Back-off pulling image")],
+        Reason.IMAGE_PULL_FAILED, "pod churn-run-1-0: ImagePullBackOff: Back-off pulling image; correct spec.workers.image or imagePullSecrets, or ask the platform team",
+    ),
+    "an image has no valid name": ([waiting("InvalidImageName")], Reason.IMAGE_PULL_FAILED, None),
+    "an image may not be pulled": ([waiting("ErrImageNeverPull")], Reason.IMAGE_PULL_FAILED, None),
+    "a Secret is missing": (
+        [waiting("CreateContainerConfigError", 'secret "s" not found')],
+        Reason.SECRET_NOT_FOUND, 'pod churn-run-1-0: secret "s" not found; the pod starts when it is there',
+    ),
+    "a key of a Secret is missing": (
+        [waiting("CreateContainerConfigError", "couldn't find key K in Secret scoring/s")],
+        Reason.SECRET_NOT_FOUND, "pod churn-run-1-0: couldn't find key K in Secret scoring/s; the pod starts when it is there",
+    ),
+    "a ConfigMap is missing": (
+        [waiting("CreateContainerConfigError", 'configmap "c" not found')],
+        Reason.CONFIG_MAP_NOT_FOUND, 'pod churn-run-1-0: configmap "c" not found; the pod starts when it is there',
+    ),
+    "a container cannot be created": (
+        [waiting("CreateContainerError", "no command specified")],
+        Reason.CONTAINER_CANNOT_RUN, "pod churn-run-1-0: CreateContainerError: no command specified; use a runner image of the operator's release",
+    ),
+    "a container cannot be run": ([waiting("RunContainerError")], Reason.CONTAINER_CANNOT_RUN, None),
+    "a container cannot be started": ([waiting("StartError")], Reason.CONTAINER_CANNOT_RUN, None),
+    "the quota leaves no room": (
+        [make_warning("FailedCreate", QUOTA)],
+        Reason.QUOTA_EXCEEDED, f"{QUOTA}; the pods start as soon as there is room",
+    ),
+    "the quota leaves no room for the pod that replaces a failed one": (
+        [make_ended_pod(1), make_warning("FailedCreate", QUOTA)],
+        Reason.QUOTA_EXCEEDED, f"{QUOTA}; the pods start as soon as there is room",
+    ),
+    "Pod Security refuses the pods": ([make_warning("FailedCreate", SECURITY)], Reason.POD_FORBIDDEN, SECURITY),
+    "a LimitRange refuses the pods": ([make_warning("FailedCreate", LIMIT_RANGE)], Reason.POD_FORBIDDEN, LIMIT_RANGE),
+    "the ServiceAccount is missing": ([make_warning("FailedCreate", ACCOUNT)], Reason.SERVICE_ACCOUNT_NOT_FOUND, ACCOUNT),
+    "a claim is missing": (
+        [make_waiting_pod(unscheduled_message=NO_CLAIM)],
+        Reason.VOLUME_NOT_READY, f"pod churn-run-1-0: {NO_CLAIM}",
+    ),
+    "a Secret that is a volume is missing": (
+        [make_waiting_pod(), make_warning("FailedMount", MOUNT_SECRET)],
+        Reason.SECRET_NOT_FOUND, 'secret "model-store" not found: create it, and the pods start by themselves',
+    ),
+    "a ConfigMap that is a volume is missing": (
+        [make_waiting_pod(), make_warning("FailedMount", MOUNT_MAP)],
+        Reason.CONFIG_MAP_NOT_FOUND, 'configmap "extra" not found: create it, and the pods start by themselves',
+    ),
+    "a volume cannot be mounted": (
+        [make_waiting_pod(), make_warning("FailedMount", MOUNT_NFS)],
+        Reason.VOLUME_NOT_READY, MOUNT_NFS,
+    ),
+    "a volume cannot be attached": (
+        [make_waiting_pod(), make_warning("FailedAttachVolume", "Multi-Attach error")],
+        Reason.VOLUME_NOT_READY, "Multi-Attach error",
+    ),
+    "there is no node": (
+        [make_waiting_pod(unscheduled_message=NO_NODE)],
+        Reason.UNSCHEDULABLE, f"no node for 1 of 1 pods: {NO_NODE}",
+    ),
+    "the node of the first pod is lost, as Kubernetes says": (
+        [make_pod(deleted=ago(5), grace_seconds=10, disruption="DeletionByTaintManager")],
+        Reason.NODE_LOST, "node node-a of pod churn-run-1-0 does not answer; the next run begins when the pod is gone or fenced off",
+    ),
+    "the node of the first pod is lost, as its lateness says": (
+        [make_pod(deleted=ago(41), grace_seconds=10, node=None)],
+        Reason.NODE_LOST, "node unknown of pod churn-run-1-0 does not answer; the next run begins when the pod is gone or fenced off",
+    ),
+    "the node of a worker is lost": (
+        [make_pod(), make_pod(1, deleted=ago(41), grace_seconds=10)],
+        Reason.NODE_LOST, "node node-a of pod churn-run-1-1 does not answer; its shards are scored by others",
+    ),
+    "the first pod ran out of memory": (
+        [make_ended_pod(137, reason="OOMKilled")],
+        Reason.HEAD_OOM_KILLED, "pod churn-run-1-0 was killed, most likely for want of memory: raise its limit of 8Gi (spec.workers.resources.limits.memory) or lower spec.batching.batchSize",
+    ),
+    "the first pod was killed": ([make_ended_pod(137, reason="Error")], Reason.HEAD_OOM_KILLED, None),
+    "a worker ran out of memory": (
+        [make_pod(), make_ended_pod(1, reason="OOMKilled", index=1)],
+        Reason.WORKER_OOM_KILLED, "pod churn-run-1-1 was killed, most likely for want of memory: raise its limit of 8Gi (spec.workers.resources.limits.memory) or lower spec.batching.batchSize",
+    ),
+    "the first pod is evicted": (
+        [make_pod(deleted=ago(1), grace_seconds=10, disruption="EvictionByEvictionAPI")],
+        Reason.HEAD_DISRUPTED, "pod churn-run-1-0 is replaced (EvictionByEvictionAPI); what is committed stays",
+    ),
+    "the first pod was preempted, and ended": (
+        [make_ended_pod(143, disruption="PreemptionByScheduler")],
+        Reason.HEAD_DISRUPTED, "pod churn-run-1-0 is replaced (PreemptionByScheduler); what is committed stays",
+    ),
+    "a worker was evicted": (
+        [make_pod(), make_ended_pod(143, disruption="TerminationByKubelet", index=1)],
+        Reason.WORKER_DISRUPTED, "pod churn-run-1-1 is replaced (TerminationByKubelet); what is committed stays",
+    ),
+    "a node refused a pod": (
+        [make_waiting_pod(phase="Failed", failure_reason="UnexpectedAdmissionError", failure_message="no GPU is healthy")],
+        Reason.POD_REJECTED, "pod churn-run-1-0: UnexpectedAdmissionError: no GPU is healthy",
+    ),
+    "the first pod failed": (
+        [make_ended_pod(1, message="store away")],
+        Reason.HEAD_FAILED, "pod churn-run-1-0 ended with exit code 1: store away; it is replaced",
+    ),
+    "a worker failed": (
+        [make_pod(), make_ended_pod(1, index=1)],
+        Reason.WORKER_FAILED, "pod churn-run-1-1 ended with exit code 1; it is replaced",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("parts", "reason", "message"), TROUBLES.values(), ids=TROUBLES)
+def test_what_is_wrong_is_said_with_its_reason(parts, reason, message):
+    found = find_trouble(make_record(MEMORY), make_run(), observe(make_run(), *parts), now=NOW)
+
+    assert found is not None
+    assert found.reason == reason
+    assert message is None or found.message == message
+
+
+def test_a_silent_first_pod_is_said_to_be_unresponsive_and_stays():
+    record = make_record(status={"run": {"number": 1, "jobName": "churn-run-1"}})
+
+    plan = plan_for(record, observe(make_run(), make_pod(), unreachable_seconds=3600))
+
+    assert plan.actions == ()
+    assert why(plan.status) == (
+        Reason.HEAD_UNRESPONSIVE,
+        "the first pod runs but does not tell its progress; it is restarted if it hangs, and goes on scoring if only the operator cannot reach it",
+    )
+
+
+NO_TROUBLES = {
+    "pods that run": [make_pod(), make_pod(1)],
+    "a pod that starts": [waiting("ContainerCreating", "")],
+    "a pod that has just been told to go": [make_pod(deleted=ago(5), grace_seconds=10)],
+    "a pod that was lost and runs again": [
+        make_ended_pod(137, reason="OOMKilled"),
+        make_pod(name="again", created=ago(10)),
+    ],
+    "an eviction that was made good": [
+        make_ended_pod(143, disruption="EvictionByEvictionAPI"),
+        make_pod(name="again", created=ago(10)),
+    ],
+    "a first pod that has just succeeded, whose report is not seen yet": [make_ended_pod(0)],
+    "a refusal of pods that are all there by now": [
+        make_pod(),
+        make_warning("FailedCreate", QUOTA),
+    ],
+    "a refusal of long ago": [make_warning("FailedCreate", QUOTA, seconds_ago=601)],
+    "another event of the Job": [make_warning("SuccessfulDelete", "deleted pod")],
+    "a mount that failed and then worked": [make_pod(), make_warning("FailedMount", MOUNT_NFS)],
+    "a pod of an earlier run": [make_pod(), make_ended_pod(1, run=7)],
+}
+
+
+@pytest.mark.parametrize("parts", NO_TROUBLES.values(), ids=NO_TROUBLES)
+def test_what_is_well_is_not_called_a_trouble(parts):
+    assert find_trouble(make_record(), make_run(), observe(make_run(), *parts), now=NOW) is None
+
+
+def test_silence_of_seconds_is_no_trouble():
+    observation = observe(make_run(), make_pod(), unreachable_seconds=29)
+
+    assert find_trouble(make_record(), make_run(), observation, now=NOW) is None
+
+
+def test_a_run_that_a_queue_holds_back_has_no_trouble_with_pods_that_were_preempted():
+    run = make_run(suspended=True)
+    preempted = make_ended_pod(143, disruption="PreemptionByScheduler")
+
+    assert find_trouble(make_record(), run, observe(run, preempted), now=NOW) is None
+
+
+def test_a_run_that_a_queue_holds_back_may_have_been_refused_what_it_needs():
+    run = make_run(suspended=True)
+    refusal = Refusal(reason=Reason.QUOTA_EXCEEDED, message="exceeded quota: secrets")
+
+    assert find_trouble(make_record(), run, observe(run, refusal), now=NOW) == Trouble(
+        reason=Reason.QUOTA_EXCEEDED, message="exceeded quota: secrets"
+    )
+
+
+def test_the_memory_hint_names_no_limit_where_the_job_names_none():
+    observation = observe(make_ended_pod(137))
+
+    found = find_trouble(make_record(), make_run(), observation, now=NOW)
+
+    assert "raise its limit (spec.workers.resources.limits.memory)" in found.message
+
+
+def test_the_first_pod_is_told_of_before_workers():
+    observation = observe(make_ended_pod(1, index=1), make_ended_pod(1))
+
+    found = find_trouble(make_record(), make_run(), observation, now=NOW)
+
+    assert found.reason == Reason.HEAD_FAILED
+
+
+def test_of_several_pods_without_a_node_the_number_is_told():
+    run = make_run(parallelism=4)
+    pods = [make_waiting_pod(index, unscheduled_message=NO_NODE) for index in (1, 2, 3)]
+
+    found = find_trouble(make_record(), run, observe(make_pod(), *pods), now=NOW)
+
+    assert found.message == f"no node for 3 of 4 pods: {NO_NODE}"
+
+
+def test_a_trouble_leaves_the_job_in_progress_and_its_pods_alone():
+    record = make_record(status={"run": {"number": 1, "jobName": "churn-run-1"}})
+
+    plan = plan_for(record, observe(make_run(), waiting("ImagePullBackOff")))
+
+    assert plan.actions == ()
+    assert plan.status.phase == "Pending"
+    assert true_conditions(plan.status) == {"Reconciling"}
+
+
+def test_a_worker_in_trouble_leaves_the_phase_of_a_run_that_scores():
+    observation = observe(
+        make_run(), make_pod(), make_ended_pod(1, index=1), make_report(RunPhase.RUNNING)
+    )
+
+    plan = plan_for(make_record(), observation)
+
+    assert plan.status.phase == "Running"
+    assert why(plan.status)[0] == Reason.WORKER_FAILED
