@@ -17,14 +17,14 @@ from kubernetes.aio.client.api_client import ApiClient
 from batch_inference_operator.cluster.api import Unreachable
 from batch_inference_operator.cluster.connection import load_configuration
 from batch_inference_operator.cluster.refusals import Expired, refusal_of
-from batch_inference_operator.cluster.resources import RESOURCES
+from batch_inference_operator.cluster.resources import RESOURCES, Resource
 from batch_inference_operator.names import APPLIED_WORKERS_ANNOTATION, FIELD_MANAGER
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
     from batch_inference_operator.cluster.api import Manifest
-    from batch_inference_operator.cluster.resources import Resource
+    from batch_inference_operator.cluster.rights import Right
 
     CountCall = Callable[[str, str, str], None]
     """Is told verb, resource, and the answer's code, `timeout` or `error`."""
@@ -128,6 +128,24 @@ class KubernetesCluster:
         path = resource.path(metadata["namespace"], metadata["name"])
         return await self._call("update", resource, path, body=manifest)
 
+    async def may(self, right: Right, *, namespace: str | None, name: str = "") -> bool:
+        """Ask the server whether whoever asks has a right, on one object if it is named."""
+        attributes = {
+            "group": right.group,
+            "resource": right.resource,
+            "subresource": right.subresource,
+            "verb": right.verb,
+            "namespace": namespace or "",
+            "name": name,
+        }
+        review = {
+            "apiVersion": _REVIEW.api_version,
+            "kind": _REVIEW.kind,
+            "spec": {"resourceAttributes": attributes},
+        }
+        answer = await self._call("create", _REVIEW, _REVIEW.path(None), body=review)
+        return bool(answer["status"]["allowed"])
+
     async def _call(
         self,
         verb: str,
@@ -190,6 +208,11 @@ _METHODS = {
     "update": "PUT",
 }
 _WRITES = frozenset({"create", "patch", "update"})
+_REVIEW = Resource(
+    kind="SelfSubjectAccessReview",
+    api_version="authorization.k8s.io/v1",
+    plural="selfsubjectaccessreviews",
+)
 
 
 @asynccontextmanager
