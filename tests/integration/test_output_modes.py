@@ -15,6 +15,7 @@ from batch_inference_runner.cli import manifest as manifests
 from batch_inference_runner.errors import ExitCode, Interrupted
 from batch_inference_runner.progress.counters import Progress
 from batch_inference_runner.schedule import driver
+from batch_inference_runner.schedule.launch import launch
 from testkit import onnx_models
 from testkit.checked_runs import checked, fail, succeed
 from testkit.in_process import bij, run
@@ -44,13 +45,22 @@ def interrupt(job: Job, *, after_shards: int) -> None:
                 stop.set()
 
     with pytest.raises(Interrupted):
-        driver.run(config, progress=Watched(config.job), stop=stop)
+        driver.run(launch(config, stop=stop), progress=Watched(config.job))
 
 
 def slow_job(folder: Path, fields: dict | None = None) -> Job:
     """Shards that take a few milliseconds, in many files."""
     many = {"sharding.targetRowsPerShard": 10, "sharding.targetBytesPerShard": "1Ki"}
     return linear_job(folder, {**many, **(fields or {})}, files=400)
+
+
+def test_a_plan_that_another_driver_makes_meanwhile_is_gone_on_with(tmp_path):
+    job = slow_job(tmp_path)
+    config = manifests.load(job.write()).config
+    launched = launch(config, stop=threading.Event())  # it prepares a plan of its own already
+    interrupt(job, after_shards=5)
+    outcome = driver.run(launched, progress=Progress(config.job))
+    assert outcome.manifest.counts.written == 4000
 
 
 def test_a_location_with_files_that_no_manifest_lists_is_refused(tmp_path):

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
-from batch_inference_runner.score.process import _NotImported
+from batch_inference_runner.score.process import import_libraries
 from testkit.faulty_store import Fault, FaultyStore
 
 CRASHED = 9
@@ -125,7 +125,7 @@ def main() -> None:
 
 
 def _import_everything() -> None:
-    sys.meta_path.insert(0, _NotImported())  # as in a real scorer
+    import_libraries()  # as a real scorer does
     for module in (
         "obstore.store",
         "onnxruntime",
@@ -160,6 +160,7 @@ def _run(request) -> dict:
     from batch_inference_runner.cli.failures import failure_of
     from batch_inference_runner.progress.counters import Progress
     from batch_inference_runner.schedule import driver
+    from batch_inference_runner.schedule.launch import launch
     from batch_inference_runner.score import scorer
     from batch_inference_runner.storage.location import open_store
 
@@ -171,9 +172,8 @@ def _run(request) -> dict:
     )
     driver.open_store = scorer.open_store = lambda _location: store
     try:
-        driver.run(
-            config, progress=Progress(config.job), stop=threading.Event(), scorer=ThreadScorer()
-        )
+        launched = launch(config, stop=threading.Event(), scorer=ThreadScorer())
+        driver.run(launched, progress=Progress(config.job))
     except Exception as error:  # noqa: BLE001 - every failure is reported
         failure = failure_of(error)
         code, reason = int(failure.exit_code), failure.reason

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from batch_inference_runner.errors import Interrupted, InvalidJob, JobFailed, Un
 from batch_inference_runner.progress.counters import Progress
 from batch_inference_runner.schedule import driver
 from batch_inference_runner.schedule.driver import Outcome
+from batch_inference_runner.schedule.launch import Launch
 from batch_inference_runner.schedule.scorer_process import ScorerProcess
 
 MANIFEST = """\
@@ -45,6 +45,12 @@ SAMPLE = {
 class FakeScorer:
     closed = False
 
+    def listen(self, *_: object) -> None:
+        """Has nothing to say."""
+
+    def send(self, _message: object) -> None:
+        """Does nothing."""
+
     def close(self) -> None:
         self.closed = True
 
@@ -56,40 +62,38 @@ def result_of(mode: str = "ErrorIfExists") -> Manifest:
     )  # fmt: skip
 
 
-def score(config: RunnerConfig, *, progress: Progress, **_: Any) -> Outcome:
+def score(launched: Launch, *, progress: Progress, **_: Any) -> Outcome:
     progress.planned(shards=2, rows=12)
     progress.phase(RunPhase.RUNNING)
     progress.committed(0, written=5, rejected=1, filtered=0, samples=[SAMPLE])
     progress.committed(1, written=5, rejected=1, filtered=0, samples=[SAMPLE])
-    uri = config.output.location.uri
+    uri = launched.config.output.location.uri
     progress.output(
         OutputReport(storage_uri=uri, rejects_uri=uri + "/_rejects/", files=2, bytes=2048)
     )
     return Outcome(result_of(), already_complete=False)
 
 
-def find_complete(_config: RunnerConfig, **_: Any) -> Outcome:
+def find_complete(_launched: Launch, **_: Any) -> Outcome:
     return Outcome(result_of(), already_complete=True)
 
 
-def wait_for_stop(
-    _config: RunnerConfig, *, progress: Progress, stop: threading.Event, **_: Any
-) -> Outcome:
+def wait_for_stop(launched: Launch, *, progress: Progress, **_: Any) -> Outcome:
     progress.planned(shards=3, rows=30)
     progress.committed(0, written=10, rejected=0, filtered=0)
     os.kill(os.getpid(), signal.SIGINT)
-    assert stop.wait(5)
+    assert launched.stop.wait(5)
     raise Interrupted("asked to stop")
 
 
-def wait_for_termination(_config: RunnerConfig, *, stop: threading.Event, **_: Any) -> Outcome:
+def wait_for_termination(launched: Launch, **_: Any) -> Outcome:
     os.kill(os.getpid(), signal.SIGTERM)
-    assert stop.wait(5)
+    assert launched.stop.wait(5)
     raise Interrupted("asked to stop")
 
 
 def failing(error: Exception) -> Callable[..., Outcome]:
-    def run(_config: RunnerConfig, **_: Any) -> Outcome:
+    def run(_launched: Launch, **_: Any) -> Outcome:
         raise error
 
     return run
@@ -213,8 +217,8 @@ def test_a_driver_leaves_its_report_as_the_termination_message(
 ) -> None:
     configs: list[RunnerConfig] = []
 
-    def fail(config: RunnerConfig, **_: Any) -> Outcome:
-        configs.append(config)
+    def fail(launched: Launch, **_: Any) -> Outcome:
+        configs.append(launched.config)
         raise JobFailed(Reason.ROW_REJECTED, "row 3")
 
     monkeypatch.setattr(driver, "run", fail)

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import argparse
-import os.path
+import os
 import re
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -83,13 +83,31 @@ examples:
 """
 
 
+_USUAL_COLUMNS = 80
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """Finds out how wide the terminal is without shutil, which takes 3 ms to import."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=_terminal_columns() - 2)
+
+
+def _terminal_columns() -> int:
+    given = os.environ.get("COLUMNS", "")
+    if given.isdecimal() and int(given):
+        return int(given)
+    try:
+        return os.get_terminal_size(1).columns or _USUAL_COLUMNS
+    except OSError:
+        return _USUAL_COLUMNS
+
+
 class _Parser(argparse.ArgumentParser):
     """Ends with exit code 64 and names the help that explains the mistake."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(
-            formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **options
-        )
+        super().__init__(formatter_class=_Formatter, allow_abbrev=False, **options)
 
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
@@ -123,26 +141,8 @@ def _parser() -> _Parser:
     _add_verify(commands)
     _add_gc(commands)
     _add_schema(commands)
-    for name, text in (
-        ("driver", "(in pods) entry point of a run's first pod: plan, schedule, score, commit"),
-        ("worker", "(in pods) entry point of a run's other pods: join the driver and score"),
-    ):
-        pod = commands.add_parser(name, help=text, description=_sentence(text))
-        pod.add_argument(
-            "--config", metavar="FILE", required=True, type=_file, help="RunnerConfig as JSON"
-        )
-        pod.add_argument(
-            "--ip", metavar="ADDRESS", help="address under which the other pods reach this one"
-        )
-        if name == "worker":
-            pod.add_argument(
-                "--with-parent", action="store_true", help="end when the parent process ends"
-            )
+    _add_members(commands)
     return parser
-
-
-def _sentence(text: str) -> str:
-    return f"{text.removeprefix('(in pods) ').capitalize()}. People use `bij run`."
 
 
 def _add_run(commands: Any) -> None:
@@ -217,6 +217,38 @@ def _add_schema(commands: Any) -> None:
     schema.add_argument(
         "path", metavar="FIELD", nargs="?", default="", help="dotted path, as spec.model.inputs"
     )
+
+
+def _add_members(commands: Any) -> None:
+    """Add what runs in pods: `pod` is told what it is by its pod, and tells the others the rest."""
+    for name, text in (
+        ("pod", "entry point of a run's pods: keeps a driver or a worker running"),
+        ("driver", "plan, schedule, score, commit"),
+        ("worker", "join the driver and score"),
+    ):
+        member = commands.add_parser(
+            name, help=f"(in pods) {text}", description=f"{text.capitalize()}. People use `bij run`."
+        )
+        member.add_argument(
+            "--config", metavar="FILE", required=True, type=_file, help="RunnerConfig as JSON"
+        )
+        member.add_argument(
+            "--ip",
+            metavar="ADDRESS",
+            help="address under which the other pods reach this one (default: BIJ_POD_IP)",
+        )
+        if name != "pod":
+            _add_supervised(member)
+
+
+def _add_supervised(member: argparse.ArgumentParser) -> None:
+    """Add what only a supervisor, or `bij run`, says to its children."""
+    hidden = argparse.SUPPRESS
+    member.add_argument("--parent", metavar="PID", type=int, help=hidden)
+    member.add_argument("--heartbeat", metavar="DESCRIPTOR", type=int, help=hidden)
+    member.add_argument("--attempt", metavar="N", type=_positive, default=1, help=hidden)
+    member.add_argument("--processed", metavar="ROWS", type=int, default=0, help=hidden)
+    member.add_argument("--began", metavar="SECONDS", type=float, help=hidden)
 
 
 def _add_manifest_options(parser: argparse.ArgumentParser) -> None:

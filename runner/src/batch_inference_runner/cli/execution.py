@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from batch_inference_api.runner_contract import RunPhase
+from batch_inference_runner import lean_imports
 from batch_inference_runner.cli.display import Display
 from batch_inference_runner.cli.failures import failure_of, is_expected
 from batch_inference_runner.cli.interrupts import Interrupts
 from batch_inference_runner.errors import ExitCode, Interrupted, JobFailed
 from batch_inference_runner.progress.counters import Progress
-from batch_inference_runner.schedule import driver
+from batch_inference_runner.schedule.launch import launch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,15 +49,16 @@ def execute(
     config: RunnerConfig,
     scorer: ScorerProcess,
     *,
+    progress: Progress | None = None,
     renderer: Renderer | None = None,
     start_services: StartServices | None = None,
 ) -> Result:
     """Run the job to its end and return how it ended; raises OSError if a service cannot listen.
 
     SIGINT and SIGTERM stop the run. Every other ending is in the result, defects included, because
-    a final report must be left whatever happens.
+    a final report must be left whatever happens. `progress`: counters that know of earlier attempts.
     """
-    progress = Progress(config.job, run_number=config.run.number)
+    progress = progress or Progress(config.job, run_number=config.run.number)
     stop = threading.Event()
     with contextlib.ExitStack() as stack:
         members = start_services(progress, stack) if start_services is not None else None
@@ -64,9 +66,11 @@ def execute(
         if renderer is not None:
             stack.enter_context(Display(progress, stop, renderer))
         try:
-            outcome = driver.run(
-                config, progress=progress, stop=stop, scorer=scorer, members=members
-            )
+            launched = launch(config, stop=stop, scorer=scorer)
+            with lean_imports.uncollected():  # while the scorer prepares
+                from batch_inference_runner.schedule import driver
+
+            outcome = driver.run(launched, progress=progress, members=members)
         except Exception as error:  # noqa: BLE001 - the edge of a run: a report must be left
             return _failed(error, progress, interrupts)
         return _succeeded(outcome, progress)

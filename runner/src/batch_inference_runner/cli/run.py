@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from batch_inference_runner import logs
+from batch_inference_runner import lean_imports, logs
 from batch_inference_runner.cli import manifest as manifests
 from batch_inference_runner.cli.display import choose_renderer
 from batch_inference_runner.cli.execution import execute
@@ -39,7 +39,8 @@ def run(arguments: argparse.Namespace, scorer: ScorerProcess) -> int:
     """Run the job and return the exit code; results go to stdout, all else to stderr."""
     as_json = arguments.output_format == "json"
     logs.configure(json_lines=as_json, verbose=arguments.verbose, quiet=not arguments.verbose)
-    loaded = load_manifest(arguments)
+    with lean_imports.uncollected():  # building validators makes as many objects as imports do
+        loaded = load_manifest(arguments)
     if loaded.without_effect and not as_json:
         _note(f"note: without effect locally: {', '.join(loaded.without_effect)}")
     config = _with_workers(loaded.config, arguments.workers)

@@ -14,6 +14,7 @@ from batch_inference_runner.cli.wording import count, size
 from batch_inference_runner.errors import ExitCode, Interrupted
 from batch_inference_runner.redaction import redact
 from batch_inference_runner.schedule import driver
+from batch_inference_runner.schedule.launch import launch
 
 if TYPE_CHECKING:
     import argparse
@@ -43,7 +44,7 @@ def _plan(loaded: LoadedManifest, scorer: ScorerProcess) -> Plan:
     stop = threading.Event()
     with Interrupts(stop) as interrupts:
         try:
-            return driver.validate(loaded.config, stop=stop, scorer=scorer)
+            return driver.validate(launch(loaded.config, stop=stop, scorer=scorer))
         except Interrupted:
             sys.exit(interrupts.exit_code)
 

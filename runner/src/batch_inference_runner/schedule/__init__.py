@@ -1,5 +1,6 @@
 """The driver: which scorer works on which shard, and what happens when one is lost.
 
+    launch          the first moments: a scorer begins to prepare
     driver          the run from opening the output to the manifest
     planning        the plan: the driver lists, a scorer inspects, the driver cuts
     dispatch        the loop: assignments out, events in

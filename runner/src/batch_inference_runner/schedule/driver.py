@@ -7,7 +7,6 @@ happens in scorers.
 from __future__ import annotations
 
 import os
-import queue
 import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -21,26 +20,19 @@ from batch_inference_runner.commit.layout import REJECTS, SUCCESS
 from batch_inference_runner.commit.output import Output
 from batch_inference_runner.errors import JobFailed, Unavailable
 from batch_inference_runner.progress.counters import CommittedCounts
-from batch_inference_runner.quota import cpu_quota, memory_limit_bytes
 from batch_inference_runner.schedule.attempts import AttemptLog
-from batch_inference_runner.schedule.capacity import capacity_of
-from batch_inference_runner.schedule.deadline import Deadline
 from batch_inference_runner.schedule.dispatch import Dispatch
-from batch_inference_runner.schedule.planning import Planner
-from batch_inference_runner.schedule.scorer_process import ScorerProcess
-from batch_inference_runner.schedule.slot import Slot
 from batch_inference_runner.storage.location import open_store
 from batch_inference_runner.storage.store import AccessDenied, StoreError, VolumeFull
 from batch_inference_runner.version import VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from threading import Event
 
-    from batch_inference_api.runner_contract import RunnerConfig
     from batch_inference_runner.commit.manifest import Manifest
     from batch_inference_runner.plan.plan import Plan
     from batch_inference_runner.progress.counters import Progress
+    from batch_inference_runner.schedule.launch import Launch
     from batch_inference_runner.schedule.ray_nodes import RayNodes
 
 
@@ -52,104 +44,86 @@ class Outcome:
     already_complete: bool
 
 
-def run(
-    config: RunnerConfig,
-    *,
-    progress: Progress,
-    stop: Event,
-    scorer: ScorerProcess | None = None,
-    members: RayNodes | None = None,
-) -> Outcome:
+def run(launched: Launch, *, progress: Progress, members: RayNodes | None = None) -> Outcome:
     """Score the dataset, or what is left of it, and publish the manifest.
 
     Args:
-        config: the job.
+        launched: the run, with its first scorer at work.
         progress: is told how far the run is.
-        stop: when set, the run ends soon and can be resumed.
-        scorer: one that was spawned early.
         members: other workers of the run; None: this process's own scorers are all.
 
     Raises:
         JobFailed: the job cannot succeed as it is.
         Unavailable: a store or a process was lost; a rerun resumes.
-        Interrupted: `stop` was set.
+        Interrupted: the run was asked to stop.
     """
     with _store_failures_explained(), ExitStack() as cleanup:
-        return _Run(config, progress, stop, cleanup).score(scorer, members)
+        return _Run(launched, progress, cleanup).score(members)
 
 
-def validate(config: RunnerConfig, *, stop: Event, scorer: ScorerProcess | None = None) -> Plan:
+def validate(launched: Launch) -> Plan:
     """Make the plan of a job and write nothing. Raises as `run` does."""
-    events: queue.SimpleQueue[object] = queue.SimpleQueue()
     with _store_failures_explained(), ExitStack() as cleanup:
-        slot = _local_slots(config)[0]
-        cleanup.callback(slot.close)
-        slot.start(events.put, scorer)
-        return Planner(config, slot, events, stop=stop, deadline=Deadline()).make_plan()
+        cleanup.callback(launched.slots[0].close)
+        return launched.planner.make_plan()
 
 
 class _Run:
     """The state that the steps of one run share."""
 
-    def __init__(
-        self, config: RunnerConfig, progress: Progress, stop: Event, cleanup: ExitStack
-    ) -> None:
-        self._config = config
+    def __init__(self, launched: Launch, progress: Progress, cleanup: ExitStack) -> None:
+        self._launched = launched
+        self._config = launched.config
+        self._events = launched.events
         self._progress = progress
-        self._stop = stop
         self._cleanup = cleanup
-        self._events: queue.SimpleQueue[object] = queue.SimpleQueue()
-        self._began = time.monotonic()
-        seconds = config.budget.active_deadline_seconds
-        self._deadline = Deadline.after(seconds, began=self._began)
 
-    def score(self, scorer: ScorerProcess | None, members: RayNodes | None) -> Outcome:
-        slots = self._start_slots(scorer)
+    def score(self, members: RayNodes | None) -> Outcome:
+        self._start_slots()
         if members is not None:
             self._cleanup.callback(members.close)
             members.start(self._events.put)
-        output = self._open_output(slots[0])
+        output = self._open_output()
         if output.complete is not None:
             self._count(output.complete, shards=len(output.plan.shards))
             self._show(output.complete)
             return Outcome(output.complete, already_complete=True)
-        dispatch = self._dispatch(output, slots, members)
+        dispatch = self._dispatch(output, members)
         self._progress.phase(RunPhase.FINALIZING)
         manifest = output.finalize(run=self._audit(dispatch))
         self._show(manifest)
         return Outcome(manifest, already_complete=False)
 
-    def _start_slots(self, scorer: ScorerProcess | None) -> list[Slot]:
-        slots = _local_slots(self._config)
-        for slot in slots:
-            slot.start(self._events.put, scorer)
+    def _start_slots(self) -> None:
+        first, *others = self._launched.slots
+        self._cleanup.callback(first.close)
+        for slot in others:
+            slot.start(self._events.put)
             self._cleanup.callback(slot.close)
-            scorer = None
-        return slots
 
-    def _open_output(self, slot: Slot) -> Output:
+    def _open_output(self) -> Output:
         self._progress.phase(RunPhase.PLANNING)
-        planner = Planner(
-            self._config, slot, self._events, stop=self._stop, deadline=self._deadline
-        )
         store = open_store(self._config.output.location)
-        return Output.open(store, self._config, planner.make_plan)
+        planner = self._launched.planner
+        output = Output.open(store, self._config, planner.make_plan)
+        planner.abandon()  # if somebody else has planned meanwhile
+        return output
 
-    def _dispatch(self, output: Output, slots: list[Slot], members: RayNodes | None) -> Dispatch:
+    def _dispatch(self, output: Output, members: RayNodes | None) -> Dispatch:
         attempts = AttemptLog(open_store(self._config.output.location), output.work)
         dispatch = Dispatch(
             self._config,
             output,
             self._events,
             progress=self._progress,
-            stop=self._stop,
+            stop=self._launched.stop,
             attempts=attempts,
         )
         self._progress.phase(RunPhase.RUNNING)
-        for slot in slots:
+        for slot in self._launched.slots:
             dispatch.add(slot)
         on_other = partial(members.on_event, dispatch) if members else _unexpected
-        dispatch.run(deadline=self._deadline, on_other=on_other)
+        dispatch.run(deadline=self._launched.deadline, on_other=on_other)
         return dispatch
 
     def _audit(self, dispatch: Dispatch) -> dict[str, Any]:
@@ -163,7 +137,7 @@ class _Run:
             "cpuSeconds": report.cpu_seconds,
             "failedShards": {str(shard): why for shard, why in dispatch.failed_shards.items()},
             "timings": {
-                "seconds": round(time.monotonic() - self._began, 3),
+                "seconds": round(time.monotonic() - self._launched.began, 3),
                 "firstRowSeconds": None if since_start is None else round(since_start, 3),
             },
         }
@@ -187,20 +161,6 @@ class _Run:
                 bytes=sum(file.bytes for file in manifest.files),
             )
         )
-
-
-def _local_slots(config: RunnerConfig) -> list[Slot]:
-    capacity = capacity_of(config, cpus=cpu_quota(), memory_bytes=memory_limit_bytes())
-    gpus = range(capacity.scorers) if config.workers.gpus else [None]
-    return [
-        Slot(
-            name=f"local-{number}",
-            spawn=partial(ScorerProcess.spawn, gpu=gpu),
-            threads=capacity.threads,
-            memory_bytes=capacity.memory_bytes,
-        )
-        for number, gpu in enumerate(gpus)
-    ]
 
 
 def _unexpected(event: object) -> None:

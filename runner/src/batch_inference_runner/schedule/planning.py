@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from batch_inference_api.reasons import Reason
 from batch_inference_runner.commit.outcome import run_errors
-from batch_inference_runner.errors import Interrupted, InvalidJob, Unavailable
+from batch_inference_runner.errors import Interrupted, InvalidJob, RunnerError, Unavailable
 from batch_inference_runner.formats.file_names import file_extension
 from batch_inference_runner.plan.document import identity_of, make_plan
 from batch_inference_runner.plan.inputs import check_output_apart, list_inputs
@@ -56,6 +56,25 @@ class Planner:
         self._stop = stop
         self._deadline = deadline
         self._others: list[object] = []
+        self._begun: tuple[InputFile, ...] | None = None
+
+    def begin(self) -> None:
+        """Let the scorer prepare before anybody has asked for the plan.
+
+        What goes wrong is left to `make_plan`, which tries again when it is its turn.
+        """
+        try:
+            files = self._list()
+        except RunnerError:
+            return
+        self._ask(files, probe=True)
+        self._begun = files
+
+    def abandon(self) -> None:
+        """Do without a plan that was begun: its answer is not to be taken for another's."""
+        if self._begun is not None:
+            self._begun = None
+            self._slot.start(self._events.put)
 
     def make_plan(self) -> Plan:
         """List and inspect the inputs, check that everything fits, cut shards.
@@ -67,15 +86,11 @@ class Planner:
             Interrupted: the run was asked to stop.
         """
         config = self._config
-        extension = file_extension(config.output.format, config.output.compression)
-        check_output_apart(config.input.locations, config.output.location, extension=extension)
-        with run_errors(
-            "listing the input",
-            credentials_field="spec.input.secretRef",
-            missing=Reason.INPUT_NOT_FOUND,
-        ):
-            files = list_inputs(config.input.locations, config.input.format)
-        prepared = self._prepare(files)
+        files, self._begun = self._begun, None
+        if files is None:
+            files = self._list()
+            self._ask(files, probe=True)
+        prepared = self._prepared(files)
         for event in self._others:  # of other slots, and of nodes that joined meanwhile
             self._events.put(event)
         shards = cut(
@@ -86,16 +101,31 @@ class Planner:
         )
         return make_plan(identity_of(config), prepared.details, files, shards)
 
-    def _prepare(self, files: tuple[InputFile, ...]) -> Prepared:
-        failures = StartFailures()
-        while True:
-            request = Prepare(
+    def _list(self) -> tuple[InputFile, ...]:
+        config = self._config
+        extension = file_extension(config.output.format, config.output.compression)
+        check_output_apart(config.input.locations, config.output.location, extension=extension)
+        with run_errors(
+            "listing the input",
+            credentials_field="spec.input.secretRef",
+            missing=Reason.INPUT_NOT_FOUND,
+        ):
+            return list_inputs(config.input.locations, config.input.format)
+
+    def _ask(self, files: tuple[InputFile, ...], *, probe: bool) -> None:
+        self._slot.send(
+            Prepare(
                 config=self._config.model_dump_json(),
                 files=files,
                 memory_bytes=self._slot.memory_bytes,
-                probe=failures.crashes == 0,  # the first rows may be what crashed it
+                probe=probe,
             )
-            self._slot.send(request)
+        )
+
+    def _prepared(self, files: tuple[InputFile, ...]) -> Prepared:
+        """Wait for the answer to `_ask`, and ask a new scorer when one was lost."""
+        failures = StartFailures()
+        while True:
             match self._wait():
                 case Prepared() as prepared:
                     return prepared
@@ -107,6 +137,8 @@ class Planner:
                     if failures.add(exited, hung=self._slot.deadline_missed):
                         raise _hopeless(exited)
                     self._slot.start(self._events.put)
+                    # The first rows may be what crashed it.
+                    self._ask(files, probe=failures.crashes == 0)
 
     def _wait(self) -> Prepared | Refused | Unreachable | Exited:
         self._slot.last_beat = time.monotonic()

@@ -6,7 +6,6 @@ while native code is stuck. It never decides to end by itself.
 
 from __future__ import annotations
 
-import importlib.abc
 import os
 import queue
 import signal
@@ -14,8 +13,10 @@ import socket
 import sys
 import threading
 import time
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
+from batch_inference_runner import lean_imports
 from batch_inference_runner.parent_death import die_with_parent
 from batch_inference_runner.score.messages import Message, receive, send
 
@@ -35,7 +36,7 @@ def main() -> None:
     inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
     connection.set_inheritable(False)  # a child that outlived us would keep the driver waiting
     _start(_receive, connection, inbox)
-    sys.meta_path.insert(0, _NotImported())
+    import_libraries()
     from batch_inference_runner.score.scorer import Scorer
 
     sending = threading.Lock()
@@ -50,20 +51,24 @@ def main() -> None:
         scorer.handle(inbox.get())
 
 
-_UNNEEDED = frozenset(
-    (
-        *("pandas", "cloudpickle"),
-        *("pyarrow._s3fs", "pyarrow._gcsfs", "pyarrow._azurefs", "pyarrow._hdfs"),
-    )
+_UNNEEDED = (
+    *("pandas", "cloudpickle"),
+    *("pyarrow._s3fs", "pyarrow._gcsfs", "pyarrow._azurefs", "pyarrow._hdfs"),
 )
 
 
-class _NotImported(importlib.abc.MetaPathFinder):
-    """Keeps pyarrow from importing what it can do without: pandas alone would take 0.3 s."""
+def import_libraries() -> None:
+    """Import what scorers need, without what that can do without: pandas alone takes 0.3 s.
 
-    def find_spec(self, fullname: str, *_: object) -> None:
-        if fullname in _UNNEEDED:
-            raise ModuleNotFoundError(f"{fullname} is not needed here", name=fullname)
+    Parquet too, although only some jobs read it: the driver is not ready to ask for anything yet.
+    """
+    lean_imports.refuse(*_UNNEEDED)
+    no_certificates = SimpleNamespace(cafile=None, capath=None)
+    with lean_imports.uncollected():
+        with lean_imports.replaced("ssl", get_default_verify_paths=lambda: no_certificates):
+            import pyarrow.fs  # noqa: F401 (it looks for the certificates of its own S3 client)
+        import batch_inference_runner.formats.parquet_files
+        import batch_inference_runner.score.scorer  # noqa: F401
 
 
 def _start(work: Callable[..., None], *arguments: object) -> None:

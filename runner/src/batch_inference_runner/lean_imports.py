@@ -1,0 +1,64 @@
+"""Leaves out of a start what libraries import and no run needs: the first row waits for imports.
+
+Standard library only, and little of it: this is imported before everything else.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+from contextlib import contextmanager
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def refuse(*names: str) -> None:
+    """Let every later import of these modules fail, as if they were not installed."""
+    sys.meta_path.insert(0, _Refusing(frozenset(names)))
+
+
+class _Refusing:
+    """A finder; without its abstract base, which takes 15 ms to import."""
+
+    def __init__(self, names: frozenset[str]) -> None:
+        self._names = names
+
+    def find_spec(self, fullname: str, *_: object) -> None:
+        if fullname in self._names:
+            raise ModuleNotFoundError(f"{fullname} is not needed here", name=fullname)
+
+
+def replace(name: str, **attributes: Any) -> None:
+    """Put a module of just these attributes in the place of one that was not imported yet."""
+    module = ModuleType(name, f"Stands in for {name}: see {__name__}.")
+    vars(module).update(attributes)
+    sys.modules.setdefault(name, module)
+
+
+@contextmanager
+def replaced(name: str, **attributes: Any) -> Iterator[None]:
+    """Do so for as long as entered: whoever imports the module later gets the real one."""
+    if name in sys.modules:
+        yield
+        return
+    replace(name, **attributes)
+    try:
+        yield
+    finally:
+        del sys.modules[name]
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Keep the garbage collector away: imports make many objects, and hardly one is garbage."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.freeze()  # nor is any of them looked at again
+            gc.enable()

@@ -1,0 +1,69 @@
+"""What a run imports before its first row: by name, because time depends on the machine."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from testkit.small_jobs import linear_job
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FOREIGN = ("numpy", "pyarrow", "onnxruntime", "duckdb", "obstore", "ray", "rich")
+SLOW = ("importlib.metadata", "importlib.resources", "ssl", "http.client", "asyncio", "email")
+LATER = (
+    "batch_inference_runner.commit.output",
+    "batch_inference_runner.schedule.dispatch",
+    "batch_inference_runner.schedule.ray_nodes",
+)
+WATCHED_RUN = """
+import sys
+from batch_inference_runner.__main__ import main
+from batch_inference_runner.schedule.scorer_process import ScorerProcess
+
+spawn, send, modules = ScorerProcess.spawn, ScorerProcess.send, {}
+
+def watched_spawn(**options):
+    modules.setdefault("spawn", sorted(sys.modules))
+    return spawn(**options)
+
+def watched_send(scorer, message):
+    modules.setdefault(type(message).__name__, sorted(sys.modules))
+    send(scorer, message)
+
+ScorerProcess.spawn, ScorerProcess.send = watched_spawn, watched_send
+exit_code = main(["run", sys.argv[1]])
+import json; json.dump(modules, open(sys.argv[2], "w"))
+sys.exit(exit_code)
+"""
+
+
+@pytest.fixture(scope="module")
+def modules(tmp_path_factory) -> dict[str, list[str]]:
+    """What the driver of a run has imported when it spawns its scorer, and at each message."""
+    folder: Path = tmp_path_factory.mktemp("run")
+    job = linear_job(folder)
+    told = folder / "modules.json"
+    subprocess.run([sys.executable, "-c", WATCHED_RUN, job.write(), told], check=True, timeout=60)
+    found: dict[str, list[str]] = json.loads(told.read_text())
+    return found
+
+
+def test_a_scorer_is_spawned_before_anything_slow_is_imported(modules):
+    unwanted = {"inspect", "json", "logging", "pathlib", "pydantic", "subprocess", "yaml"}
+    assert unwanted.isdisjoint(modules["spawn"])
+
+
+@pytest.mark.parametrize("unwanted", [*FOREIGN, *SLOW, *LATER])
+def test_the_scorer_begins_to_prepare_before_the_driver_imports(modules, unwanted):
+    assert unwanted not in modules["Prepare"]
+
+
+@pytest.mark.parametrize("unwanted", [*FOREIGN, *SLOW])
+def test_the_first_shard_is_assigned_before_the_driver_imports(modules, unwanted):
+    assert unwanted not in modules["Score"]

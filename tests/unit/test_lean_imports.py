@@ -1,0 +1,37 @@
+"""What a start leaves out, and what is put back for those who import it later."""
+
+from __future__ import annotations
+
+import gc
+import sys
+
+import pytest
+
+from batch_inference_runner import lean_imports
+
+
+def test_a_refused_module_looks_as_if_it_were_not_installed(monkeypatch):
+    monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
+    monkeypatch.delitem(sys.modules, "this", raising=False)
+    lean_imports.refuse("this")
+    with pytest.raises(ModuleNotFoundError, match="this is not needed here"):
+        __import__("this")
+
+
+def test_a_replaced_module_is_the_real_one_again_afterwards(monkeypatch):
+    monkeypatch.delitem(sys.modules, "colorsys", raising=False)
+    with lean_imports.replaced("colorsys", hue=1):
+        assert vars(__import__("colorsys"))["hue"] == 1
+    assert hasattr(__import__("colorsys"), "rgb_to_hls")
+
+
+def test_a_module_that_is_imported_already_is_not_replaced():
+    with lean_imports.replaced("gc", collect=None):
+        assert __import__("gc").collect is not None
+    assert sys.modules["gc"] is gc
+
+
+def test_the_collector_is_back_after_the_imports():
+    with lean_imports.uncollected(), lean_imports.uncollected():
+        assert not gc.isenabled()
+    assert gc.isenabled()
