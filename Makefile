@@ -27,7 +27,7 @@ DEV_STAMP := $(VENV)/.dev-$(shell cat $(DEV_PINS) $(DEV_PROJECTS) | sha256sum | 
 CLUSTER := PYTHONPATH=tests $(BIN)/python -m testkit.cluster
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
-.PHONY: help demo venv test check format tools cluster cluster-shell cluster-down bench bench-full pins clean
+.PHONY: help demo venv test check format tools cluster cluster-shell cluster-down manifests bench bench-full pins clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,7 +60,8 @@ format: $(DEV_STAMP) ## Format the code and write the generated files.
 	@$(BIN)/ruff format .
 	@$(BIN)/python -m batch_inference_api.crd --write
 
-tools: $(BIJ_TOOLS_DIR)/versitygw ## Build the S3 server that tests use, into a cache outside the checkout.
+tools: $(BIJ_TOOLS_DIR)/versitygw ## Get the S3 server and Prometheus that tests use, into a cache outside the checkout.
+	@tests/tools/unpack_prometheus $(CACHE)/tools/prometheus
 
 $(BIJ_TOOLS_DIR)/versitygw:
 	@tests/tools/build_s3_server $(VERSITYGW_VERSION) $(BIJ_TOOLS_DIR)
@@ -74,6 +75,12 @@ cluster-shell: $(DEV_STAMP) ## Open a shell whose kubectl and helm talk to that 
 
 cluster-down: $(DEV_STAMP) ## Remove that cluster and everything it has made but its cache.
 	@$(CLUSTER) down
+
+manifests: $(DEV_STAMP) ## Write build/install.yaml for `kubectl apply --server-side -f` (needs helm); OPERATOR_IMAGE=, RUNNER_IMAGE=.
+	@mkdir -p build
+	@PATH="$$PATH:$(lastword $(sort $(wildcard $(CACHE)/tools/helm-v*)))" $(BIN)/python operator/manifests/render.py \
+		--operator-image "$(OPERATOR_IMAGE)" --runner-image "$(RUNNER_IMAGE)" > build/install.yaml
+	@echo "Wrote build/install.yaml"
 
 bench: $(DEV_STAMP) ## Compare bij with a plain script and Ray Data on 2 million rows (about 3 minutes).
 	@$(BIN)/python tests/benchmarks/bench_first_row.py

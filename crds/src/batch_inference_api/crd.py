@@ -116,8 +116,11 @@ def generated_files() -> dict[Path, str]:
     text = yaml.dump(
         definition, Dumper=_PlainDumper, sort_keys=False, width=120, allow_unicode=True
     )
+    name = f"{GROUP}_{PLURAL}.yaml"
     return {
-        Path("crds") / f"{GROUP}_{PLURAL}.yaml": HEADER + text,
+        Path("crds") / name: HEADER + text,
+        # Helm packs only what lies in the chart's own folder.
+        Path("charts") / "batch-inference-operator" / "files" / "crds" / name: HEADER + text,
         Path("docs") / "api-reference.md": api_reference(definition),
         Path("docs") / "reasons.md": reasons_reference(),
     }
