@@ -1,0 +1,334 @@
+"""When the next run begins, under which number, and when a job is given up."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from batch_inference_api.reasons import Reason
+from batch_inference_api.runner_contract import RowCounts, ShardCounts
+from batch_inference_operator.decide.plan import CreateCompanions, CreateRun, DeleteRun
+from batch_inference_operator.observation import JobEnd, Refusal
+from testkit.observations import (
+    NOW,
+    ago,
+    condition,
+    make_ended_pod,
+    make_ended_run,
+    make_pod,
+    make_record,
+    make_report,
+    make_run,
+    make_success,
+    make_waiting_pod,
+    observe,
+    plan_for,
+    running_status,
+    status_for,
+    stored,
+    true_conditions,
+    why,
+)
+
+FIRST = CreateRun(number=1, deadline_seconds=None)
+SECOND = CreateRun(number=2, deadline_seconds=None)
+
+
+def named(number: int, **changes):
+    """A status that knows a run."""
+    return {"run": {"number": number, "jobName": f"churn-run-{number}", **changes}}
+
+
+def test_a_new_job_gets_its_first_run():
+    plan = plan_for(make_record(), observe())
+
+    assert plan.actions == (FIRST,)
+    assert plan.status is None, "the status names a run when it is there"
+
+
+def test_a_run_that_is_there_gets_what_its_pods_need_and_is_named():
+    plan = plan_for(make_record(), observe(make_run()))
+
+    assert plan.actions == (
+        CreateCompanions(
+            number=1, owner_name="churn-run-1", owner_uid="uid-of-run-1", deadline_seconds=None
+        ),
+    )
+    assert (plan.status.run.number, plan.status.run.job_name) == (1, "churn-run-1")
+
+
+def test_a_run_that_is_named_has_what_its_pods_need():
+    assert plan_for(make_record(status=named(1)), observe(make_run())).actions == ()
+
+
+def test_a_run_is_not_named_while_what_its_pods_need_is_refused():
+    """Otherwise nobody would try to create it again."""
+    refusal = Refusal(reason=Reason.QUOTA_EXCEEDED, message="exceeded quota: secrets")
+
+    status = status_for(make_record(), observe(make_run(), refusal))
+
+    assert status.run is None
+    assert why(status) == (Reason.QUOTA_EXCEEDED, "exceeded quota: secrets")
+    (again,) = plan_for(stored(make_record(), status), observe(make_run())).actions
+    assert isinstance(again, CreateCompanions)
+
+
+def test_a_job_whose_run_is_refused_says_why_and_tries_again():
+    refusal = Refusal(reason=Reason.POD_FORBIDDEN, message="denied by policy")
+
+    plan = plan_for(make_record(), observe(refusal))
+
+    assert plan.actions == ()
+    assert why(plan.status) == (Reason.POD_FORBIDDEN, "denied by policy")
+    assert plan.status.phase == "Pending"
+    assert plan.look_again_seconds == 15
+
+
+def test_what_the_platform_does_not_allow_fails_before_anything_is_created():
+    record = make_record({"spec.workers.serviceAccountName": "admin"})
+
+    plan = plan_for(record, observe())
+
+    assert plan.actions == ()
+    failed = condition(plan.status, "Failed")
+    assert failed.reason == Reason.NOT_ALLOWED
+    assert failed.message.startswith(
+        "spec.workers.serviceAccountName: the ServiceAccount 'admin' is not allowed here; use one "
+        "of default"
+    )
+
+
+GONE = {
+    "nothing is left": (),
+    "its pods have ended": (make_ended_pod(1), make_ended_pod(143, index=1)),
+    "its Job is on its way out and its pods are gone": (make_run(being_deleted=True),),
+    "its pod was told to go two minutes and its grace ago": (
+        make_pod(deleted=ago(130), grace_seconds=10),
+    ),
+}
+NOT_GONE = {
+    "its pod was told to go a second less than two minutes and its grace ago": (
+        make_pod(deleted=ago(129), grace_seconds=10),
+        1,
+    ),
+    "its pod was told to go just now": (make_pod(deleted=ago(0), grace_seconds=10), 130),
+    "its pod was not even told to go": (make_pod(), 120),
+    "its pod was never started": (make_waiting_pod(), 120),
+    "its worker is alive": (make_pod(1), 120),
+    "nobody knows what its pod does": (make_pod(phase="Unknown"), 120),
+}
+
+
+@pytest.mark.parametrize("parts", GONE.values(), ids=GONE)
+def test_the_next_run_begins_when(parts):
+    assert plan_for(make_record(status=named(1)), observe(*parts)).actions == (SECOND,)
+
+
+@pytest.mark.parametrize(("pod", "again"), NOT_GONE.values(), ids=NOT_GONE)
+def test_the_next_run_waits_while(pod, again):
+    plan = plan_for(make_record(status=named(1)), observe(pod))
+
+    assert plan.actions == ()
+    assert why(plan.status) == (
+        "WaitingForPods",
+        f"the next run begins when 1 pods of the last one are gone: {pod.name}",
+    )
+    assert plan.look_again_seconds == again
+
+
+def test_of_many_pods_that_are_waited_for_three_are_named():
+    pods = [make_pod(index) for index in range(1000)]
+
+    status = status_for(make_record(status=named(1)), observe(*pods))
+
+    assert why(status)[1] == (
+        "the next run begins when 1000 pods of the last one are gone: churn-run-1-0, "
+        "churn-run-1-1, churn-run-1-2"
+    )
+
+
+def test_the_pods_of_any_earlier_run_are_waited_for():
+    plan = plan_for(make_record(status=named(3)), observe(make_pod(run=1)))
+
+    assert plan.actions == ()
+
+
+NUMBERS = {
+    "the status knows more": (4, (make_run(2, being_deleted=True),), 5),
+    "the cluster knows more": (1, (make_run(7, being_deleted=True),), 8),
+    "nobody knows of a run": (None, (), 1),
+}
+
+
+@pytest.mark.parametrize(("known", "jobs", "number"), NUMBERS.values(), ids=NUMBERS)
+def test_the_number_of_a_run_is_never_used_again_when(known, jobs, number):
+    status = None if known is None else named(known)
+
+    assert plan_for(make_record(status=status), observe(*jobs)).actions == (
+        CreateRun(number=number, deadline_seconds=None),
+    )
+
+
+def test_a_job_that_vanished_is_not_created_again_under_its_number():
+    assert plan_for(make_record(status=running_status()), observe()).actions == (SECOND,)
+
+
+def test_an_earlier_run_that_is_still_there_is_cleared_away_and_never_gone_on_with():
+    """The status knows run 2, and only run 1 is there: were it gone on with, 2 would come twice."""
+    plan = plan_for(make_record(status=named(2)), observe(make_run(1)))
+
+    assert plan.actions == (DeleteRun(job_name="churn-run-1", job_uid="uid-of-run-1"),)
+    assert plan.status.run.number == 2
+
+
+def test_an_earlier_run_beside_the_current_one_is_deleted():
+    plan = plan_for(make_record(status=named(2)), observe(make_run(1), make_run(2)))
+
+    assert plan.actions == (DeleteRun(job_name="churn-run-1", job_uid="uid-of-run-1"),)
+
+
+def test_a_run_whose_first_pod_is_on_a_lost_node_is_deleted_after_the_fence():
+    head = make_pod(deleted=ago(130), grace_seconds=10)
+    record = make_record(status=running_status())
+
+    plan = plan_for(record, observe(make_run(), head, make_pod(1)))
+
+    assert plan.actions == (DeleteRun(job_name="churn-run-1", job_uid="uid-of-run-1"),)
+    assert why(plan.status)[0] == Reason.NODE_LOST
+
+
+@pytest.mark.parametrize(
+    "pod",
+    [
+        make_pod(deleted=ago(129), grace_seconds=10),
+        make_pod(1, deleted=ago(9999), grace_seconds=10),
+        make_ended_pod(1, deleted=ago(9999), grace_seconds=10),
+    ],
+    ids=["it may come back", "a worker costs a slot only", "it is over and is replaced"],
+)
+def test_a_run_goes_on_though_a_pod_is_lost_when(pod):
+    plan = plan_for(make_record(status=running_status()), observe(make_run(), pod))
+
+    assert plan.actions == ()
+
+
+COMPLETE = make_ended_run(JobEnd.COMPLETE)
+
+
+def test_a_run_without_a_report_is_cleared_away_for_the_next():
+    plan = plan_for(make_record(status=running_status()), observe(COMPLETE))
+
+    assert plan.actions == (DeleteRun(job_name="churn-run-1", job_uid="uid-of-run-1"),)
+    assert why(plan.status) == (
+        Reason.REPORT_MISSING,
+        "run 1 ended without a report; the next run begins",
+    )
+    assert plan.status.run.unreported == 1
+    assert plan.is_urgent
+
+
+def test_a_run_without_a_report_is_counted_once_however_often_it_is_seen():
+    record = make_record(status=running_status())
+
+    for _ in range(5):
+        record = stored(record, status_for(record, observe(COMPLETE)))
+
+    assert record.status.run.unreported == 1
+
+
+def play_unreported_runs(record, count):
+    """Let runs end without a report, one after another."""
+    for _ in range(count):
+        (create,) = plan_for(record, observe()).actions
+        run = make_ended_run(JobEnd.COMPLETE, number=create.number)
+        record = stored(record, status_for(record, observe(run)))
+    return record
+
+
+def test_after_three_runs_without_a_report_a_fourth_is_tried_and_no_fifth():
+    record = play_unreported_runs(make_record(), 3)
+    assert not record.is_finished
+
+    record = play_unreported_runs(record, 1)
+
+    failed = condition(record.status, "Failed")
+    assert (failed.status, failed.reason) == ("True", Reason.REPORT_MISSING)
+    assert failed.message == "run 4 ended without a report"
+
+
+def test_a_run_that_is_given_up_keeps_its_pods_for_whoever_looks():
+    record = make_record(status=named(4, unreported=3))
+
+    plan = plan_for(record, observe(make_ended_run(JobEnd.COMPLETE, number=4)))
+
+    assert true_conditions(plan.status) == {"Failed", "Stalled"}
+    assert plan.actions == ()
+
+
+def test_runs_without_a_report_are_counted_anew_once_a_shard_is_committed():
+    record = make_record(status=running_status(**named(4, unreported=3)))
+    report = make_report(
+        run_number=4,
+        rows=RowCounts(total=1000, processed=700, written=600),
+        shards=ShardCounts(total=10, pending=4, succeeded=6),
+    )
+
+    status = status_for(record, observe(make_run(4), make_pod(run=4), report))
+
+    assert status.run.unreported is None
+
+
+@pytest.mark.parametrize(
+    "report",
+    [make_report(), make_report(shards=ShardCounts(total=10, pending=10))],
+    ids=["rows in flight only", "a driver that has not read yet what is committed"],
+)
+def test_runs_without_a_report_stay_counted_while_nothing_more_is_committed(report):
+    record = make_record(status=running_status(**named(4, unreported=3)))
+
+    status = status_for(record, observe(make_run(4), make_pod(run=4), report))
+
+    assert status.run.unreported == 3
+
+
+def test_a_run_that_ended_before_it_was_named_is_counted_too():
+    record = make_record()
+
+    record = stored(record, status_for(record, observe(COMPLETE)))
+
+    assert (record.status.run.number, record.status.run.unreported) == (1, 1)
+    assert plan_for(record, observe()).actions == (SECOND,)
+
+
+def test_a_run_may_have_succeeded_before_its_job_was_deleted():
+    """Index 0 is gone with its Job, so nobody can tell: the next run finds the result."""
+    head = make_ended_pod(0, make_success())
+
+    plan = plan_for(make_record(status=named(1)), observe(make_run(being_deleted=True), head))
+
+    assert plan.actions == (SECOND,)
+
+
+def test_a_job_that_is_being_deleted_is_left_alone():
+    record = make_record({"metadata.deletionTimestamp": "2026-08-01T11:59:00Z"})
+
+    plan = plan_for(record, observe(make_run(), make_ended_pod(0, make_success())))
+
+    assert (plan.actions, plan.status) == ((), None)
+
+
+def test_a_lost_pod_is_fenced_at_the_same_moment_for_the_run_and_for_the_next():
+    """Were the two apart, a run could be deleted that the next would then wait for, or overlap."""
+    head = make_pod(deleted=ago(0), grace_seconds=10)
+    record = make_record(status=running_status())
+    fenced = NOW + timedelta(seconds=130)
+    before = fenced - timedelta(seconds=1)
+
+    deletes = [
+        bool(plan_for(record, observe(make_run(), head), now=now).actions)
+        for now in (before, fenced)
+    ]
+    creates = [bool(plan_for(record, observe(head), now=now).actions) for now in (before, fenced)]
+
+    assert deletes == creates == [False, True]
