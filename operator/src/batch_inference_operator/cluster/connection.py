@@ -44,7 +44,7 @@ async def load_configuration() -> Configuration:
             load_incluster_config(configuration)  # type: ignore[no-untyped-call] # not annotated
         else:
             await load_kube_config(  # type: ignore[no-untyped-call] # not annotated
-                client_configuration=configuration
+                config_file=os.environ.get("KUBECONFIG"), client_configuration=configuration
             )
     except (ConfigException, OSError) as error:
         raise NoCredentials(

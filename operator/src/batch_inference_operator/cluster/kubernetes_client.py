@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 from kubernetes.aio.client.api_client import ApiClient
 
-from batch_inference_operator.cluster.api import Unreachable
+from batch_inference_operator.cluster.api import Conflict, Invalid, Unreachable
 from batch_inference_operator.cluster.connection import load_configuration
 from batch_inference_operator.cluster.refusals import Expired, refusal_of
 from batch_inference_operator.cluster.resources import RESOURCES, Resource
@@ -103,13 +103,18 @@ class KubernetesCluster:
         resource = RESOURCES["Job"]
         patch = {
             "metadata": {
-                "uid": uid,  # a precondition: the server refuses to patch another object
+                "uid": uid,  # makes the server refuse to patch another object of that name
                 "annotations": {APPLIED_WORKERS_ANNOTATION: str(workers)},
             },
             "spec": {"parallelism": workers, "completions": workers},
         }
         path = resource.path(namespace, name)
-        await self._call("patch", resource, path, body=patch, content_type=_MERGE_PATCH)
+        try:
+            await self._call("patch", resource, path, body=patch, content_type=_MERGE_PATCH)
+        except Invalid as error:
+            if "metadata.uid" in str(error):  # patches have no preconditions: it is immutable
+                raise Conflict(f"Job {name!r} is not the one with UID {uid}") from error
+            raise
 
     async def replace_status(
         self, name: str, *, namespace: str, resource_version: str, status: Mapping[str, Any]
