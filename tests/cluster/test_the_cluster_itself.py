@@ -10,6 +10,7 @@ import yaml
 from obstore.store import S3Store
 
 from testkit.checkout import ROOT
+from testkit.cluster.deadlines import wait_for
 from testkit.cluster.kubectl import KubectlFailed
 from testkit.cluster.namespaces import Namespace
 from testkit.cluster.node import Node
@@ -25,8 +26,15 @@ def run_to_the_end(namespace: Namespace, pod: dict) -> str:
     """Run a pod and return what it printed."""
     name = pod["metadata"]["name"]
     namespace.kubectl.apply(pod)
-    namespace.kubectl.wait("pod", name, until="jsonpath={.status.phase}=Succeeded", seconds=SECONDS)
-    return namespace.kubectl("logs", name)
+
+    def ended() -> str | None:
+        phase = namespace.kubectl.get("pod", name)["status"]["phase"]
+        return phase if phase in {"Succeeded", "Failed"} else None
+
+    phase = wait_for(ended, seconds=SECONDS, every_seconds=0.5, what=f"the end of pod {name}")
+    printed = namespace.kubectl("logs", name)
+    assert phase == "Succeeded", printed
+    return printed
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +61,7 @@ def test_a_pod_that_is_not_restricted_is_refused(namespace: Namespace) -> None:
 def test_a_pod_finds_a_service_by_name(namespace: Namespace) -> None:
     namespace.kubectl.apply(*web_server("web", "found"))
     namespace.kubectl.wait("pod", "web", until="condition=Ready", seconds=SECONDS)
-    script = f"until wget -q -T 2 -O - http://web.{namespace.name}.svc; do sleep 0.2; done"
+    script = f"until timeout 2 wget -q -O - http://web.{namespace.name}.svc; do sleep 0.2; done"
     assert run_to_the_end(namespace, busybox_pod("reader", script)) == "found\n"
 
 
@@ -62,7 +70,7 @@ def test_pods_on_two_nodes_reach_each_other(namespace: Namespace, second_node: N
     namespace.kubectl.apply(*web_server("far", "far", node=second_node.name))
     for name in ("near", "far"):
         namespace.kubectl.wait("pod", name, until="condition=Ready", seconds=SECONDS)
-    fetch = "until wget -q -T 2 -O - http://{}; do sleep 0.2; done"
+    fetch = "until timeout 2 wget -q -O - http://{}; do sleep 0.2; done"
     to_far = busybox_pod("to-far", fetch.format("far"), node="node-1")
     to_near = busybox_pod("to-near", fetch.format("near"), node=second_node.name)
     assert run_to_the_end(namespace, to_far) == "far\n"
@@ -100,5 +108,17 @@ def test_a_pod_writes_into_a_volume(namespace: Namespace) -> None:
 @pytest.mark.usefixtures("crd")
 @pytest.mark.parametrize("manifest", EXAMPLES, ids=lambda path: path.parent.name)
 def test_the_api_server_accepts_an_example(namespace: Namespace, manifest) -> None:
-    for job in yaml.safe_load_all(manifest.read_text()):
-        namespace.kubectl.apply(job, dry_run=True)
+    job = yaml.safe_load(manifest.read_text())
+    put_on_a_volume(job["spec"])
+    namespace.kubectl.apply(job, dry_run=True)
+
+
+def put_on_a_volume(spec: dict) -> None:
+    """Paths are for `bij run`; on a cluster the same files lie on a volume."""
+
+    def moved(uri: str) -> str:
+        return uri if "://" in uri else f"pvc://scoring/{uri}"
+
+    spec["input"]["storageUris"] = [moved(uri) for uri in spec["input"]["storageUris"]]
+    for part in ("model", "output"):
+        spec[part]["storageUri"] = moved(spec[part]["storageUri"])

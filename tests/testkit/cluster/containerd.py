@@ -30,7 +30,7 @@ class Containerd:
         self._tools = tools
         self.images = ImageStore(self._ctr_command())
 
-    def write_settings(self, *, shim_group: str) -> None:
+    def write_settings(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._store.mkdir(parents=True, exist_ok=True)
         template = string.Template(_TEMPLATE.read_text())
@@ -40,7 +40,6 @@ class Containerd:
             socket=self.socket,
             pause_image=PAUSE,
             cni_folder=self.folder / "cni",
-            shim_group=shim_group,
         )
         (self.folder / "containerd.toml").write_text(settings)
 

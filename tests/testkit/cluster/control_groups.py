@@ -5,6 +5,7 @@ Both layouts are known: one hierarchy (cgroup v2), or one per controller (v1).
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from pathlib import Path
@@ -19,14 +20,13 @@ class NodeGroup:
 
     def __init__(self, name: str) -> None:
         self.path = f"/{name}"
-        self.machine = f"{self.path}/machine"
         self._hierarchies = _hierarchies()
 
     def create(self) -> None:
         for controllers, root in self._hierarchies.items():
             if "unified" in controllers:
                 _delegate_everything(root)
-            (root / self.machine[1:]).mkdir(parents=True, exist_ok=True)
+            (root / f"{self.path[1:]}/machine").mkdir(parents=True, exist_ok=True)
             if controllers == {"unified"} and len(self._hierarchies) == 1:
                 _delegate_everything(root / self.path[1:])
 
@@ -60,8 +60,19 @@ class NodeGroup:
     def _end(self, folder: Path) -> None:
         if not folder.exists():
             return
+        wait_for(
+            lambda: self._kill_once(folder), seconds=30, what=f"the end of what runs in {folder}"
+        )
+
+    def _kill_once(self, folder: Path) -> bool:
+        """Kill what runs now; True if nothing did. Who is listed in our group is ours."""
+        self.freeze()  # or a shell in a loop would have new children before the old are killed
+        alive = _processes_below(folder)
+        for pid in alive:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         self.thaw()
-        wait_for(lambda: _kill_once(folder), seconds=20, what=f"the end of what runs in {folder}")
+        return not alive
 
     def _set_frozen(self, frozen: bool) -> None:
         folder = self._tree()
@@ -75,17 +86,6 @@ class NodeGroup:
         by_freezer = [root for names, root in self._hierarchies.items() if "freezer" in names]
         (root,) = by_freezer or self._hierarchies.values()
         return root / self.path[1:]
-
-
-def _kill_once(folder: Path) -> bool:
-    """Kill what runs now; True if nothing did. Who is listed in our group is ours."""
-    alive = _processes_below(folder)
-    for pid in alive:
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
-    return not alive
 
 
 def _processes_below(folder: Path) -> list[int]:

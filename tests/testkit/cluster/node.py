@@ -49,7 +49,7 @@ class Node:
         self._network.add_node(self.index)
         self._group.create()
         self._write_pod_network()
-        self.containerd.write_settings(shim_group=self._group.machine)
+        self.containerd.write_settings()
         self._start("containerd", *self.containerd.arguments())
 
     def prepare_runtime(self) -> None:
