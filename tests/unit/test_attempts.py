@@ -11,7 +11,7 @@ WORK = "ab" * 32
 def test_what_was_probably_in_work_is_suspected(tmp_path):
     log = AttemptLog(Folder(tmp_path), WORK)
     log.record("a1", range(100), alone=False, in_work=2, committed=0)
-    assert log.earlier(committed={0, 2, 3}) == EarlierAttempts((1, 4), {})
+    assert log.earlier(committed={0, 2, 3}) == EarlierAttempts((1, 4), {}, drivers=1)
 
 
 def test_a_loss_while_alone_is_charged_each_time(tmp_path):
@@ -19,28 +19,36 @@ def test_a_loss_while_alone_is_charged_each_time(tmp_path):
     log.record("a1", [7, 8], alone=False, in_work=2, committed=0)
     log.record("a2", [7], alone=True, in_work=2, committed=0)
     log.record("a3", [7], alone=True, in_work=2, committed=0)
-    assert log.earlier(committed=set()) == EarlierAttempts((7, 8), {7: 2})
+    assert log.earlier(committed=set()) == EarlierAttempts((7, 8), {7: 2}, drivers=1)
 
 
 def test_what_is_committed_is_innocent(tmp_path):
     log = AttemptLog(Folder(tmp_path), WORK)
     log.record("a1", [1], alone=True, in_work=1, committed=0)
-    assert log.earlier(committed={1}) == EarlierAttempts((), {})
+    assert log.earlier(committed={1}) == EarlierAttempts((), {}, drivers=1)
 
 
 def test_a_fresh_output_has_no_past(tmp_path):
-    assert AttemptLog(Folder(tmp_path), WORK).earlier(set()) == EarlierAttempts((), {})
+    assert AttemptLog(Folder(tmp_path), WORK).earlier(set()) == EarlierAttempts((), {}, drivers=0)
 
 
 def test_a_record_whose_response_was_lost_is_written_once(tmp_path):
     log = AttemptLog(Folder(tmp_path), WORK)
     for _ in range(2):  # a client that retries meets its own first try
         log.record("a1", [1], alone=True, in_work=1, committed=0)
-    assert log.earlier(committed=set()) == EarlierAttempts((1,), {1: 1})
+    assert log.earlier(committed=set()) == EarlierAttempts((1,), {1: 1}, drivers=1)
 
 
 def test_losses_before_the_last_commit_are_forgiven(tmp_path):
     log = AttemptLog(Folder(tmp_path), WORK)
     log.record("a1", [7], alone=True, in_work=1, committed=0)
     log.record("a2", [7], alone=True, in_work=1, committed=1)
-    assert log.earlier(committed={3}) == EarlierAttempts((7,), {7: 1})
+    assert log.earlier(committed={3}) == EarlierAttempts((7,), {7: 1}, drivers=1)
+
+
+def test_drivers_that_began_to_score_are_counted(tmp_path):
+    for driver in ("d1", "d2"):
+        log = AttemptLog(Folder(tmp_path), WORK, driver)
+        for number in range(3):
+            log.record(f"{driver}-{number}", [number], alone=False, in_work=1, committed=0)
+    assert AttemptLog(Folder(tmp_path), WORK).earlier(committed=set()).drivers == 2

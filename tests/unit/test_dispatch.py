@@ -135,7 +135,7 @@ class FakeAttempts:
         self.recorded = []
 
     def earlier(self, _committed):
-        return EarlierAttempts((), {})
+        return EarlierAttempts((), {}, drivers=0)
 
     def record(self, _attempt, shards, *, alone, in_work, committed):
         assert in_work >= 1

@@ -12,7 +12,6 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from batch_inference_runner import lean_imports
-from batch_inference_runner.cli.arguments import parse
 from batch_inference_runner.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -22,6 +21,13 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `bij` with `argv` (default: the process's own) and return its exit code."""
+    words = sys.argv[1:] if argv is None else argv
+    if words[:1] == ["pod"] and not {"-h", "--help"}.intersection(words):
+        from batch_inference_runner.supervise.start import supervise
+
+        return supervise(words[1:], os.environ)
+    from batch_inference_runner.cli.arguments import parse
+
     words = sys.argv[1:] if argv is None else argv
     if words[:1] == ["pod"] and not {"-h", "--help"}.intersection(words):
         from batch_inference_runner.supervise.start import supervise

@@ -1,5 +1,7 @@
 """How many CPUs and how much memory this process may really use, not what the host has.
 
+And whether that memory was used up.
+
 Reads cgroup v1 and v2, hybrid set-ups too. Limits of all ancestors that can be seen apply, so the
 smallest one counts. In a container the mount shows the container's own cgroup as its root, with or
 without a cgroup namespace.
@@ -52,6 +54,16 @@ def memory_limit_bytes(
         physical_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     limits = [_memory_limit(folder) for folder in _cgroup_folders("memory", proc=proc, root=root)]
     return min([physical_bytes, *(limit for limit in limits if limit is not None)])
+
+
+def memory_kills(*, proc: Path = _PROC, root: Path = _ROOT) -> int:
+    """How often the kernel has killed a process of this cgroup because its memory was used up."""
+    for folder in _cgroup_folders("memory", proc=proc, root=root):
+        # Version 2 and version 1; other lines of both have other names.
+        events = _read(folder / "memory.events") or _read(folder / "memory.oom_control")
+        counts = dict(line.split() for line in events.splitlines() if len(line.split()) == 2)
+        return int(counts.get("oom_kill", 0))
+    return 0
 
 
 def _cpu_limit(folder: Path) -> float | None:

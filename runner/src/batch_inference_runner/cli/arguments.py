@@ -226,9 +226,8 @@ def _add_members(commands: Any) -> None:
         ("driver", "plan, schedule, score, commit"),
         ("worker", "join the driver and score"),
     ):
-        member = commands.add_parser(
-            name, help=f"(in pods) {text}", description=f"{text.capitalize()}. People use `bij run`."
-        )
+        description = f"{text.capitalize()}. People use `bij run`."
+        member = commands.add_parser(name, help=f"(in pods) {text}", description=description)
         member.add_argument(
             "--config", metavar="FILE", required=True, type=_file, help="RunnerConfig as JSON"
         )

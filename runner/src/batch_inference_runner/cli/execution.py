@@ -56,7 +56,7 @@ def execute(
     """Run the job to its end and return how it ended; raises OSError if a service cannot listen.
 
     SIGINT and SIGTERM stop the run. Every other ending is in the result, defects included, because
-    a final report must be left whatever happens. `progress`: counters that know of earlier attempts.
+    a final report must be left whatever happens. `progress` may know of earlier attempts.
     """
     progress = progress or Progress(config.job, run_number=config.run.number)
     stop = threading.Event()

@@ -7,6 +7,7 @@ import os
 import sys
 from dataclasses import dataclass
 
+from batch_inference_api.reasons import Reason
 from batch_inference_runner.cli.json_document import write_document
 from batch_inference_runner.errors import (
     ExitCode,
@@ -39,7 +40,9 @@ def failure_of(error: Exception) -> Failure:
     if isinstance(error, Interrupted):
         return Failure(ExitCode.INTERRUPTED, None, redact(str(error)))
     if _is_manifest_error(error):
-        return Failure(ExitCode.INVALID, "InvalidSpec", redact(str(error)))
+        return Failure(ExitCode.INVALID, Reason.INVALID_SPEC, redact(str(error)))
+    if _is_contract_error(error):
+        return Failure(ExitCode.INVALID, Reason.VERSION_SKEW, redact(str(error)))
     if _is_store_error(error):
         return Failure(ExitCode.RETRYABLE, None, redact(str(error)))
     return Failure(ExitCode.RETRYABLE, None, redact(f"{type(error).__name__}: {error}"))
@@ -48,7 +51,8 @@ def failure_of(error: Exception) -> Failure:
 def is_expected(error: Exception) -> bool:
     """Whether the message alone says what happened, so that a traceback would only hide it."""
     known = isinstance(error, (JobFailed, Unavailable, Interrupted))
-    return known or _is_manifest_error(error) or _is_store_error(error)
+    told = _is_manifest_error(error) or _is_contract_error(error)
+    return known or told or _is_store_error(error)
 
 
 def explain(error: Exception, *, as_json: bool = False) -> int:
@@ -91,9 +95,14 @@ def _write_document(failure: Failure) -> None:
 
 def _is_manifest_error(error: Exception) -> bool:
     from batch_inference_api.problems import InvalidManifest
+
+    return isinstance(error, InvalidManifest)
+
+
+def _is_contract_error(error: Exception) -> bool:
     from batch_inference_api.runner_contract import ContractVersionError
 
-    return isinstance(error, (InvalidManifest, ContractVersionError))
+    return isinstance(error, ContractVersionError)
 
 
 def _is_store_error(error: Exception) -> bool:

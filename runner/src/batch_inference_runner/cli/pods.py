@@ -1,4 +1,4 @@
-"""`bij driver` and `bij worker`: the entry points of a run's pods."""
+"""`bij driver` and `bij worker`: what the supervisor of a run's pods starts."""
 
 from __future__ import annotations
 
@@ -7,24 +7,32 @@ import os
 import signal
 import socket
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from batch_inference_api.runner_contract import RunnerConfig
+from batch_inference_api.reasons import Reason
+from batch_inference_api.runner_contract import ContractVersionError, RunnerConfig, RunPhase
 from batch_inference_runner import logs
 from batch_inference_runner.cli.failures import write_error
+from batch_inference_runner.cli.heartbeats import start_heartbeat
 from batch_inference_runner.cli.interrupts import Interrupts
 from batch_inference_runner.errors import ExitCode
-from batch_inference_runner.progress.report import find_termination_log, write_termination_message
+from batch_inference_runner.progress.bare_report import bare_report
+from batch_inference_runner.progress.counters import Progress
+from batch_inference_runner.progress.report import (
+    find_termination_log,
+    fit_report,
+    write_termination_message,
+)
 from batch_inference_runner.progress.server import ANY_HOST, ProgressServer
-from batch_inference_runner.redaction import register_secret
+from batch_inference_runner.redaction import redact, register_secret
 
 if TYPE_CHECKING:
     import argparse
     from contextlib import ExitStack
 
     from batch_inference_runner.cli.execution import Result, StartServices
-    from batch_inference_runner.progress.counters import Progress
     from batch_inference_runner.schedule.ray_nodes import RayNodes
     from batch_inference_runner.schedule.scorer_process import ScorerProcess
 
@@ -37,8 +45,19 @@ def run_driver(arguments: argparse.Namespace, scorer: ScorerProcess) -> int:
     from batch_inference_runner.cli.execution import execute
 
     logs.configure(json_lines=True)
-    config = RunnerConfig.parse(Path(arguments.config).read_bytes())
-    result = execute(config, scorer, start_services=_services(config, arguments.ip or _own_ip()))
+    _end_with(arguments.parent)
+    config = _with_time_left(_read_config(arguments), began=arguments.began)
+    progress = Progress(
+        config.job,
+        run_number=config.run.number,
+        attempt=arguments.attempt,
+        processed=arguments.processed,
+        began=arguments.began,
+    )
+    start_heartbeat(arguments.heartbeat, progress.milestones)
+    result = execute(
+        config, scorer, progress=progress, start_services=_services(config, _ip(arguments))
+    )
     write_termination_message(result.report, find_termination_log(os.environ))
     _log(result)
     return result.exit_code
@@ -49,13 +68,40 @@ def run_worker(arguments: argparse.Namespace) -> int:
     from batch_inference_runner.schedule import worker
 
     logs.configure(json_lines=True)
+    _end_with(arguments.parent)
+    start_heartbeat(arguments.heartbeat, lambda: (0, 0, 0))
     config = RunnerConfig.parse(Path(arguments.config).read_bytes())
-    if arguments.with_parent:
-        _end_with_parent()
     stop = threading.Event()
     with Interrupts(stop) as interrupts:
-        worker.run(config, stop, ip=arguments.ip or _own_ip())
+        worker.run(config, stop, ip=_ip(arguments))
         return interrupts.exit_code if stop.is_set() else ExitCode.RETRYABLE
+
+
+def _read_config(arguments: argparse.Namespace) -> RunnerConfig:
+    """Read the config; one that cannot be read is refused with a report, as everything else is."""
+    text = Path(arguments.config).read_bytes()
+    try:
+        return RunnerConfig.parse(text)
+    except ContractVersionError as error:
+        refused = {"final": True, "reason": Reason.VERSION_SKEW, "message": redact(str(error))}
+        report = bare_report(text, attempt=arguments.attempt, phase=RunPhase.FAILED)
+        report = fit_report(report.model_copy(update=refused))
+        write_termination_message(report, find_termination_log(os.environ))
+        raise
+
+
+def _with_time_left(config: RunnerConfig, *, began: float | None) -> RunnerConfig:
+    """Count the deadline from the pod's begin: a driver that is started again gets no new time."""
+    seconds = config.budget.active_deadline_seconds
+    if seconds is None or began is None:
+        return config
+    left = max(0, seconds - int(time.monotonic() - began))
+    budget = config.budget.model_copy(update={"active_deadline_seconds": left})
+    return config.model_copy(update={"budget": budget})
+
+
+def _ip(arguments: argparse.Namespace) -> str:
+    return arguments.ip or os.environ.get("BIJ_POD_IP") or _own_ip()
 
 
 def _services(config: RunnerConfig, ip: str) -> StartServices:
@@ -109,11 +155,14 @@ def read_token(config: RunnerConfig) -> str | None:
     return token
 
 
-def _end_with_parent() -> None:
+def _end_with(parent: int | None) -> None:
+    """Be told to end when the parent, whose process id this is, has ended."""
+    if parent is None:
+        return
     from batch_inference_runner.parent_death import signal_at_parent_death
 
     signal_at_parent_death(signal.SIGTERM)
-    if os.getppid() == 1:
+    if os.getppid() != parent:
         raise SystemExit(ExitCode.TERMINATED)
 
 

@@ -52,6 +52,14 @@ class Progress:
 
     `processed` and the percentage are high-water marks: they include rows in flight and never go
     back, also when a shard is lost. Committed rows and shards are counted apart.
+
+    Args:
+        job: whose run it is.
+        run_number: which run of the job.
+        attempt: which start of a driver in this run, as far as is known.
+        processed: the high-water mark of an earlier driver in the same place.
+        began: when the first driver in this place began, on `clock`; None: now.
+        clock: the monotonic clock.
     """
 
     def __init__(
@@ -60,6 +68,8 @@ class Progress:
         *,
         run_number: int = 1,
         attempt: int = 1,
+        processed: int = 0,
+        began: float | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._job = job
@@ -67,8 +77,8 @@ class Progress:
         self._attempt = attempt
         self._clock = clock
         self._lock = threading.Lock()
-        self._started_at = clock()
-        self._beat_at = self._started_at
+        self._beat_at = clock()
+        self._started_at = self._beat_at if began is None else began
         self._running_since: float | None = None
         self._running_until: float | None = None
         self._phase = RunPhase.STARTING
@@ -79,7 +89,8 @@ class Progress:
         self._resumed_rows = 0
         self._in_flight: dict[int, int] = {}
         self._in_flight_rows = 0
-        self._processed = 0
+        self._processed = processed
+        self._is_catching_up = processed > 0
         self._rows_rate = SlidingRate()
         self._shards_rate = SlidingRate()
         self._workers = WorkerCounts()
@@ -101,6 +112,11 @@ class Progress:
                 self._rows_rate.start(now, self._processed)
                 self._shards_rate.start(now, self._counts[_COMMITTED])
 
+    def attempt(self, number: int) -> None:
+        """Say which start of a driver this is; a number that is not above what is known is none."""
+        with self._lock:
+            self._attempt = max(self._attempt, number)
+
     def planned(self, *, shards: int, rows: int | None) -> None:
         """Say how much there is to do; `rows` is None where only reading can tell."""
         with self._lock:
@@ -113,6 +129,7 @@ class Progress:
         with self._lock:
             for shard in counts:
                 self._commit(shard)
+            self._is_catching_up = False
             self._resumed_rows = self._committed_rows()
             now = self._clock()
             self._rows_rate.start(now, self._processed)
@@ -190,12 +207,23 @@ class Progress:
         self._beat_at = self._clock()
 
     def seconds(self) -> float:
-        """How long this attempt has lasted."""
+        """How long the run has lasted, in this place."""
         return self._clock() - self._started_at
 
     def seconds_since_beat(self) -> float:
         """How long ago the main loop, or anything it counts, gave a sign of life."""
         return self._clock() - self._beat_at
+
+    @property
+    def is_catching_up(self) -> bool:
+        """Whether an earlier driver has told more than this one knows yet."""
+        return self._is_catching_up
+
+    def milestones(self) -> tuple[int, int, int]:
+        """The attempt, the shards that need not be scored any more, and the rows processed."""
+        with self._lock:
+            settled = self._counts[_COMMITTED] + self._counts[_FAILED]
+            return self._attempt, settled, self._processed
 
     def report(self) -> ProgressReport:
         """Where the run stands; after `finish`, the final report."""
@@ -207,6 +235,7 @@ class Progress:
     ) -> ProgressReport:
         """Close the counters and give the final report, whose JSON has at most 3.5 KiB."""
         with self._lock:
+            self._is_catching_up = False
             self._phase = phase
             final = self._report().model_copy(
                 update={

@@ -123,7 +123,10 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
         progress = self.server.resources.progress
-        if path == "/progress":
+        if path in ("/progress", "/metrics") and progress.is_catching_up:
+            # A driver that was started again has yet to read what is committed: less than was told.
+            self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, **{"Retry-After": _RETRY_AFTER_SECONDS})
+        elif path == "/progress":
             self._answer(HTTPStatus.OK, to_json(public_part(progress.report())), _JSON)
         elif path == "/metrics":
             self._answer(HTTPStatus.OK, render(progress.report()).encode(), CONTENT_TYPE)

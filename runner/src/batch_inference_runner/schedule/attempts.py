@@ -8,9 +8,10 @@ have been what took the last driver down.
 from __future__ import annotations
 
 import json
+import uuid
 from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from batch_inference_runner.commit.layout import work_folder
@@ -26,11 +27,13 @@ if TYPE_CHECKING:
 class EarlierAttempts:
     """What earlier drivers left unfinished.
 
-    `suspects` in order; `kills`: how often each was lost while it ran alone, since the last commit.
+    `suspects` in order; `kills`: how often each was lost while it ran alone, since the last commit;
+    `drivers`: how many have begun to score.
     """
 
     suspects: tuple[int, ...]
     kills: dict[int, int]
+    drivers: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,8 @@ class AttemptLog:
 
     store: Store
     work: str
+    driver: str = field(default_factory=lambda: uuid.uuid4().hex[:16])
+    """Who writes; another one for each start of a driver."""
 
     @property
     def _folder(self) -> str:
@@ -51,7 +56,13 @@ class AttemptLog:
 
         `committed` is how many shards of the plan are committed at this moment.
         """
-        record = {"shards": list(shards), "alone": alone, "inWork": in_work, "committed": committed}
+        record = {
+            "driver": self.driver,
+            "shards": list(shards),
+            "alone": alone,
+            "inWork": in_work,
+            "committed": committed,
+        }
         body = json.dumps(record)
         # Nobody else uses this attempt's key: if it is taken, a lost response was ours.
         with suppress(AlreadyExists):
@@ -61,11 +72,13 @@ class AttemptLog:
         """Read what was started and never committed."""
         suspects: dict[int, None] = {}
         kills: Counter[int] = Counter()
+        drivers: set[str] = set()
         for info in self.store.list(self._folder):
             record = json.loads(self.store.get(info.key))
+            drivers.add(record.get("driver", ""))
             unfinished = [shard for shard in record["shards"] if shard not in committed]
             in_work = unfinished[: record["inWork"]]
             suspects.update(dict.fromkeys(in_work))
             if record["alone"] and record["committed"] == len(committed):
                 kills.update(in_work)
-        return EarlierAttempts(tuple(suspects), dict(kills))
+        return EarlierAttempts(tuple(suspects), dict(kills), len(drivers))

@@ -95,6 +95,7 @@ class Dispatch:
         self._progress.planned(shards=len(self._plan.shards), rows=self._plan.rows)
         self._count(tuple(committed.values()), resumed=True)
         earlier = self._attempts.earlier(committed)
+        self._progress.attempt(1 + earlier.drivers)
         return Backlog.of(
             (shard.index for shard in self._plan.shards if shard.index not in committed),
             backoff_limit=self._config.budget.backoff_limit_per_shard,

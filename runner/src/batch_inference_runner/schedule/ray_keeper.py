@@ -12,8 +12,6 @@ Standard library only.
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import os
 import select
 import shutil
@@ -21,16 +19,15 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from batch_inference_runner.descendants import adopt_orphans, end_descendants
 from batch_inference_runner.parent_death import signal_at_parent_death
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_PR_SET_CHILD_SUBREAPER = 36
 _POLL_SECONDS = 0.2
 _GRACE_SECONDS = 0.5
 _LOG_TAIL_BYTES = 2000
@@ -38,7 +35,7 @@ _LOG_TAIL_BYTES = 2000
 
 def main(command: Sequence[str]) -> int:
     """Run `command` until it ends or standard input does; return its status or 0."""
-    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    adopt_orphans()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     folder = Path(tempfile.mkdtemp(prefix="bij-ray-", dir=_short_folder()))
     log = folder / "ray-start.log"
@@ -59,7 +56,8 @@ def main(command: Sequence[str]) -> int:
             sys.stderr.write(f"ray start ended with status {status}:\n{tail}\n")
         return status
     finally:
-        _end_descendants()
+        # SIGTERM first, so that a node takes its leave.
+        end_descendants(grace_seconds=_GRACE_SECONDS, term=True)
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -80,43 +78,6 @@ def _wait(process: subprocess.Popen[bytes]) -> int:
         if readable and not os.read(0, 1):
             return 0
     return process.returncode
-
-
-def _end_descendants() -> None:
-    """SIGTERM, so that a node takes its leave, and SIGKILL until nobody is left."""
-    for pid in _descendants(os.getpid()):
-        _kill(pid, signal.SIGTERM)
-    deadline = time.monotonic() + _GRACE_SECONDS
-    while _reap() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    while descendants := _descendants(os.getpid()):
-        for pid in descendants:
-            _kill(pid, signal.SIGKILL)
-        _reap()
-        time.sleep(0.02)
-
-
-def _descendants(pid: int) -> list[int]:
-    direct: list[int] = []
-    for children in Path(f"/proc/{pid}/task").glob("*/children"):
-        with contextlib.suppress(OSError):  # the thread has ended
-            direct += map(int, children.read_text().split())
-    return direct + [each for child in direct for each in _descendants(child)]
-
-
-def _reap() -> bool:
-    """Collect children that have ended; say whether there are any left."""
-    try:
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
-    except ChildProcessError:
-        return False
-    return True
-
-
-def _kill(pid: int, number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, number)
 
 
 if __name__ == "__main__":
