@@ -1,0 +1,483 @@
+"""What the API server sends -> what decisions see; and when the cache is not asked alone."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from batch_inference_operator.build.job import build_job
+from batch_inference_operator.cache import Kind, ObjectCache
+from batch_inference_operator.decide.record import Record
+from batch_inference_operator.observation import (
+    ClusterWarning,
+    JobEnd,
+    Observation,
+    RunJob,
+    RunPod,
+    Termination,
+)
+from batch_inference_operator.observe import observe
+from batch_inference_operator.progress_poll import Poll, PollTarget
+from testkit.observations import (
+    NOW,
+    SETTINGS,
+    ago,
+    finished_status,
+    instant,
+    make_record,
+    make_report,
+    make_success,
+    running_status,
+)
+from testkit.operator_jobs import JOB_UID, make_job
+
+NAME = build_job(make_job(), number=1, deadline_seconds=None, settings=SETTINGS)["metadata"]["name"]
+RUNNING = {"running": {"startedAt": instant(30)}}
+
+
+def job_as_sent(
+    *, number: int = 1, status: dict[str, Any] | None = None, **metadata: Any
+) -> dict[str, Any]:
+    """The Job of a run as the operator creates it, and what the server adds."""
+    raw = build_job(make_job(), number=number, deadline_seconds=None, settings=SETTINGS)
+    raw["metadata"] |= {
+        "uid": f"uid-of-run-{number}",
+        "resourceVersion": "7",
+        "creationTimestamp": instant(60),
+    }
+    raw["metadata"] |= metadata
+    return raw | {"status": {"startTime": instant(59)} if status is None else status}
+
+
+def pod_as_sent(
+    state: dict[str, Any] | None = None,
+    *,
+    index: int | str | None = 0,
+    status: dict[str, Any] | None = None,
+    **metadata: Any,
+) -> dict[str, Any]:
+    """A pod as the Job controller creates it from the operator's template."""
+    template = job_as_sent()["spec"]["template"]
+    added = {} if index is None else {"batch.kubernetes.io/job-completion-index": str(index)}
+    containers = [
+        {"name": "istio-proxy", "state": {"terminated": {"exitCode": 99}}},
+        {"name": "runner", "state": state},
+    ]
+    return {
+        "metadata": {
+            "name": f"{NAME}-{index}",
+            "namespace": "scoring",
+            "uid": f"uid-of-pod-{index}",
+            "resourceVersion": "8",
+            "creationTimestamp": instant(50),
+            "labels": template["metadata"]["labels"] | added,
+        }
+        | metadata,
+        "spec": {"nodeName": "node-a"},
+        "status": {
+            "phase": "Running",
+            "podIP": "10.0.0.7",
+            "containerStatuses": containers if state else None,
+        }
+        | (status or {}),
+    }
+
+
+class Server:
+    """Lists what it was given, and remembers what was asked."""
+
+    def __init__(self, **objects: list[dict[str, Any]]) -> None:
+        self._objects = objects
+        self.asked: list[str] = []
+
+    async def list(
+        self, kind: str, *, namespace: str, labels: str = "", fields: str = ""
+    ) -> tuple[dict[str, Any], ...]:
+        assert namespace == "scoring"
+        self.asked.append(f"{kind} {labels}{fields}")
+        return tuple(self._objects.get(kind, ()))
+
+
+class Poller:
+    """Answers with what it was given, and remembers who was asked."""
+
+    def __init__(self, answer: Poll) -> None:
+        self._answer = answer
+        self.asked: list[PollTarget] = []
+
+    async def __call__(self, target: PollTarget) -> Poll:
+        self.asked.append(target)
+        return self._answer
+
+
+def look(
+    *cached: dict[str, Any],
+    record: Record | None = None,
+    server: Server | None = None,
+    poller: Poller | None = None,
+) -> Observation:
+    """Observe a job whose children are in the cache, or are what the server lists."""
+    cache = ObjectCache()
+    for raw in cached:
+        cache.see(Kind.RUN_JOB if "template" in raw["spec"] else Kind.POD, raw)
+    return asyncio.run(
+        observe(
+            record or make_record(status=running_status()),
+            cluster=server or Server(),
+            cache=cache,
+            poll_progress=poller or Poller(Poll()),
+            now=NOW,
+        )
+    )
+
+
+def read_job(**parts: Any) -> RunJob:
+    raw = job_as_sent(**parts)
+    (job,) = look(raw, pod_as_sent(RUNNING), server=Server(Job=[raw])).jobs
+    return job
+
+
+def read_pod(*args: Any, **parts: Any) -> RunPod:
+    (pod,) = look(job_as_sent(), pod_as_sent(*args, **parts)).pods
+    return pod
+
+
+def test_a_job_that_was_just_created_is_read():
+    assert read_job(status={}) == RunJob(
+        name=NAME,
+        uid="uid-of-run-1",
+        number=1,
+        created=ago(60),
+        parallelism=1,
+        applied_workers=1,
+    )
+
+
+def test_a_job_that_goes_on_is_read():
+    assert read_job().started == ago(59)
+
+
+def ended(kind: str, reason: str, status: str = "True") -> dict[str, Any]:
+    return {
+        "conditions": [
+            {"type": "FailureTarget", "status": "True", "reason": "BackoffLimitExceeded"},
+            {"type": kind, "status": status, "reason": reason, "message": "so it is"},
+        ]
+    }
+
+
+def test_a_job_that_failed_is_read():
+    job = read_job(status=ended("Failed", "BackoffLimitExceeded"))
+
+    assert (job.end, job.end_reason, job.end_message) == (
+        JobEnd.FAILED,
+        "BackoffLimitExceeded",
+        "so it is",
+    )
+
+
+def test_a_job_that_is_complete_is_read():
+    assert read_job(status=ended("Complete", "SuccessPolicy")).end is JobEnd.COMPLETE
+
+
+@pytest.mark.parametrize(
+    "status",
+    [ended("Complete", "x", "False"), ended("SuccessCriteriaMet", "SuccessPolicy"), {}],
+    ids=["a condition that is false", "a success that is not complete yet", "no conditions"],
+)
+def test_a_job_that_has_not_ended_is_read(status):
+    assert read_job(status=status).end is None
+
+
+def test_a_job_that_is_being_deleted_is_read():
+    job = job_as_sent(deletionTimestamp=instant())
+
+    assert look(job, server=Server(Job=[job])).jobs[0].being_deleted
+
+
+def test_a_job_that_a_queue_holds_back_is_read():
+    raw = job_as_sent(status={})
+    raw["spec"]["suspend"] = True
+
+    assert look(raw).jobs[0].suspended
+
+
+@pytest.mark.parametrize("applied", ["", "many", "-1", "\N{ARABIC-INDIC DIGIT ONE}"])
+def test_a_number_of_workers_that_somebody_made_up_is_as_good_as_none(applied):
+    assert (
+        read_job(annotations={"batchinference.dev/applied-workers": applied}).applied_workers
+        is None
+    )
+
+
+@pytest.mark.parametrize("number", ["", "one", "-1", "1.0", None])
+def test_children_that_somebody_made_up_are_none(number):
+    labels = {
+        "batchinference.dev/job-uid": JOB_UID,
+        "app.kubernetes.io/managed-by": "batch-inference-operator",
+    } | ({} if number is None else {"batchinference.dev/run": number})
+    job, pod = job_as_sent(labels=labels), pod_as_sent(labels=labels)
+
+    observation = look(job, pod, server=Server(Job=[job], Pod=[pod]))
+
+    assert observation == Observation()
+
+
+def test_a_pod_that_runs_is_read():
+    assert read_pod(RUNNING) == RunPod(
+        name=f"{NAME}-0",
+        uid="uid-of-pod-0",
+        run=1,
+        index=0,
+        created=ago(50),
+        phase="Running",
+        ip="10.0.0.7",
+        node="node-a",
+        running_since=ago(30),
+    )
+
+
+def test_a_pod_that_was_just_created_is_read():
+    raw = pod_as_sent()
+    raw["status"], raw["spec"] = {}, {}
+
+    (pod,) = look(job_as_sent(), raw).pods
+
+    assert (pod.phase, pod.ip, pod.node, pod.running_since) == ("Pending", None, None, None)
+
+
+def test_a_pod_without_an_index_is_read():
+    assert read_pod(RUNNING, index=None).index is None
+
+
+def test_a_pod_that_waits_is_read():
+    pod = read_pod({"waiting": {"reason": "ImagePullBackOff", "message": "Back-off"}})
+
+    assert (pod.waiting_reason, pod.waiting_message) == ("ImagePullBackOff", "Back-off")
+
+
+def with_condition(kind: str, status: str, **words: str) -> dict[str, Any]:
+    return {"conditions": [{"type": kind, "status": status, **words}]}
+
+
+def test_what_the_scheduler_says_is_read_until_it_has_found_a_node():
+    says = {"reason": "Unschedulable", "message": "0/3 nodes are available"}
+
+    waiting = read_pod(status=with_condition("PodScheduled", "False", **says))
+    scheduled = read_pod(status=with_condition("PodScheduled", "True", **says))
+
+    assert waiting.unscheduled_message == "0/3 nodes are available"
+    assert scheduled.unscheduled_message == ""
+
+
+def test_a_disruption_is_read():
+    reason = {"reason": "PreemptionByScheduler"}
+
+    assert read_pod(status=with_condition("DisruptionTarget", "True", **reason)).disruption == (
+        "PreemptionByScheduler"
+    )
+    assert read_pod(status=with_condition("DisruptionTarget", "False", **reason)).disruption == ""
+
+
+def test_a_pod_that_failed_as_a_whole_is_read():
+    pod = read_pod(status={"phase": "Failed", "reason": "Evicted", "message": "low on memory"})
+
+    assert pod.is_over
+    assert (pod.failure_reason, pod.failure_message) == ("Evicted", "low on memory")
+
+
+def test_a_pod_is_told_to_go_a_grace_period_before_its_deletion_timestamp():
+    pod = read_pod(RUNNING, deletionTimestamp=instant(0), deletionGracePeriodSeconds=10)
+
+    assert (pod.deleted, pod.grace_seconds) == (ago(10), 10)
+
+
+REPORT = make_success()
+MESSAGES = {
+    "a report": (REPORT.model_dump_json(), REPORT, ""),
+    "nothing": ("", None, ""),
+    "a line of a log": ("Killed", None, "Killed"),
+    "a report that was cut": (
+        '{"job": {"name": "chu',
+        None,
+        "the ProgressReport is not JSON: EOF while parsing a string at line 1 column 21",
+    ),
+    "a report of another contract": (
+        '{"contractVersion": 2}',
+        None,
+        (
+            "runner contract version 2 is not supported: this package speaks version 1; use an "
+            "operator and a runner image of one release"
+        ),
+    ),
+    "JSON that is no report": (
+        "{}",
+        None,
+        "the ProgressReport cannot be read: job: Field required",
+    ),
+}
+
+
+@pytest.mark.parametrize(("left", "report", "message"), MESSAGES.values(), ids=MESSAGES)
+def test_what_a_container_left_is_read(left, report, message):
+    end = {"exitCode": 70, "reason": "Error", "finishedAt": instant(1), "message": left}
+
+    assert read_pod({"terminated": end}).termination == Termination(
+        exit_code=70, reason="Error", finished=ago(1), report=report, message=message
+    )
+
+
+def test_another_container_of_the_pod_does_not_count():
+    """A mesh adds one; its exit code is not the runner's."""
+    assert read_pod(RUNNING).termination is None
+
+
+LABELS = (
+    f"app.kubernetes.io/managed-by=batch-inference-operator,batchinference.dev/job-uid={JOB_UID}"
+)
+LIVE = [f"Job {LABELS}", f"Pod {LABELS}"]
+COMPLETE = {"conditions": [{"type": "Complete", "status": "True"}]}
+DONE = {"terminated": {"exitCode": 0, "message": REPORT.model_dump_json()}}
+LOOKS = {
+    "a run that goes on is believed": ((job_as_sent(), pod_as_sent(RUNNING)), running_status(), []),
+    "no run at all is not": ((), running_status(), LIVE),
+    "a run on its way out is no run": (
+        (job_as_sent(deletionTimestamp=instant()),),
+        running_status(),
+        LIVE,
+    ),
+    "a run before the one that the status knows is not": (
+        (job_as_sent(), pod_as_sent(RUNNING)),
+        running_status(number=2),
+        LIVE,
+    ),
+    "a run that ended without a report is not": (
+        (job_as_sent(status=COMPLETE), pod_as_sent(RUNNING)),
+        running_status(),
+        LIVE,
+    ),
+    "a run that ended with a report is believed": (
+        (job_as_sent(status=COMPLETE), pod_as_sent(DONE)),
+        running_status(),
+        [],
+    ),
+    "a finished job needs no run": ((), finished_status(), []),
+}
+
+
+@pytest.mark.parametrize(("cached", "status", "asked"), LOOKS.values(), ids=LOOKS)
+def test_the_server_is_asked_before_something_is_created_or_deleted_for_good(cached, status, asked):
+    server = Server()
+
+    look(*cached, record=make_record(status=status), server=server)
+
+    assert server.asked == asked
+
+
+def test_what_the_server_lists_is_what_is_seen():
+    job, pod = job_as_sent(), pod_as_sent(RUNNING)
+
+    observation = look(server=Server(Job=[job], Pod=[pod]))
+
+    assert (len(observation.jobs), len(observation.pods)) == (1, 1)
+
+
+def test_index_0_is_asked_how_far_it_is():
+    poller = Poller(Poll(report=make_report()))
+
+    observation = look(
+        job_as_sent(), pod_as_sent(RUNNING), pod_as_sent(RUNNING, index=1), poller=poller
+    )
+
+    assert observation.report == make_report()
+    assert poller.asked == [
+        PollTarget(pod_uid="uid-of-pod-0", ip="10.0.0.7", job_uid=JOB_UID, run_number=1)
+    ]
+
+
+def test_for_how_long_index_0_has_been_silent_is_known():
+    poller = Poller(Poll(unreachable_seconds=42))
+
+    assert look(job_as_sent(), pod_as_sent(RUNNING), poller=poller).unreachable_seconds == 42
+
+
+NOT_ASKED = {
+    "that waits": pod_as_sent({"waiting": {}}),
+    "that has ended": pod_as_sent(DONE),
+    "without an address": pod_as_sent(RUNNING, status={"podIP": None}),
+    "that failed as a whole": pod_as_sent(RUNNING, status={"phase": "Failed"}),
+    "that is a worker": pod_as_sent(RUNNING, index=1),
+}
+
+
+@pytest.mark.parametrize("pod", NOT_ASKED.values(), ids=NOT_ASKED)
+def test_nobody_asks_a_pod(pod):
+    poller = Poller(Poll(report=make_report()))
+
+    assert look(job_as_sent(), pod, poller=poller).report is None
+    assert poller.asked == []
+
+
+EVENT = {
+    "metadata": {"creationTimestamp": instant(9)},
+    "reason": "FailedCreate",
+    "message": "exceeded quota",
+}
+DATES = {
+    "as it was created": ({}, 9),
+    "as new events are": ({"eventTime": instant(8), "lastTimestamp": None}, 8),
+    "as old events are": ({"lastTimestamp": instant(7), "firstTimestamp": instant(9)}, 7),
+    "as repeated events are": (
+        {"series": {"lastObservedTime": instant(6)}, "eventTime": instant(9)},
+        6,
+    ),
+}
+
+
+@pytest.mark.parametrize(("times", "seconds_ago"), DATES.values(), ids=DATES)
+def test_a_warning_is_dated(times, seconds_ago):
+    observation = look(job_as_sent(), server=Server(Event=[EVENT | times]))
+
+    assert observation.warnings == (
+        ClusterWarning(reason="FailedCreate", message="exceeded quota", seen=ago(seconds_ago)),
+    )
+
+
+def test_the_latest_warning_comes_first():
+    events = [EVENT | {"message": str(age), "lastTimestamp": instant(age)} for age in (5, 1, 3)]
+
+    warnings = look(job_as_sent(), server=Server(Event=events)).warnings
+
+    assert [warning.message for warning in warnings] == ["1", "3", "5"]
+
+
+def asked_about(*children: dict[str, Any]) -> list[str]:
+    server = Server()
+    look(*children, server=server)
+    return [asked for asked in server.asked if asked.startswith("Event")]
+
+
+def test_warnings_are_asked_for_about_pods_that_wait_and_a_job_that_lacks_some():
+    about_job = "Event involvedObject.uid=uid-of-run-1,type=Warning"
+    about_pod = "Event involvedObject.uid=uid-of-pod-0,type=Warning"
+    waits = {"waiting": {"reason": "ContainerCreating"}}
+
+    assert asked_about(job_as_sent()) == [about_job]
+    assert asked_about(job_as_sent(), pod_as_sent(waits)) == [about_pod]
+
+
+UNASKED = {
+    "pods that run": (job_as_sent(), pod_as_sent(RUNNING)),
+    "a Job of a moment ago": (job_as_sent(creationTimestamp=instant(4)),),
+    "a pod of a moment ago": (
+        job_as_sent(),
+        pod_as_sent({"waiting": {}}, creationTimestamp=instant(4)),
+    ),
+}
+
+
+@pytest.mark.parametrize("children", UNASKED.values(), ids=UNASKED)
+def test_no_warnings_are_asked_for_about(children):
+    assert asked_about(*children) == []
