@@ -27,7 +27,7 @@ DEV_STAMP := $(VENV)/.dev-$(shell cat $(DEV_PINS) $(DEV_PROJECTS) | sha256sum | 
 CLUSTER := PYTHONPATH=tests $(BIN)/python -m testkit.cluster
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
-.PHONY: help demo venv test check format tools cluster cluster-shell cluster-down manifests bench bench-full pins clean
+.PHONY: help demo venv test check format tools cluster cluster-shell cluster-down images manifests bench bench-full pins clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -81,6 +81,10 @@ manifests: $(DEV_STAMP) ## Write build/install.yaml for `kubectl apply --server-
 	@PATH="$$PATH:$(lastword $(sort $(wildcard $(CACHE)/tools/helm-v*)))" $(BIN)/python operator/manifests/render.py \
 		--operator-image "$(OPERATOR_IMAGE)" --runner-image "$(RUNNER_IMAGE)" > build/install.yaml
 	@echo "Wrote build/install.yaml"
+
+images: $(DEV_STAMP) ## Build both images without a registry (root on Debian; once, in 5 minutes) and say where.
+	@tests/tools/install_cluster_packages
+	@PYTHONPATH=tests $(BIN)/python -m testkit.images
 
 bench: $(DEV_STAMP) ## Compare bij with a plain script and Ray Data on 2 million rows (about 3 minutes).
 	@$(BIN)/python tests/benchmarks/bench_first_row.py
