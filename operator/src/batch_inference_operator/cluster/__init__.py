@@ -6,6 +6,13 @@
     connection          address and credentials, in a pod or from a kubeconfig
     kubernetes_client   the Protocol over HTTP
 
+For `kubectl bij`, which a person waits for and which therefore does without that client:
+
+    kubeconfig          server, user and namespace of a context, as kubectl reads them
+    login               credentials for a call, from the kubeconfig or a login program
+    user_connection     HTTP with the standard library
+    user_calls          what the command asks of a cluster
+
 No decision is taken in here, and nothing is tried twice: whoever calls knows whether it is still
 worth it.
 """
