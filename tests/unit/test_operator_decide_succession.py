@@ -216,10 +216,12 @@ def test_a_run_goes_on_though_a_pod_is_lost_when(pod):
 COMPLETE = make_ended_run(JobEnd.COMPLETE)
 
 
-def test_a_run_without_a_report_is_cleared_away_for_the_next():
-    plan = plan_for(make_record(status=running_status()), observe(COMPLETE))
+def test_a_run_without_a_report_is_counted_before_it_is_cleared_away():
+    record = make_record(status=running_status())
 
-    assert plan.actions == (DeleteRun(job_name="churn-run-1", job_uid="uid-of-run-1"),)
+    plan = plan_for(record, observe(COMPLETE))
+
+    assert plan.actions == ()
     assert why(plan.status) == (
         Reason.REPORT_MISSING,
         "run 1 ended without a report; the next run begins",
@@ -227,14 +229,10 @@ def test_a_run_without_a_report_is_cleared_away_for_the_next():
     assert plan.status.run.unreported == 1
     assert plan.is_urgent
 
+    plan = plan_for(stored(record, plan.status), observe(COMPLETE))
 
-def test_a_run_without_a_report_is_counted_once_however_often_it_is_seen():
-    record = make_record(status=running_status())
-
-    for _ in range(5):
-        record = stored(record, status_for(record, observe(COMPLETE)))
-
-    assert record.status.run.unreported == 1
+    assert plan.actions == (DeleteRun(job_name="churn-run-1", job_uid="uid-of-run-1"),)
+    assert plan.status is None, "it is counted once, however often it is seen"
 
 
 def play_unreported_runs(record, count):

@@ -101,7 +101,7 @@ class RunStatus(ResourceModel):
     number: Count | None = None
     """Number of the run, counted from 1."""
     job_name: Name | None = None
-    """Name of the run's Job."""
+    """Name of the run's Job; absent once the run is known to have ended without a report."""
     attempt: Count | None = None
     """How often the run's driver was started."""
     unreported: Count | None = None

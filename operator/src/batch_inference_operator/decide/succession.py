@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from batch_inference_api.reasons import Reason
+from batch_inference_api.v1alpha1.status import RunStatus
 
 from batch_inference_operator.build.allowed import find_forbidden
 from batch_inference_operator.decide.deadlines import remaining_seconds
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 MAX_UNREPORTED_RUNS = 3
 _REFUSED_AGAIN_SECONDS = 15.0
+_COUNTED_SECONDS = 1.0
 
 
 def plan_next_run(
@@ -59,22 +61,28 @@ def plan_next_run(
 def plan_after_unsettled(
     record: Record, run: RunJob, observation: Observation, verdict: Unsettled, *, now: datetime
 ) -> Plan:
-    """Clear the run away, so that the next can begin; give up after several of them."""
-    known = record.status.run
-    unreported = (known.unreported if known else None) or 0
-    is_counted = record.run_number == run.number and known is not None and known.job_name is None
-    if unreported >= MAX_UNREPORTED_RUNS and not is_counted:
+    """Count the run, then clear it away so that the next can begin; give up after several of them.
+
+    It is counted before it is deleted: nothing is left to be counted afterwards.
+    """
+    known = record.status.run or RunStatus()
+    if known.number == run.number and known.job_name is None:
+        return Plan(actions=(DeleteRun(job_name=run.name, job_uid=run.uid),))
+    unreported = known.unreported or 0
+    if unreported >= MAX_UNREPORTED_RUNS:
         given_up = Failed(reason=verdict.reason, message=verdict.message)
         return Plan(status=failed(record, run, given_up, now=now), is_urgent=True)
     trouble = Trouble(reason=verdict.reason, message=f"{verdict.message}; the next run begins")
     status = in_a_run(record, run, observation, trouble=trouble, now=now)
-    if status.run is not None:
-        # Without the name of its Job the run is over, and counted.
-        count = unreported if is_counted else unreported + 1
-        ended = status.run.model_copy(update={"job_name": None, "unreported": count})
-        status = status.model_copy(update={"run": ended})
-    delete = DeleteRun(job_name=run.name, job_uid=run.uid)
-    return Plan(actions=(delete,), status=status, is_urgent=True)
+    # Without the name of its Job, a run is over and counted.
+    counted = (status.run or RunStatus()).model_copy(
+        update={"number": run.number, "job_name": None, "unreported": unreported + 1}
+    )
+    return Plan(
+        status=status.model_copy(update={"run": counted}),
+        is_urgent=True,
+        look_again_seconds=_COUNTED_SECONDS,
+    )
 
 
 def delete_runs(observation: Observation) -> tuple[DeleteRun, ...]:
