@@ -19,6 +19,7 @@ from testkit.cluster.machine import ClusterUnavailable
 from testkit.cluster.namespaces import Namespace, fresh_namespace
 from testkit.cluster.node import Node
 from testkit.cluster.provider import Cluster, chosen_cluster
+from testkit.operator_installation import Operator, install
 
 _HERE = Path(__file__).parent
 
@@ -75,3 +76,9 @@ def second_node(local_cluster: LocalCluster) -> Iterator[Node]:
     node = local_cluster.add_node()
     yield node
     local_cluster.remove_node(node)
+
+
+@pytest.fixture(scope="session")
+def operator(cluster: Cluster) -> Operator:
+    """The operator as users install it, and the image of its runner; it works in all namespaces."""
+    return install(cluster)

@@ -90,6 +90,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "networkPolicy": {"enabled": False},
         "monitoring": {"service": False},
         "resources": None,
+        "watchNamespaces": None,
     },
     "with rights that somebody else gives": {
         "serviceAccount": {"create": False, "name": "mine"},

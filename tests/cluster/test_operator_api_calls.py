@@ -1,4 +1,4 @@
-"""The operator's client against a real API server: what is refused, and what is never overwritten."""
+"""The operator's client against a real API server: what is refused, what is never overwritten."""
 
 from __future__ import annotations
 

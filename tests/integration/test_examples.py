@@ -209,6 +209,19 @@ def test_the_s3_example_scores_like_plain_onnxruntime(
     )
 
 
+@on("06-volume")
+def test_the_volume_example_scores_like_plain_onnxruntime(example: ExampleCopy) -> None:
+    example.run_readme()
+    volume = ExampleCopy(example.folder / "scoring", example.environment)
+    given = pq.read_table(volume.folder / "data" / "samples.parquet")
+    matrix = np.stack(given["features"].to_numpy())
+    (expected,) = score(volume.folder, {"features": matrix}, "probabilities")
+    result = by_key(published(volume.folder, "parquet"), "sample_id")
+    assert result["sample_id"].to_pylist() == given["sample_id"].to_pylist()
+    np.testing.assert_allclose(result["p_benign"].to_numpy(), expected[:, 1], **TOLERANCE)
+    assert set(result["label"].to_pylist()) == {"benign", "malignant"}
+
+
 @pytest.mark.s3
 def test_credentials_of_the_s3_example_may_come_from_a_folder(
     s3_environment: dict[str, str], tmp_path: Path

@@ -43,9 +43,9 @@ class ExampleCopy:
         assert done.returncode == 0, f"exit code {done.returncode} from:\n{script}\n{done.stdout}"
         return done.stdout
 
-    def run_readme(self) -> str:
-        """Run every command of the README, in order."""
-        return "".join(self.sh(block) for block in sh_blocks(self.folder / "README.md"))
+    def run_readme(self, language: str = "sh") -> str:
+        """Run every command of the README that is fenced so, in order."""
+        return "".join(self.sh(block) for block in sh_blocks(self.folder / "README.md", language))
 
 
 def example_names() -> tuple[str, ...]:
@@ -55,7 +55,7 @@ def example_names() -> tuple[str, ...]:
 
 def copy_example(name: str, into: Path, **environment: str) -> ExampleCopy:
     """Copy an example without what earlier runs left in it."""
-    made_by_runs = shutil.ignore_patterns("data", "model", "output", "__pycache__")
+    made_by_runs = shutil.ignore_patterns("data", "model", "output", "scoring", "__pycache__")
     folder = Path(shutil.copytree(EXAMPLES / name, into / name, ignore=made_by_runs))
     commands = Path(sys.executable).parent
     path = f"{commands}{os.pathsep}{os.environ['PATH']}"

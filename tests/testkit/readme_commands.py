@@ -1,16 +1,20 @@
-"""Finds the shell commands of a README: the lines of its blocks fenced as `sh`."""
+"""Finds the shell commands of a README: the lines of its blocks fenced as `sh`.
+
+Blocks fenced as `bash` need a cluster.
+"""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
-SH_BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-def sh_blocks(readme: Path) -> tuple[str, ...]:
+def sh_blocks(readme: Path, language: str = "sh") -> tuple[str, ...]:
     """Return the blocks in the order in which a reader meets them."""
-    return tuple(SH_BLOCK.findall(readme.read_text(encoding="utf-8")))
+    found = _BLOCK.findall(readme.read_text(encoding="utf-8"))
+    return tuple(block for fence, block in found if fence == language)
 
 
 def sh_commands(readme: Path) -> tuple[str, ...]:

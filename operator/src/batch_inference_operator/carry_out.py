@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, assert_never
 
 from batch_inference_api.reasons import Reason
 from batch_inference_api.v1alpha1.job import GROUP, KIND, VERSION
+
 from batch_inference_operator.build.companions import build_companions
 from batch_inference_operator.build.job import build_job
 from batch_inference_operator.cluster.api import (
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from batch_inference_api.v1alpha1.status import JobStatus
+
     from batch_inference_operator.cluster.api import Cluster
     from batch_inference_operator.decide.plan import Action, Announcement
     from batch_inference_operator.decide.record import Record
@@ -187,6 +189,8 @@ async def _scale_run(action: ScaleRun, record: Record, *, cluster: Cluster) -> N
         )
     except NotFound:
         return  # the next look finds out what became of it
+    except (Forbidden, Invalid) as error:  # a queue may hold a Job to its size
+        raise Refused(_explain(error)) from error
 
 
 def _explain(error: ClusterError) -> Refusal:

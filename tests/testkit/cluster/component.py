@@ -17,7 +17,7 @@ from pathlib import Path
 
 from testkit.cluster.deadlines import wait_for
 
-_STOP_SECONDS = 15
+_STOP_SECONDS = 5
 
 
 @dataclass(frozen=True)

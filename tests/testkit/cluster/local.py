@@ -35,7 +35,7 @@ from testkit.cluster.storage import (
 )
 
 DEFAULT_NAME = "default"
-_READY_SECONDS = 60
+_READY_SECONDS = 90
 _RECORD = "cluster.json"
 _IMAGES = "images.json"
 
@@ -185,9 +185,19 @@ def running(name: str = DEFAULT_NAME) -> Iterator[LocalCluster]:
 
 
 def find(name: str = DEFAULT_NAME) -> LocalCluster | None:
-    """Return the cluster of that name if it is running."""
+    """Return the cluster of that name if it is running.
+
+    One whose API server is there and does not answer gets the time of any test that disturbs it:
+    whoever does not find a cluster replaces it, even under somebody who uses it.
+    """
     cluster = _recorded(name)
-    return cluster if cluster and cluster.kubectl.api_server_is_ready() else None
+    if cluster is None or not cluster.component("kube-apiserver").is_running():
+        return None
+    try:
+        cluster.wait_for_api_server()
+    except AssertionError:
+        return None
+    return cluster
 
 
 def remove(name: str = DEFAULT_NAME) -> bool:

@@ -15,6 +15,7 @@ from pathlib import Path
 from testkit.cluster.addresses import Addresses
 
 _BRIDGE = "machines"
+_BRIDGE_MAC = "02:00:00:00:00:02"
 _UPLINK = "eth0"
 
 
@@ -34,7 +35,8 @@ class Network:
         inside = self.control_plane
         _ip("netns", "add", inside)
         _ip("-n", inside, "link", "set", "lo", "up")
-        _ip("-n", inside, "link", "add", _BRIDGE, "type", "bridge")
+        # Without an address of its own it takes one of its ports', and is lost when that port goes.
+        _ip("-n", inside, "link", "add", _BRIDGE, "address", _BRIDGE_MAC, "type", "bridge")
         _give_address(inside, _BRIDGE, self.addresses.control_plane)
         _ip("link", "add", self._host_link, "type", "veth", "peer", "name", "host", "netns", inside)
         _plug_in(inside, "host")

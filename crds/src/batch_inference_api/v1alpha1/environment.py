@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
@@ -13,9 +14,23 @@ from batch_inference_api.v1alpha1.resource import ResourceModel, Rule, matching
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-RESERVED_PREFIXES = ("BIJ_", "RAY_")
-OWN_FOLDERS = ("/dev", "/etc/bij", "/proc", "/pvc", "/sys", "/tmp", "/var/run")  # noqa: S108
-"""Where a run mounts things itself: credentials, `pvc://` claims, scratch space."""
+RESERVED_PREFIXES = ("BIJ_", "RAY_", "LD_", "PYTHON")
+OWN_FOLDERS = (
+    "/bin",
+    "/dev",
+    "/etc/bij",
+    "/lib",
+    "/lib64",
+    "/opt/bij",
+    "/proc",
+    "/pvc",
+    "/sbin",
+    "/sys",
+    "/tmp",  # noqa: S108 - the name of a folder in a pod
+    "/usr",
+    "/var/run",
+)
+"""Where programs lie, and where a run mounts credentials, `pvc://` claims and scratch space."""
 
 _VARIABLE_PATTERN = "^[A-Za-z_][A-Za-z0-9_]*$"
 _VOLUME_PATTERN = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
@@ -67,8 +82,8 @@ class EnvVar(ResourceModel):
 
     rules = (
         Rule(
-            "!self.name.startsWith('BIJ_') && !self.name.startsWith('RAY_')",
-            "variables that begin with BIJ_ or RAY_ are the runner's own",
+            "!self.name.matches('^(BIJ_|RAY_|LD_|PYTHON)')",
+            "variables that begin with BIJ_, RAY_, LD_ or PYTHON are the runner's own",
             lambda self: not self.name.startswith(RESERVED_PREFIXES),
             "name",
         ),
@@ -210,6 +225,8 @@ class VolumeMount(ResourceModel):
 
     def find_problems(self) -> Iterator[tuple[str, str]]:
         path = self.mount_path.rstrip("/")
+        if posixpath.normpath(self.mount_path) != path:
+            yield "mountPath", "must be written without '//', '.' and '..'"
         if any(path == own or path.startswith(f"{own}/") for own in OWN_FOLDERS):
             yield "mountPath", f"must not be below {', '.join(OWN_FOLDERS)}: a run uses these"
         if self.sub_path is not None and (

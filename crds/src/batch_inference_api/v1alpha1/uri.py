@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
@@ -10,6 +11,7 @@ SCHEMES = ("file", "s3", "gs", "az", "https", "pvc")
 WRITABLE_SCHEMES = tuple(scheme for scheme in SCHEMES if scheme != "https")
 
 _SEPARATOR = "://"
+_CLAIM_PATTERN = "[a-z0-9]([-a-z0-9.]*[a-z0-9])?"
 
 
 def scheme_of(uri: str) -> str | None:
@@ -33,6 +35,11 @@ def check_uri(uri: str) -> str:
         raise ValueError("a file URI has three slashes: file:///folder/file")
     if scheme != "file" and not authority:
         raise ValueError(f"names no {_AUTHORITIES.get(scheme, 'bucket')} after '{scheme}://'")
+    if scheme == "pvc" and not re.fullmatch(_CLAIM_PATTERN, authority):
+        raise ValueError(
+            "the claim after 'pvc://' must have lower-case letters, digits, '-' and '.', and begin "
+            "and end with a letter or digit"
+        )
     if ".." in path.split("/"):
         raise ValueError("must not hold a '..' segment")
     return uri
@@ -63,6 +70,10 @@ def _absolute(schemes: tuple[str, ...]) -> list[dict[str, str]]:
             f"self.matches('^(file:///|({remote})://[^/@]+(/|$))')",
             f"must be a URI with one of the schemes {', '.join(schemes)}, without user or "
             "password; plain paths work with `bij run` only",
+        ),
+        _rule(
+            f"!self.startsWith('pvc://') || self.matches('^pvc://{_CLAIM_PATTERN}(/|$)')",
+            "the claim after pvc:// must have lower-case letters, digits, '-' and '.'",
         ),
         _rule("!self.matches('/[.][.](/|$)')", "must not hold a '..' segment"),
     ]

@@ -40,7 +40,7 @@ class Conflict(ClusterError):
 
 
 class Forbidden(ClusterError):
-    """Rights, quota, admission or a terminating namespace forbid it; the message is the server's."""
+    """Rights, quota, admission or a terminating namespace forbid it, in the server's own words."""
 
 
 class Invalid(ClusterError):

@@ -1,0 +1,161 @@
+"""BatchInferenceJobs on a real cluster; model, input and output lie on its S3 server."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from testkit import onnx_models
+from testkit.cluster.deadlines import wait_for
+from testkit.cluster.kubectl import Kubectl, Manifest
+from testkit.cluster.namespaces import Namespace
+from testkit.s3 import S3Server, write_credentials
+from testkit.s3_jobs import COLUMNS, SECRET, S3Job, assert_exact, parquet_of, upload
+
+KIND = "batchinferencejobs.batchinference.dev"
+SMALL_POD = {"requests": {"cpu": "100m", "memory": "512Mi"}, "limits": {"memory": "1536Mi"}}
+_RUN_LABEL = "batchinference.dev/run"
+_INDEX_LABEL = "batch.kubernetes.io/job-completion-index"
+
+
+@dataclass
+class ClusterJob:
+    """A job of some rows in a namespace. `spec` may be changed until `apply`."""
+
+    namespace: Namespace
+    on_s3: S3Job
+    rows: int
+    name: str = "job"
+    labels: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def kubectl(self) -> Kubectl:
+        return self.namespace.kubectl
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        return self.on_s3.spec
+
+    @property
+    def selector(self) -> str:
+        """The flag that selects the job's children."""
+        return f"--selector=batchinference.dev/job-name={self.name}"
+
+    def manifest(self) -> Manifest:
+        return {
+            "apiVersion": "batchinference.dev/v1alpha1",
+            "kind": "BatchInferenceJob",
+            "metadata": {"name": self.name, "labels": self.labels},
+            "spec": self.spec,
+        }
+
+    def apply(self) -> ClusterJob:
+        """Create the job, or change it to what `spec` says."""
+        self.kubectl.apply(self.manifest())
+        return self
+
+    def change(self, **spec: Any) -> None:
+        """Change fields of the spec on the server only."""
+        patch = json.dumps({"spec": spec})
+        self.kubectl("patch", KIND, self.name, "--type=merge", "-p", patch)
+
+    def get(self) -> Manifest:
+        return self.kubectl.get(KIND, self.name)
+
+    def status(self) -> dict[str, Any]:
+        return self.get().get("status", {})
+
+    def condition(self, kind: str) -> dict[str, Any]:
+        """A condition; an empty one while there is none."""
+        conditions = self.status().get("conditions", [])
+        return next((found for found in conditions if found["type"] == kind), {})
+
+    def wait_for_condition(self, kind: str, *, seconds: float = 90, reason: str = "") -> dict:
+        """Wait until a condition is true, for a reason if one is named."""
+
+        def holds() -> dict[str, Any] | None:
+            found = self.condition(kind)
+            right = found.get("status") == "True" and reason in ("", found.get("reason"))
+            return found if right else None
+
+        what = f"{kind} {reason} of {self.name}"
+        return wait_for(holds, seconds=seconds, what=what, explain=self.explain, every_seconds=0.3)
+
+    def wait_for_reason(self, reason: str, *, seconds: float = 60) -> dict[str, Any]:
+        """Wait until the job says what it is waiting for."""
+        return self.wait_for_condition("Reconciling", reason=reason, seconds=seconds)
+
+    def wait_for_shards(self, committed: int, *, seconds: float = 90) -> None:
+        """Wait until so many shards are committed, as the store shows."""
+        wait_for(
+            lambda: len(self.on_s3.markers()) >= committed,
+            seconds=seconds,
+            what=f"{committed} committed shards",
+            explain=self.explain,
+        )
+
+    def wait_until_complete(self, *, seconds: float = 120) -> dict[str, Any]:
+        """Wait for success; a failure ends the wait."""
+
+        def ended() -> dict[str, Any] | None:
+            conditions = {c["type"]: c for c in self.status().get("conditions", [])}
+            failed = conditions.get("Failed", {})
+            assert failed.get("status") != "True", f"the job failed: {failed}\n{self.explain()}"
+            found = conditions.get("Complete", {})
+            return found if found.get("status") == "True" else None
+
+        what = f"{self.name} to be complete"
+        return wait_for(ended, seconds=seconds, what=what, explain=self.explain, every_seconds=0.3)
+
+    def jobs(self) -> list[Manifest]:
+        """The batch/v1 Jobs of all of its runs."""
+        return self.kubectl.list(
+            "jobs.batch", f"--selector=batchinference.dev/job-name={self.name}"
+        )
+
+    def pods(self) -> list[Manifest]:
+        return self.kubectl.list("pods", self.selector)
+
+    def head(self) -> Manifest | None:
+        """Index 0 of the youngest run, if it runs."""
+        heads = [
+            pod
+            for pod in self.pods()
+            if pod["metadata"]["labels"].get(_INDEX_LABEL) == "0"
+            and pod["status"].get("phase") == "Running"
+            and "deletionTimestamp" not in pod["metadata"]
+        ]
+        return max(heads, key=lambda pod: int(pod["metadata"]["labels"][_RUN_LABEL]), default=None)
+
+    def assert_exact(self) -> None:
+        """I1 and I2 for both kinds of reader, the scores, and `bij verify`."""
+        assert_exact(self.on_s3, self.rows)
+
+    def explain(self) -> str:
+        return json.dumps(self.status(), indent=1)
+
+
+def make_cluster_job(
+    namespace: Namespace, folder: Path, *, rows: int = 4_000, shards: int = 4, slow: bool = False
+) -> ClusterJob:
+    """A job over one Parquet file whose scores can be told by heart, uploaded and not applied.
+
+    A slow one takes some milliseconds a row, so that there is time to kill it.
+    """
+    storage = namespace.cluster.object_storage
+    server = S3Server(storage.endpoint, write_credentials(folder / "s3", storage.endpoint), folder)
+    prefix = f"{namespace.name}-{secrets.token_hex(3)}"
+    job = S3Job.on(server, folder, prefix, columns=COLUMNS)
+    size = max(1, rows // shards)
+    job.spec["sharding"] = {"targetRowsPerShard": size}
+    job.spec["workers"] = {"replicas": 1, "resources": SMALL_POD}
+    model = onnx_models.slow_linear if slow else onnx_models.linear
+    upload(job.store, model(folder / "model.onnx"), "model.onnx")
+    body = folder / "rows.parquet"
+    body.write_bytes(parquet_of(range(rows), row_group_size=size))
+    upload(job.store, body, "data/rows.parquet")
+    namespace.kubectl.apply(storage.secret(SECRET))
+    return ClusterJob(namespace, job, rows)

@@ -1,0 +1,43 @@
+"""The processes of a pod, found from the outside: they are processes of this machine too."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from testkit.processes import command_of
+
+
+def pod_processes(pod: dict[str, Any]) -> list[int]:
+    """Process ids of a pod's runner, those of its supervisor (PID 1) included."""
+    uid = pod["metadata"]["uid"]
+    names = (f"pod{uid}", f"pod{uid.replace('-', '_')}")
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cgroup"):
+        try:
+            groups = path.read_text()
+        except OSError:
+            continue  # it has ended
+        if any(name in groups for name in names) and "/pause" not in command_of(
+            int(path.parent.name)
+        ):
+            found.append(int(path.parent.name))
+    return found
+
+
+def supervisor_of(pod: dict[str, Any]) -> int:
+    """The process that is PID 1 in the container."""
+    return _only(pod, " pod ")
+
+
+def drivers_of(pod: dict[str, Any]) -> list[int]:
+    return [pid for pid in pod_processes(pod) if " driver " in command_of(pid)]
+
+
+def scorers_of(pod: dict[str, Any]) -> list[int]:
+    return [pid for pid in pod_processes(pod) if "score.process" in command_of(pid)]
+
+
+def _only(pod: dict[str, Any], word: str) -> int:
+    (found,) = [pid for pid in pod_processes(pod) if word in command_of(pid)]
+    return found

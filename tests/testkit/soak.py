@@ -1,0 +1,10 @@
+"""How long a test goes on: a sample in `make test`, the figures of the design in `make soak`."""
+
+from __future__ import annotations
+
+import os
+
+
+def scaled(sample: int, *, soak: int) -> int:
+    """Return the sample, or under BIJ_SOAK=1 the long figure."""
+    return soak if os.environ.get("BIJ_SOAK") == "1" else sample
