@@ -52,6 +52,7 @@ class LeaseServer:
         return self.lease
 
     async def get(self, _kind: str, _name: str, *, namespace: str) -> dict[str, Any]:
+        assert namespace == "system"
         self.before_call("get")
         if self.lease is None:
             raise NotFound("no lease")

@@ -73,7 +73,7 @@ def test_an_endless_message_is_cut() -> None:
 def test_an_answer_that_is_no_status_is_told_by_its_code(body: bytes) -> None:
     error = refuse(503, body=body)
     assert isinstance(error, Unreachable)
-    assert str(error) == "the API server answered 503 Service Unavailable"
+    assert str(error) == "the API server answered 503 Service Unavailable to a call"
 
 
 @pytest.mark.parametrize(

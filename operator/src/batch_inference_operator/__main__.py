@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import sys
+import threading
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -33,6 +35,7 @@ _logger = logging.getLogger(__name__)
 EXIT_FAILED = 1
 EXIT_USAGE = 64
 _DISTRIBUTION = "batch-inference-operator"
+_LAST_RESORT_SECONDS = 5.0
 _TEST_JOB_SECONDS = 240.0
 """Images are pulled meanwhile; `helm test` waits for 300 s."""
 
@@ -51,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"{_DISTRIBUTION}: {error}\n")
         return EXIT_USAGE
     logs.configure(settings.log_level)
-    return _check(settings, job) if is_check else _run(settings)
+    return _check(settings, job) if is_check else asyncio.run(_run(settings))
 
 
 def read_settings(arguments: Sequence[str]) -> Settings:
@@ -102,16 +105,29 @@ async def _find_obstacles(settings: Settings, job: str) -> tuple[str, ...]:
         return (problem,) if problem else ()
 
 
-def _run(settings: Settings) -> int:
+async def _run(settings: Settings) -> int:
+    code = EXIT_FAILED
     try:
-        asyncio.run(serve(settings))
+        await serve(settings)
+        code = 0
     except (PartEnded, ClusterError, OSError) as error:
-        _logger.error("ending", extra={"error": str(error)}, exc_info=error.__cause__)  # noqa: TRY400 - the cause says where
-        return EXIT_FAILED
+        cause = error.__cause__
+        _logger.error("ending", extra={"error": str(error)}, exc_info=cause)  # noqa: TRY400 - the cause says where
     except Exception:
         _logger.exception("ending by an error that nobody foresaw")
-        return EXIT_FAILED
-    return 0
+    _end_soon(code)
+    return code
+
+
+def _end_soon(code: int) -> None:
+    """End the process even if a task will not.
+
+    asyncio waits for each task that it cancels, and kopf's watches take a cancellation for a pause
+    when it comes while they connect.
+    """
+    timer = threading.Timer(_LAST_RESORT_SECONDS, os._exit, (code,))
+    timer.daemon = True
+    timer.start()
 
 
 if __name__ == "__main__":

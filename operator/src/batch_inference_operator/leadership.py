@@ -77,6 +77,11 @@ class LeaseTiming:
     renew_seconds: float = 10
     retry_seconds: float = 2
 
+    @property
+    def try_seconds(self) -> float:
+        """How long one call may take: a connection that went dead must leave time for another."""
+        return self.renew_seconds / 2
+
 
 @dataclass(frozen=True, slots=True)
 class Observed:
@@ -155,7 +160,7 @@ class LeaseElection:
         """Wait until the Lease is ours, through whatever the API server answers."""
         _logger.info("standing by", extra={"lease": self._name, "identity": self._identity})
         while True:
-            if await self._try(self._timing.renew_seconds):
+            if await self._try(self._timing.try_seconds):
                 _logger.info("leading", extra={"lease": self._name, "identity": self._identity})
                 return
             await asyncio.sleep(self._timing.retry_seconds)
@@ -168,7 +173,7 @@ class LeaseElection:
             left = self._renewed + self._timing.renew_seconds - self._clock()
             if left <= 0:
                 raise LeadershipLost(f"lease {self._name!r} could not be renewed in time")
-            if not await self._try(left) and self._is_taken():
+            if not await self._try(min(left, self._timing.try_seconds)) and self._is_taken():
                 raise LeadershipLost(f"lease {self._name!r} was taken by {self._holder()!r}")
 
     async def release(self) -> None:

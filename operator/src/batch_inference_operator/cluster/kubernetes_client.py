@@ -176,9 +176,10 @@ class KubernetesCluster:
             raise Unreachable(message) from error
         finally:
             self._count_call(verb, resource.plural, code)
+        call = f"{verb} {resource.plural}"
         if not 200 <= status < 300:
-            raise refusal_of(status, answer, headers, is_create=verb == "create")
-        return _read_object(answer, f"{verb} {resource.plural}")
+            raise refusal_of(status, answer, headers, is_create=verb == "create", call=call)
+        return _read_object(answer, call)
 
     async def _send(
         self,

@@ -52,11 +52,11 @@ class Expired(Unreachable):
 
 
 def refusal_of(
-    code: int, body: bytes, headers: Mapping[str, str], *, is_create: bool
+    code: int, body: bytes, headers: Mapping[str, str], *, is_create: bool, call: str = "a call"
 ) -> ClusterError:
-    """The error that an answer other than 2xx stands for."""
+    """The error that an answer other than 2xx to `call` stands for."""
     status = _read_status(body, headers)
-    message = status.message or f"the API server answered {code} {_phrase(code)}"
+    message = status.message or f"the API server answered {code} {_phrase(code)} to {call}"
     kind = _kind_of(code, status.reason, is_create=is_create)
     return kind(message[:_MESSAGE_LENGTH], retry_after_seconds=status.retry_after_seconds)
 
