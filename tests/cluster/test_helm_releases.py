@@ -91,7 +91,7 @@ def test_helm_test_names_the_right_that_is_missing(tenant: Release) -> None:
     with pytest.raises(HelmFailed) as failed:
         tenant.test()
     for missing in ("create services", "create secrets"):
-        assert f"FAILED  the right to {missing} in {tenant.namespace} is missing" in str(failed)
+        assert f"FAILED  the right to {missing} in {tenant.namespace} is missing" in str(failed.value)
 
 
 def test_a_run_goes_on_through_upgrade_and_rollback(

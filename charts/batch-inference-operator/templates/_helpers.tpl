@@ -47,6 +47,11 @@ labels:
 {{ include "operator.image" (dict "image" .Values.image "version" .Chart.AppVersion) }}
 {{- end -}}
 
+{{/* A namespace whose jobs are run, given the one to take if they are those of all. */}}
+{{- define "operator.someNamespace" -}}
+{{- with .root.Values.watchNamespaces }}{{ first . }}{{ else }}{{ .default }}{{ end -}}
+{{- end -}}
+
 {{/* Settings of the operator, as variables of its container. */}}
 {{- define "operator.environment" -}}
 {{- $accounts := .Values.allowed.serviceAccounts -}}
