@@ -27,7 +27,7 @@ DEV_STAMP := $(VENV)/.dev-$(shell cat $(DEV_PINS) $(DEV_PROJECTS) | sha256sum | 
 CLUSTER := PYTHONPATH=tests $(BIN)/python -m testkit.cluster
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
-.PHONY: help demo venv test check format tools cluster cluster-shell cluster-down images manifests bench bench-full pins clean
+.PHONY: help demo venv test check format tools cluster cluster-shell cluster-down soak images manifests bench bench-full pins clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ test: $(DEV_STAMP) tools ## Run every test: unit, repository, integration, fault
 	@$(CLUSTER) build
 	@echo "==> Tests on a real Kubernetes cluster of this machine"
 	@$(BIN)/python -m pytest -m cluster
+
+soak: $(DEV_STAMP) tools ## Kill and disturb for hours, with the figures of the design, on the cluster.
+	@BIJ_SOAK=1 $(BIN)/python -m pytest -m soak --durations=0
 
 check: $(DEV_STAMP) ## Lint, formatting, types, import contracts, and generated files in sync.
 	@$(BIN)/ruff check .

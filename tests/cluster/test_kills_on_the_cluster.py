@@ -18,7 +18,13 @@ from testkit.cluster_jobs import ClusterJob, make_cluster_job
 from testkit.operator_installation import Operator
 from testkit.pod_processes import drivers_of, pod_processes, scorers_of, supervisor_of
 from testkit.processes import kill
+from testkit.soak import scaled
 from testkit.status_recorder import StatusRecorder
+
+ROWS = scaled(60_000, soak=2_000_000)
+KILLS = scaled(20, soak=60)
+POD_KILLS = scaled(1, soak=5)
+PAUSE_SECONDS = scaled(2, soak=20)
 
 pytestmark = pytest.mark.usefixtures("operator")
 
@@ -32,25 +38,30 @@ def running_head(job: ClusterJob) -> dict:
     return wait_for(job.head, seconds=60, what="a running index 0", explain=job.explain)
 
 
-def test_processes_are_killed_at_random_and_the_run_goes_on(
+@pytest.mark.soak
+def test_processes_and_pods_are_killed_at_random_and_the_run_goes_on(
     operator: Operator, namespace: Namespace, tmp_path: Path
 ) -> None:
-    """A sample; `make soak` does it for hours."""
-    job = make_cluster_job(namespace, tmp_path, rows=60_000, shards=200, slow=True)
+    job = make_cluster_job(namespace, tmp_path, rows=ROWS, shards=ROWS // 1000, slow=True)
     job.spec["workers"]["replicas"] = 2
-    chance, kills = random.Random(4), 0
+    chance, kills, pods = random.Random(4), 0, 0
     with StatusRecorder(job) as recorder:
         job.apply()
         job.wait_for_shards(1)
-        while job.condition("Complete").get("status") != "True" and kills < 20:
-            time.sleep(chance.uniform(0.3, 1.5))
+        while job.condition("Complete").get("status") != "True" and kills < KILLS:
+            time.sleep(chance.uniform(0.3, PAUSE_SECONDS))
             victims = [pid for pod in job.pods() for pid in pod_processes(pod)]
             if chance.random() < 0.1:
                 operator.kill()
-            if victims:
+                kills += 1
+            elif kills * POD_KILLS >= (pods + 1) * KILLS and job.pods():
+                name = chance.choice(job.pods())["metadata"]["name"]
+                job.kubectl("delete", "pod", name, "--grace-period=0", "--force")
+                pods += 1
+            elif victims:
                 kills += kill(chance.choice(victims), signal.SIGKILL)
-        job.wait_until_complete(seconds=300)
-    assert kills >= 10
+        job.wait_until_complete(seconds=2400)
+    assert kills >= KILLS // 2
     assert_invariants(job, recorder)
 
 
