@@ -38,6 +38,7 @@ DEFAULT_NAME = "default"
 _READY_SECONDS = 90
 _RECORD = "cluster.json"
 _IMAGES = "images.json"
+_VERSIONS_KEPT = 2  # two checkouts may use one cluster
 
 
 class LocalCluster:
@@ -93,10 +94,13 @@ class LocalCluster:
 
     def load_image(self, archive: Path, name: str) -> None:
         """Give an image from an OCI archive to every node, under a name, and to later nodes."""
+        loaded = {**self._loaded_images(), name: str(archive)}
+        (self.folder / _IMAGES).write_text(json.dumps(loaded))
+        repository = name.rpartition(":")[0]
+        versions = [each for each in loaded if each.startswith(f"{repository}:")]
         for node in self.nodes():
             node.containerd.images.load(archive, name)
-        loaded = self._loaded_images() | {name: str(archive)}
-        (self.folder / _IMAGES).write_text(json.dumps(loaded))
+            node.containerd.images.keep_only(repository, versions[-_VERSIONS_KEPT:])
 
     def _loaded_images(self) -> dict[str, str]:
         path = self.folder / _IMAGES
@@ -150,7 +154,8 @@ class LocalCluster:
         for name in (PAUSE, BUSYBOX):
             node.containerd.images.load(image, name)
         for name, archive in self._loaded_images().items():
-            node.containerd.images.load(Path(archive), name)
+            if Path(archive).exists():  # else it is of code that was changed long ago
+                node.containerd.images.load(Path(archive), name)
         node.join()
         self.kubectl.wait("node", node.name, until="condition=Ready", seconds=_READY_SECONDS)
 
