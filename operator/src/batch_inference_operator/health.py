@@ -8,6 +8,7 @@ went bad inside this process.
 
 from __future__ import annotations
 
+import socket
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -66,12 +67,19 @@ async def serve_health(
     )
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
     await runner.setup()
-    site = web.TCPSite(runner, port=port)
     try:
-        await site.start()
-        yield runner.addresses[0][1]
+        listener = _listen(port)
+        await web.SockSite(runner, listener).start()
+        yield listener.getsockname()[1]
     finally:
         await runner.cleanup()
+
+
+def _listen(port: int) -> socket.socket:
+    # One socket for both families: two would take two different free ports.
+    if socket.has_dualstack_ipv6():
+        return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
+    return socket.create_server(("", port))
 
 
 def _probe(is_well: Callable[[], bool], complaint: str) -> Handler:
