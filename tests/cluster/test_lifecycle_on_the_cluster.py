@@ -13,7 +13,10 @@ from testkit.cluster.provider import Cluster
 from testkit.cluster_invariants import assert_invariants, assert_nothing_is_left
 from testkit.cluster_jobs import KIND, ClusterJob, make_cluster_job
 from testkit.operator_installation import Operator
+from testkit.soak import scaled
 from testkit.status_recorder import StatusRecorder
+
+CYCLES = scaled(2, soak=10)
 
 pytestmark = pytest.mark.usefixtures("operator")
 
@@ -23,19 +26,21 @@ def slow_job(namespace: Namespace, tmp_path: Path) -> ClusterJob:
     return make_cluster_job(namespace, tmp_path, rows=30_000, shards=60, slow=True)
 
 
+@pytest.mark.soak
 def test_suspending_takes_the_pods_and_resuming_goes_on(slow_job: ClusterJob) -> None:
     with StatusRecorder(slow_job) as recorder:
         slow_job.apply()
-        slow_job.wait_for_shards(3)
-        slow_job.change(suspend=True)
-        slow_job.wait_for_condition("Suspended")
-        assert [pod for pod in slow_job.pods() if _is_live(pod)] == []
-        committed = slow_job.on_s3.markers()
-        slow_job.change(suspend=False)
+        for cycle in range(CYCLES):
+            slow_job.wait_for_shards(3 * (cycle + 1))
+            slow_job.change(suspend=True)
+            slow_job.wait_for_condition("Suspended")
+            assert [pod for pod in slow_job.pods() if _is_live(pod)] == []
+            committed = slow_job.on_s3.markers()
+            slow_job.change(suspend=False)
         slow_job.wait_until_complete()
     after = slow_job.on_s3.markers()
     assert {key: after[key] for key in committed} == committed, "a shard was scored again"
-    assert slow_job.status()["run"]["number"] == 2
+    assert slow_job.status()["run"]["number"] == CYCLES + 1
     assert_invariants(slow_job, recorder)
 
 

@@ -33,6 +33,7 @@ class Operator:
 
     kubectl: Kubectl
     """In the operator's own namespace."""
+    runner_image: str
 
     def pods(self) -> list[dict]:
         return self.kubectl.list("pods", f"--selector=app.kubernetes.io/name={DEPLOYMENT}")
@@ -101,6 +102,6 @@ def install(cluster: Cluster) -> Operator:
     ).stdout  # fmt: skip
     cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=manifests)
     kubectl = cluster.kubectl.within(NAMESPACE)
-    operator = Operator(kubectl)
+    operator = Operator(kubectl, runner_image.name)
     operator.change_settings(SETTINGS)
     return operator
