@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, assert_never
 
 from batch_inference_api.reasons import Reason
 from batch_inference_api.v1alpha1.job import GROUP, KIND, VERSION
-
 from batch_inference_operator.build.companions import build_companions
 from batch_inference_operator.build.job import build_job
 from batch_inference_operator.cluster.api import (
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from batch_inference_api.v1alpha1.status import JobStatus
-
     from batch_inference_operator.cluster.api import Cluster
     from batch_inference_operator.decide.plan import Action, Announcement
     from batch_inference_operator.decide.record import Record

@@ -11,8 +11,8 @@ from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any
 
 import kopf
-from batch_inference_api.v1alpha1.job import GROUP, VERSION
 
+from batch_inference_api.v1alpha1.job import GROUP, VERSION
 from batch_inference_operator.cache import Kind
 from batch_inference_operator.cluster.connection import NoCredentials, read_credentials
 from batch_inference_operator.names import CHILD_SELECTOR

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from batch_inference_api.v1alpha1.status import Phase
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from batch_inference_api.v1alpha1.status import Phase
 from batch_inference_operator.cache import Kind
 
 if TYPE_CHECKING:

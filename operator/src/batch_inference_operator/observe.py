@@ -10,7 +10,6 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from batch_inference_api.runner_contract import ContractVersionError, ProgressReport
-
 from batch_inference_operator.cache import Kind
 from batch_inference_operator.names import (
     APPLIED_WORKERS_ANNOTATION,

@@ -15,6 +15,7 @@ from ipaddress import IPv6Address, ip_address
 from typing import TYPE_CHECKING
 
 import aiohttp
+
 from batch_inference_api.runner_contract import ContractVersionError, ProgressReport
 
 if TYPE_CHECKING:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from batch_inference_api.reasons import Reason
 from batch_inference_api.v1alpha1.uri import scheme_of
-
 from batch_inference_operator.build.runner_config import build_runner_config
 from batch_inference_operator.observation import Refusal
 
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
 
     from batch_inference_api.v1alpha1.job import BatchInferenceJob, JobSpec
     from batch_inference_api.v1alpha1.workers import WorkersSpec
-
     from batch_inference_operator.settings import Settings
 
 _DEFAULT_SERVICE_ACCOUNT = "default"

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from batch_inference_api.v1alpha1.uri import scheme_of
-
 from batch_inference_operator.build.layout import CLAIMS_FOLDER
 
 if TYPE_CHECKING:

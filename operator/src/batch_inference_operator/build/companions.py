@@ -18,7 +18,6 @@ from batch_inference_operator.names import service_name
 
 if TYPE_CHECKING:
     from batch_inference_api.v1alpha1.job import BatchInferenceJob
-
     from batch_inference_operator.settings import Settings
 
 

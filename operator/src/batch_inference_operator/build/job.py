@@ -17,7 +17,6 @@ from batch_inference_operator.names import (
 
 if TYPE_CHECKING:
     from batch_inference_api.v1alpha1.job import BatchInferenceJob
-
     from batch_inference_operator.settings import Settings
 
 _PERMANENT_EXIT_CODES = range(64, 80)

@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from batch_inference_api.v1alpha1.job import GROUP, KIND, VERSION
-
 from batch_inference_operator.names import run_labels, run_name
 
 if TYPE_CHECKING:

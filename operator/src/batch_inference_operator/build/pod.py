@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from batch_inference_api.v1alpha1.job import BatchInferenceJob, JobSpec
     from batch_inference_api.v1alpha1.placement import Toleration
     from batch_inference_api.v1alpha1.workers import WorkersSpec
-
     from batch_inference_operator.settings import Settings
 
 _GRACE_SECONDS = 10

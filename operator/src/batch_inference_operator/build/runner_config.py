@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from batch_inference_api.resolve import resolve
 from batch_inference_api.runner_contract import RunConfig
-
 from batch_inference_operator.build.claims import locate
 from batch_inference_operator.build.layout import HTTP_PORT, TOKEN_PATH, credentials_folder
 from batch_inference_operator.build.ownership import name_of_run
@@ -16,7 +15,6 @@ from batch_inference_operator.names import service_name
 if TYPE_CHECKING:
     from batch_inference_api.runner_contract import RunnerConfig
     from batch_inference_api.v1alpha1.job import BatchInferenceJob
-
     from batch_inference_operator.settings import Settings
 
 

@@ -14,7 +14,6 @@ from batch_inference_api.v1alpha1.status import (
     ShardStatus,
     WorkerStatus,
 )
-
 from batch_inference_operator.decide.record import parse_time
 from batch_inference_operator.kubectl_bij.paint import Tone, tone_of
 from batch_inference_operator.kubectl_bij.progress_text import (

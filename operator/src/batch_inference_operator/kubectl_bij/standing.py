@@ -7,14 +7,12 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from batch_inference_api.v1alpha1.status import Phase
-
 from batch_inference_operator.decide.record import parse_time
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from batch_inference_api.v1alpha1.status import Condition
-
     from batch_inference_operator.decide.record import Record
 
 _ORDINARY = {phase.value for phase in Phase} | {"Suspending", "WaitingForPods"}

@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from batch_inference_api.reasons_reference import reason_docs
-
 from batch_inference_operator.cluster.api import ClusterError
 from batch_inference_operator.decide.record import read_record
 from batch_inference_operator.kubectl_bij.advice import advise
