@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any, Self
 
@@ -27,11 +28,13 @@ _LARGEST_STATUS = 32 * 1024
 
 
 class StatusRecorder:
-    """Records every status that a job had, in order, while a `with` block runs."""
+    """Records every state that a job was in, in order, while a `with` block runs."""
 
     def __init__(self, job: ClusterJob) -> None:
         self._job = job
-        self.seen: list[dict[str, Any]] = []
+        self.objects: list[dict[str, Any]] = []
+        self.arrivals: list[float] = []
+        """When each of them arrived, on time.monotonic()."""
 
     def __enter__(self) -> Self:
         kubectl = self._job.kubectl
@@ -56,7 +59,12 @@ class StatusRecorder:
 
     def _record(self) -> None:
         for document in _documents(self._process):
-            self.seen.append(document.get("status", {}))
+            self.arrivals.append(time.monotonic())
+            self.objects.append(document)
+
+    @property
+    def seen(self) -> list[dict[str, Any]]:
+        return [found.get("status", {}) for found in self.objects]
 
     @property
     def phases(self) -> list[str]:
