@@ -27,11 +27,11 @@ def workload(tmp_path_factory) -> Workload:
     return make_workload(folder, rows=ROWS, shard_rows=SHARD_ROWS, hidden=hidden)
 
 
-@pytest.fixture
-def members(workload, tmp_path):
+@pytest.fixture(params=[False])
+def members(workload, tmp_path, request):
     job = workload.job(tmp_path, shard_rows=SHARD_ROWS)
     job.spec["backoffLimitPerShard"] = 100  # here everything is killed, not only what it crashes
-    members = Members(job)
+    members = Members(job, supervised=request.param)
     yield members
     members.close()
     wait_until(lambda: not processes_of_ray(), seconds=5, what="the end of Ray's processes")
@@ -50,6 +50,22 @@ def test_a_killed_driver_starts_again_and_its_worker_joins_again(members, worklo
     members.start_driver()
     members.wait_ready_or_ended(2)
     assert members.driver.wait(END_SECONDS) == 0, members.log.read_text()[-3000:]
+    assert_committed_only_once(before, markers_of(members.job))
+    assert_exact(members.job, workload.scores)
+
+
+@pytest.mark.parametrize("members", [True], indirect=True, ids=["pods"])
+def test_a_killed_driver_and_a_killed_worker_are_replaced_inside_their_pods(members, workload):
+    members.start_driver()
+    members.start_worker()
+    members.wait_ready(2)
+    before = markers_of(members.job)
+    (worker,) = members.workers
+    for pod in (worker, members.driver):
+        kill(members.child_of(pod))
+    members.wait_ready_or_ended(2)
+    assert members.driver.wait(END_SECONDS) == 0, members.log.read_text()[-3000:]
+    assert worker.poll() is None, "a worker's pod ends with its Job, never before"
     assert_committed_only_once(before, markers_of(members.job))
     assert_exact(members.job, workload.scores)
 

@@ -194,3 +194,18 @@ def test_all_addresses_include_the_loopback(progress: Progress) -> None:
     server.start()
     assert ask(server, "GET", "/progress")[0] == 200
     server.close()
+
+
+@pytest.mark.parametrize("path", ["/progress", "/metrics"])
+def test_a_driver_that_was_started_again_tells_nothing_less_than_the_one_before(path):
+    progress = Progress(JobIdentity(name="churn"), attempt=2, processed=7)
+    server = ProgressServer(progress, host="127.0.0.1", port=0)
+    server.start()
+    try:
+        progress.planned(shards=2, rows=10)
+        assert ask(server, "GET", path)[0] == 503
+        assert ask(server, "GET", "/livez")[0] == 200
+        progress.resumed([])
+        assert ask(server, "GET", path)[0] == 200
+    finally:
+        server.close()

@@ -1,4 +1,4 @@
-"""The members of a run as their pods start them: `bij driver` and `bij worker`.
+"""The members of a run as their pods start them: `bij pod`, or what that starts, without it.
 
 All of them share this machine's loopback address, in a network namespace of their own.
 """
@@ -16,6 +16,7 @@ import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ import pyarrow.parquet as pq
 from batch_inference_runner.cli import manifest as manifests
 from testkit import onnx_models
 from testkit.jobs import BIJ, Job, spec_of
-from testkit.processes import command_of, descendants_of, kill, wait_until
+from testkit.processes import children_of, command_of, descendants_of, kill, wait_until
 
 FEATURES = [f"f{number}" for number in range(32)]
 HOST = "127.0.0.1"
@@ -65,6 +66,9 @@ class Members:
 
     job: Job
     port: int = 0
+    replicas: int = 3
+    supervised: bool = False
+    """Whether members are whole pods, with `bij pod` as their first process."""
     token: str = field(default_factory=lambda: secrets.token_hex(32))
     driver: subprocess.Popen | None = None
     workers: list[subprocess.Popen] = field(default_factory=list)
@@ -73,15 +77,12 @@ class Members:
 
     def __post_init__(self) -> None:
         self.log.touch()
-        if not self.port:
-            with socket.socket() as probe:
-                probe.bind((HOST, 0))
-                self.port = probe.getsockname()[1]
+        self.port = self.port or free_port()
         self.token_path.touch(mode=0o600)
         self.token_path.write_text(self.token)
         config = manifests.load(self.job.write(), output=str(self.job.output)).config
         run = {"head_address": f"{HOST}:{self.port}", "token_path": str(self.token_path)}
-        workers = {"replicas": 3, "cpu_millis": 1000, "memory_bytes": 2 << 30}
+        workers = {"replicas": self.replicas, "cpu_millis": 1000, "memory_bytes": 2 << 30}
         config = config.model_copy(
             update={
                 "run": config.run.model_copy(update=run),
@@ -102,25 +103,44 @@ class Members:
     def log(self) -> Path:
         return self.job.folder / "members.log"
 
+    @property
+    def report_path(self) -> Path:
+        return self.job.folder / "report"
+
     def start_driver(self) -> None:
-        self.driver = self._start("driver")
+        self.driver = self._start("driver", index=0)
 
     def start_worker(self) -> None:
-        self.workers.append(self._start("worker"))
+        self.workers.append(self._start("worker", index=1 + len(self.workers)))
 
-    def _start(self, role: str) -> subprocess.Popen:
+    def _start(self, role: str, *, index: int) -> subprocess.Popen:
+        command = "pod" if self.supervised else role
         with self.log.open("ab") as log:
             return subprocess.Popen(
-                [*BIJ, role, "--config", str(self.config_path), "--ip", HOST],
+                [*BIJ, command, "--config", str(self.config_path)],
                 stdout=log,
                 stderr=log,
-                env={
-                    **os.environ,
-                    "TMPDIR": self.temporary,
-                    "BIJ_TERMINATION_LOG": str(self.job.folder / "report"),
-                },
+                env={**os.environ, **self._environment(index)},
                 start_new_session=True,
             )
+
+    def _environment(self, index: int) -> dict[str, str]:
+        return {
+            "TMPDIR": self.temporary,
+            "BIJ_POD_IP": HOST,
+            "BIJ_TERMINATION_LOG": str(self.report_path),
+            "BIJ_LIVENESS_PORT": str(self.liveness_ports[index]),
+            "JOB_COMPLETION_INDEX": str(index),
+        }
+
+    @cached_property
+    def liveness_ports(self) -> dict[int, int]:
+        """A port for each pod: here all of them have the same address."""
+        return {index: free_port() for index in range(10)}
+
+    def child_of(self, pod: subprocess.Popen) -> int | None:
+        """What the supervisor of a pod keeps running, while it runs."""
+        return next(iter(child for child in children_of(pod.pid) if command_of(child)), None)
 
     def progress(self) -> dict:
         url = f"http://{HOST}:{self.port}/progress"
@@ -173,6 +193,13 @@ class Members:
         for member in everyone:
             kill_member(member)
         shutil.rmtree(self.temporary, ignore_errors=True)
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on at the moment."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return probe.getsockname()[1]
 
 
 def kill_member(member: subprocess.Popen) -> None:

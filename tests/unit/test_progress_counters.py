@@ -256,3 +256,36 @@ def test_a_shard_that_was_given_up_stays_failed_and_its_rows_count() -> None:
     report = progress.report()
     assert (report.shards.failed, report.shards.succeeded) == (1, 0)
     assert report.rows.rejected == 10
+
+
+def test_a_driver_that_was_started_again_is_catching_up_until_it_has_read_what_is_committed():
+    progress = Progress(JOB, attempt=3, processed=250, clock=Clock())
+    progress.planned(shards=4, rows=400)
+    assert progress.is_catching_up
+    progress.resumed([CommittedCounts(0, written=100), CommittedCounts(1, written=100)])
+    report = progress.report()
+    assert not progress.is_catching_up
+    assert (report.rows.processed, report.rows.written) == (250, 200)
+    assert progress.milestones() == (3, 2, 250)
+
+
+def test_a_driver_that_fails_while_it_catches_up_says_so() -> None:
+    progress = Progress(JOB, attempt=3, processed=250, clock=Clock())
+    progress.finish(RunPhase.FAILED)
+    assert not progress.is_catching_up
+
+
+def test_the_attempt_never_goes_back() -> None:
+    progress = Progress(JOB, attempt=3, clock=Clock())
+    progress.attempt(2)
+    assert progress.report().attempt == 3
+    progress.attempt(5)
+    assert progress.report().attempt == 5
+
+
+def test_a_run_lasts_from_the_begin_of_its_first_driver() -> None:
+    clock = Clock()
+    progress = Progress(JOB, began=clock.now - 60, clock=clock)
+    clock.now += 5
+    assert progress.report().elapsed_seconds == 65
+    assert progress.seconds_since_beat() == 5

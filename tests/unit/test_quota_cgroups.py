@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from batch_inference_runner.quota import cpu_quota, memory_limit_bytes
+from batch_inference_runner.quota import cpu_quota, memory_kills, memory_limit_bytes
 
 V2 = "30 23 0:26 {root} {point} ro - cgroup2 cgroup rw\n"
 V1_CPU = "32 31 0:29 {root} /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu,cpuacct\n"
@@ -138,3 +138,29 @@ def test_a_narrow_affinity_wins(tmp_path: Path) -> None:
 def test_this_machine_has_limits() -> None:
     assert cpu_quota() >= 1
     assert memory_limit_bytes() > 1 << 20
+
+
+V1_EVENTS = "oom_kill_disable 0\nunder_oom 0\noom_kill 3\n"
+V2_EVENTS = "low 0\nhigh 0\nmax 12\noom 2\noom_kill 1\noom_group_kill 0\n"
+
+
+@pytest.mark.parametrize(
+    ("cgroup", "mountinfo", "file", "events", "kills"),
+    [
+        pytest.param("0::/\n", v2(), "memory.events", V2_EVENTS, 1, id="v2"),
+        pytest.param("4:memory:/\n", v1(), "memory/memory.oom_control", V1_EVENTS, 3, id="v1"),
+        pytest.param("0::/\n", v2(), "memory.max", "max", 0, id="a kernel that does not count"),
+        pytest.param("", "", "memory.events", V2_EVENTS, 0, id="no cgroups at all"),
+    ],
+)
+def test_processes_that_were_killed_for_want_of_memory_are_counted(
+    tmp_path: Path, cgroup: str, mountinfo: str, file: str, events: str, kills: int
+) -> None:
+    proc = tmp_path / "proc"
+    proc.mkdir()
+    (proc / "cgroup").write_text(cgroup)
+    (proc / "mountinfo").write_text(mountinfo)
+    path = tmp_path / "sys/fs/cgroup" / file
+    path.parent.mkdir(parents=True)
+    path.write_text(events)
+    assert memory_kills(proc=proc, root=tmp_path) == kills
