@@ -6,9 +6,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+import yaml
 
 from batch_inference_operator.decide.conditions import State, conditions_of
-from testkit.gitops_health import argo_health, kstatus_of
+from testkit.gitops_health import SCRIPT, argo_health, kstatus_of
 
 NOW = datetime(2026, 8, 1, tzinfo=UTC)
 HEALTH = {
@@ -63,3 +64,8 @@ def test_kstatus_calls_nothing_current_that_the_operator_has_not_seen() -> None:
     unseen = {"metadata": {"name": "job", "generation": 1}, "status": {"observedGeneration": -1}}
     edited = [make_job(state, generation=2) for state in State]
     assert kstatus_of([unseen, *edited]) == ["InProgress"] * 5
+
+
+def test_the_patch_for_argo_cd_holds_the_script_that_is_tested() -> None:
+    (script,) = yaml.safe_load((SCRIPT.parent / "argocd-cm.yaml").read_text())["data"].values()
+    assert script == SCRIPT.read_text()

@@ -1,0 +1,143 @@
+"""Jobs under GitOps: judged right in every state that they really have, and never written back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from testkit.checkout import ROOT
+from testkit.cluster.namespaces import Namespace
+from testkit.cluster_jobs import KIND, ClusterJob, make_cluster_job
+from testkit.gitops_health import argo_health, kstatus_of
+from testkit.status_recorder import StatusRecorder
+
+OVERLAYS = ROOT / "examples" / "gitops" / "jobs" / "overlays"
+GOES_ON = ("Progressing", "InProgress")
+JUDGEMENTS = {
+    None: GOES_ON,
+    "Pending": GOES_ON,
+    "Queued": GOES_ON,
+    "Starting": GOES_ON,
+    "Running": GOES_ON,
+    "Finalizing": GOES_ON,
+    "Succeeded": ("Healthy", "Current"),
+    "Failed": ("Degraded", "Failed"),
+    "Suspended": ("Suspended", "Current"),
+}
+"""What Argo CD and kstatus say of a job that the operator has seen as it is now, by its phase."""
+
+pytestmark = pytest.mark.usefixtures("operator")
+
+
+@pytest.fixture
+def job(namespace: Namespace, tmp_path: Path) -> ClusterJob:
+    return make_cluster_job(namespace, tmp_path, rows=6_000, shards=6, slow=True)
+
+
+@contextmanager
+def judged(job: ClusterJob, *phases: str) -> Iterator[None]:
+    """Record a job, which must come through some phases, and hold both tools to each state."""
+    with StatusRecorder(job) as recorder:
+        yield
+    seen = [found for found in recorder.objects if found["kind"] == "BatchInferenceJob"]
+    assert set(phases) <= set(recorder.phases)
+    found = list(zip([argo_health(item)[0] for item in seen], kstatus_of(seen), strict=True))
+    assert found == [expected_of(item) for item in seen]
+
+
+def expected_of(job: dict[str, Any]) -> tuple[str, str]:
+    status = job["status"]
+    is_seen = status["observedGeneration"] == job["metadata"]["generation"]
+    return JUDGEMENTS[status.get("phase")] if is_seen else GOES_ON
+
+
+def test_a_job_that_is_suspended_resumed_and_done(job: ClusterJob) -> None:
+    with judged(job, "Starting", "Running", "Suspended", "Succeeded"):
+        job.apply()
+        job.wait_for_shards(1)
+        job.change(suspend=True)
+        job.wait_for_condition("Suspended")
+        job.change(suspend=False)
+        job.wait_until_complete()
+
+
+def test_a_job_that_waits_in_a_queue(job: ClusterJob) -> None:
+    job.spec["workers"]["nodeSelector"] = {"kubernetes.io/hostname": "not-yet"}
+    with judged(job, "Pending", "Queued"):
+        job.apply()
+        job.wait_for_reason("Unschedulable")
+        (run,) = job.jobs()
+        suspend = '{"spec": {"suspend": true}}'  # as Kueue's webhook does
+        job.kubectl("patch", "job", run["metadata"]["name"], "--type=merge", "-p", suspend)
+        job.wait_for_reason("Queued")
+
+
+def test_a_job_that_fails_and_one_that_is_not_allowed(job: ClusterJob) -> None:
+    job.spec["input"]["storageUris"] = [job.spec["input"]["storageUris"][0] + "nothing-here/"]
+    with judged(job, "Failed"):
+        job.apply()
+        job.wait_for_condition("Failed", reason="InputNotFound")
+    job.name = "not-allowed"
+    job.spec["workers"]["image"] = "registry.example/anything"
+    with judged(job, "Failed"):
+        job.apply()
+        job.wait_for_condition("Failed", reason="NotAllowed")
+
+
+def test_nothing_drifts_and_nothing_runs_again(job: ClusterJob) -> None:
+    """Two tools apply the same manifest before and after the run: no conflict, no difference."""
+    job.labels = {"team": "scoring"}
+    manifest = json.dumps(job.manifest())
+
+    def apply(manager: str) -> None:
+        flags = ("--server-side", f"--field-manager={manager}")
+        job.kubectl("apply", *flags, "-f", "-", stdin=manifest)
+        job.kubectl("diff", *flags, "-f", "-", stdin=manifest)  # fails if there is a difference
+
+    apply("argocd-controller")
+    job.wait_until_complete()
+    before = job.get()
+    for manager in ("argocd-controller", "kustomize-controller", "argocd-controller"):
+        apply(manager)
+    after = job.get()
+    assert after["status"] == before["status"]
+    assert after["spec"] == before["spec"]
+    assert after["metadata"]["generation"] == 1
+    assert managers_of(job) == {
+        ("argocd-controller", None),
+        ("kustomize-controller", None),
+        ("batch-inference-operator", "status"),
+    }
+    assert [found["status"]["run"]["number"] for found in (before, after)] == [1, 1]
+
+
+def managers_of(job: ClusterJob) -> set[tuple[str, str | None]]:
+    """Who has written fields of a job, and below which subresource."""
+    printed = job.kubectl("get", KIND, job.name, "-o", "json", "--show-managed-fields")
+    entries = json.loads(printed)["metadata"]["managedFields"]
+    return {(entry["manager"], entry.get("subresource")) for entry in entries}
+
+
+def test_a_ttl_takes_the_pods_and_leaves_the_resource(job: ClusterJob) -> None:
+    """A resource that went would be created again by GitOps, and run again."""
+    job.spec["ttlSecondsAfterFinished"] = 0
+    job.apply()
+    job.wait_until_complete()
+    job.kubectl("wait", "job", "--all", "--for=delete", "--timeout=30s")
+    assert job.kubectl.find(KIND, job.name) is not None
+    assert argo_health(job.get())[0] == "Healthy"
+
+
+@pytest.mark.parametrize("overlay", ["staging", "production"])
+def test_the_example_repository_is_what_the_api_server_accepts(
+    namespace: Namespace, overlay: str
+) -> None:
+    (job,) = yaml.safe_load_all(namespace.kubectl("kustomize", str(OVERLAYS / overlay)))
+    job["metadata"]["namespace"] = namespace.name
+    namespace.kubectl.apply(job, dry_run=True)
