@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 
 import obstore
 import pytest
@@ -10,8 +11,10 @@ import yaml
 from obstore.store import S3Store
 
 from testkit.checkout import ROOT
+from testkit.cluster import local
 from testkit.cluster.deadlines import wait_for
 from testkit.cluster.kubectl import KubectlFailed
+from testkit.cluster.local import LocalCluster
 from testkit.cluster.namespaces import Namespace
 from testkit.cluster.node import Node
 from testkit.cluster.pods import busybox_pod, web_server
@@ -20,6 +23,7 @@ from testkit.cluster.provider import Cluster
 CRD = ROOT / "crds" / "batchinference.dev_batchinferencejobs.yaml"
 EXAMPLES = sorted(ROOT.glob("examples/*/job.yaml"))
 SECONDS = 60
+MOUNTS = Path("/proc/self/mounts")
 
 
 def run_to_the_end(namespace: Namespace, pod: dict) -> str:
@@ -111,6 +115,22 @@ def test_the_api_server_accepts_an_example(namespace: Namespace, manifest) -> No
     job = yaml.safe_load(manifest.read_text())
     put_on_a_volume(job["spec"])
     namespace.kubectl.apply(job, dry_run=True)
+
+
+def test_what_a_crashed_cluster_has_left_is_removed(local_cluster: LocalCluster) -> None:
+    crashed = local.start("crash")
+    try:
+        crashed.kubectl.apply(busybox_pod("busy", "while true; do sleep 0.1; done"))
+        crashed.kubectl.wait("pod", "busy", until="condition=Ready", seconds=SECONDS)
+        for name in ("kube-apiserver", "node-1/containerd", "node-1/kubelet"):
+            crashed.component(name).kill()
+        again = local.start("crash")
+        assert again.kubectl.list("pods") == []
+    finally:
+        local.remove("crash")
+    assert not [mount for mount in MOUNTS.read_text().splitlines() if "bij-cluster-crash" in mount]
+    assert "bij-crash" not in [path.name for path in Path("/run/netns").iterdir()]
+    assert local_cluster.kubectl.api_server_is_ready(), "it is another cluster's"
 
 
 def put_on_a_volume(spec: dict) -> None:

@@ -15,7 +15,7 @@ from testkit.cluster.machine import ClusterUnavailable
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m testkit.cluster", description=__doc__)
     parser.add_argument("command", choices=tuple(_COMMANDS))
-    parser.add_argument("--name", default=local.DEFAULT_NAME)
+    parser.add_argument("--name", default=local.default_name())
     chosen = parser.parse_args()
     try:
         return _COMMANDS[chosen.command](chosen.name)

@@ -1,8 +1,8 @@
 """A cluster that somebody runs already, used only if its kubeconfig was named on purpose.
 
-Its nodes must be able to pull the images under test, or have them. For S3 it needs a server that
-its pods and this machine reach: BIJ_S3_ENDPOINT, BIJ_S3_BUCKET, AWS_ACCESS_KEY_ID and
-AWS_SECRET_ACCESS_KEY.
+Its nodes must have the images under test or be able to pull them, `busybox_image.BUSYBOX` among
+them. For S3 there must be a server that pods and this machine reach: BIJ_S3_ENDPOINT,
+BIJ_S3_BUCKET, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from testkit.cluster.binaries import built_versitygw
+from testkit.cluster.busybox_image import BUSYBOX, write_busybox_image
 from testkit.cluster.component import Component
 from testkit.cluster.existing import required_program
 from testkit.cluster.image_store import ImageStore
@@ -48,7 +49,7 @@ class KindCluster:
 @contextmanager
 def running() -> Iterator[KindCluster]:
     """Use the cluster that is there and leave it, or make one and delete it."""
-    for program in ("docker", "kind", "kubectl"):
+    for program in ("docker", "kind", "kubectl", "busybox"):
         required_program(program)
     if subprocess.run(["docker", "info"], check=False, capture_output=True).returncode != 0:
         raise ClusterUnavailable("`docker info` fails: kind needs a running Docker engine")
@@ -59,6 +60,7 @@ def running() -> Iterator[KindCluster]:
                 _call("create", "cluster", "--wait", "180s", "--kubeconfig", f"{folder}/kubeconfig")
             _call("export", "kubeconfig", "--kubeconfig", f"{folder}/kubeconfig")
             cluster = KindCluster(Path(folder))
+            cluster.load_image(write_busybox_image(Path(folder) / "busybox.tar"), BUSYBOX)
             with _object_storage(Path(folder)):
                 yield cluster
         finally:

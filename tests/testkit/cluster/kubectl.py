@@ -76,6 +76,11 @@ class Kubectl:
         timeout = f"--timeout={seconds:g}s"
         self("wait", kind, name, f"--for={until}", timeout, seconds=seconds + 10)
 
+    def wait_for_service_account(self) -> None:
+        """Wait until a new namespace accepts pods: they are refused before it has this account."""
+        account = ("serviceaccount", "default")
+        wait_for(lambda: self.find(*account), seconds=60, what="the default service account")
+
     def api_server_is_ready(self) -> bool:
         return self.attempt("get", "--raw=/readyz", "--request-timeout=5s").returncode == 0
 

@@ -9,6 +9,7 @@ running cluster again; the cache holds what is worth keeping (see `binaries.py`,
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import time
@@ -23,7 +24,7 @@ from testkit.cluster.component import Component, recorded_components
 from testkit.cluster.control_plane import ControlPlane
 from testkit.cluster.deadlines import wait_for
 from testkit.cluster.kubectl import Kubectl
-from testkit.cluster.machine import check_machine
+from testkit.cluster.machine import ClusterUnavailable, check_machine
 from testkit.cluster.mounts import unmount_below
 from testkit.cluster.network import Network
 from testkit.cluster.node import Node
@@ -34,7 +35,6 @@ from testkit.cluster.storage import (
     start_object_storage,
 )
 
-DEFAULT_NAME = "default"
 _READY_SECONDS = 90
 _RECORD = "cluster.json"
 _IMAGES = "images.json"
@@ -81,7 +81,7 @@ class LocalCluster:
 
     def add_node(self) -> Node:
         """Add one more node and wait until it is Ready."""
-        node = self.node(len(self.nodes()) + 1)
+        node = self._reserve_node()
         node.start_runtime()
         self._finish_node(node)
         return node
@@ -92,13 +92,26 @@ class LocalCluster:
         shutil.rmtree(self.folder / node.name)
         self.kubectl("delete", "node", node.name, "--ignore-not-found")
 
+    def _reserve_node(self) -> Node:
+        """Take the lowest free number; its folder says that it is taken."""
+        index = 1
+        while True:
+            node = self.node(index)
+            try:
+                (self.folder / node.name).mkdir()
+            except FileExistsError:
+                index += 1
+            else:
+                return node
+
     def load_image(self, archive: Path, name: str) -> None:
         """Give an image from an OCI archive to every node, under a name, and to later nodes."""
         loaded = {**self._loaded_images(), name: str(archive)}
         (self.folder / _IMAGES).write_text(json.dumps(loaded))
         repository = name.rpartition(":")[0]
         versions = [each for each in loaded if each.startswith(f"{repository}:")]
-        for node in self.nodes():
+        running = [node for node in self.nodes() if node.component("containerd").is_running()]
+        for node in running:
             node.containerd.images.load(archive, name)
             node.containerd.images.keep_only(repository, versions[-_VERSIONS_KEPT:])
 
@@ -114,7 +127,7 @@ class LocalCluster:
         """End the cluster and remove everything it has made on this machine, but the cache."""
         for node in self.nodes():
             node.remove()
-        for component in recorded_components(self.control_plane.folder):
+        for component in self.components():
             component.kill()
         self.network.remove()
         unmount_below(self.folder)
@@ -124,7 +137,7 @@ class LocalCluster:
         """Start the control plane and one node, and wait until the node is Ready."""
         self.network.create()
         self.control_plane.start()
-        node = self.node(1)
+        node = self._reserve_node()
         node.start_runtime()
         start_object_storage(
             self.component("s3"),
@@ -134,6 +147,8 @@ class LocalCluster:
         )
         self.control_plane.finish(self.kubectl)
         self._finish_node(node)
+        self.kubectl.wait_for_service_account()
+        self._check_that_all_runs()
 
     @property
     def object_storage(self) -> ObjectStorage:
@@ -148,6 +163,16 @@ class LocalCluster:
         create_shared_folder(self.kubectl, namespace=namespace, claim=claim, folder=folder)
         return folder
 
+    def components(self) -> list[Component]:
+        """Return every component that was started, running or not."""
+        folders = [self.control_plane.folder, *self.folder.glob("node-*")]
+        return [component for folder in folders for component in recorded_components(folder)]
+
+    def _check_that_all_runs(self) -> None:
+        for component in self.components():
+            if not component.is_running():
+                raise ClusterUnavailable(f"{component.name} ended:\n{component.last_words()}")
+
     def _finish_node(self, node: Node) -> None:
         node.prepare_runtime()
         image = write_busybox_image(self.folder / "busybox.tar")
@@ -160,7 +185,7 @@ class LocalCluster:
         self.kubectl.wait("node", node.name, until="condition=Ready", seconds=_READY_SECONDS)
 
 
-def start(name: str = DEFAULT_NAME) -> LocalCluster:
+def start(name: str) -> LocalCluster:
     """Start a cluster with one node, after removing what an earlier one of that name has left."""
     check_machine()
     tools = built_tools()
@@ -171,14 +196,26 @@ def start(name: str = DEFAULT_NAME) -> LocalCluster:
     _say(f"Starting Kubernetes on this machine, in {cluster.folder}")
     cluster.folder.mkdir(mode=0o700)
     (cluster.folder / _RECORD).write_text(json.dumps({"number": addresses.number}))
-    cluster.start()
+    try:
+        cluster.start()
+    except BaseException:
+        for component in cluster.components():
+            _say(f"The end of {component.log}:\n{component.last_words()}")
+        cluster.stop()
+        raise
     _say(f"The node is Ready after {time.monotonic() - began:.0f} s")
     return cluster
 
 
+def default_name() -> str:
+    """Name the cluster that everybody on this machine shares, unless the environment differs."""
+    return os.environ.get("BIJ_CLUSTER_NAME", "default")
+
+
 @contextmanager
-def running(name: str = DEFAULT_NAME) -> Iterator[LocalCluster]:
+def running(name: str | None = None) -> Iterator[LocalCluster]:
     """Use the cluster that is running and leave it, or start one and remove it."""
+    name = name or default_name()
     with one_at_a_time(CACHE / "cluster.lock"):
         found = find(name)
         cluster = found or start(name)
@@ -189,14 +226,14 @@ def running(name: str = DEFAULT_NAME) -> Iterator[LocalCluster]:
             cluster.stop()
 
 
-def find(name: str = DEFAULT_NAME) -> LocalCluster | None:
+def find(name: str) -> LocalCluster | None:
     """Return the cluster of that name if it is running.
 
-    One whose API server is there and does not answer gets the time of any test that disturbs it:
+    One that does not answer, while anything of it runs, gets the time of any test that disturbs it:
     whoever does not find a cluster replaces it, even under somebody who uses it.
     """
     cluster = _recorded(name)
-    if cluster is None or not cluster.component("kube-apiserver").is_running():
+    if cluster is None or not any(each.is_running() for each in cluster.components()):
         return None
     try:
         cluster.wait_for_api_server()
@@ -205,7 +242,7 @@ def find(name: str = DEFAULT_NAME) -> LocalCluster | None:
     return cluster
 
 
-def remove(name: str = DEFAULT_NAME) -> bool:
+def remove(name: str) -> bool:
     """Remove the cluster of that name, running or crashed; False if there was none."""
     cluster = _recorded(name)
     if cluster:

@@ -9,12 +9,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from testkit.cluster.deadlines import wait_for
 from testkit.cluster.kubectl import Kubectl
 from testkit.cluster.provider import Cluster
 
 _LONGEST_NAME = 40
-_READY_SECONDS = 30
 
 
 @dataclass(frozen=True)
@@ -38,12 +36,7 @@ def fresh_namespace(cluster: Cluster, test: str) -> Iterator[Namespace]:
     kubectl = cluster.kubectl.within(name)
     cluster.kubectl.apply(_manifest(name))
     try:
-        # Pods are refused until their service account has been made.
-        wait_for(
-            lambda: kubectl.find("serviceaccount", "default"),
-            seconds=_READY_SECONDS,
-            what=f"the service account of namespace {name}",
-        )
+        kubectl.wait_for_service_account()
         yield Namespace(name, kubectl, cluster)
     finally:
         cluster.kubectl("delete", "namespace", name, "--wait=false")

@@ -17,6 +17,8 @@ from testkit.cluster.mounts import unmount_below
 from testkit.cluster.network import Network
 from testkit.cluster.node_settings import kube_proxy_settings, kubelet_settings, pod_network
 
+_LOG_LINKS = Path("/var/log/containers")
+
 
 class Node:
     """The node with this number, counted from 1."""
@@ -81,6 +83,7 @@ class Node:
         unmount_below(self._folder)
         self._group.remove()
         self._network.remove_node(self.index)
+        self._remove_log_links()
 
     def _empty_runtime(self) -> None:
         self._group.thaw()
@@ -89,6 +92,12 @@ class Node:
         if self.component("containerd").is_running():
             self.containerd.remove_leftovers()
             self.component("containerd").stop()
+
+    def _remove_log_links(self) -> None:
+        """Remove the one thing that kubelets put where they cannot be told not to."""
+        for link in _LOG_LINKS.glob("*.log"):
+            if link.is_symlink() and link.readlink().is_relative_to(self._folder):
+                link.unlink(missing_ok=True)
 
     def _start(self, name: str, *arguments: str) -> None:
         command = Command(

@@ -1,6 +1,6 @@
 """Who runs the cluster under the tests: this machine, kind, or somebody whose kubeconfig was named.
 
-    BIJ_CLUSTER_PROVIDER=local                                  (the default: see `local.py`)
+    BIJ_CLUSTER_PROVIDER=local [BIJ_CLUSTER_NAME=default]       the default: see `local.py`
     BIJ_CLUSTER_PROVIDER=kind                                   Docker and the program `kind`
     BIJ_CLUSTER_PROVIDER=existing BIJ_KUBECONFIG=FILE           a cluster that may be written to
 
