@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from testkit.checkout import ROOT
 
@@ -51,6 +53,10 @@ class Buildah:
         """Run a command as the image's own user and return what it prints."""
         with self._container(image) as container:
             return self._call("run", "--isolation", "chroot", container, "--", *command)
+
+    def config(self, image: str) -> dict[str, Any]:
+        """What the image says about how it is run: User, Entrypoint, Env, Labels."""
+        return json.loads(self._call("inspect", "--type", "image", image))["OCIv1"]["config"]
 
     @contextmanager
     def mounted(self, image: str) -> Iterator[Path]:

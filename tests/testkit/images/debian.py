@@ -48,6 +48,7 @@ def _command(folder: Path) -> list[str]:
         "--quiet",
         "--variant=minbase",
         f"--include={','.join((*_SHIPPED, *_BUILDING))}",
+        '--aptopt=APT::Install-Recommends "false"',
         *(f"--dpkgopt=path-exclude={pattern}" for pattern in _LEFT_OUT),
         f"--customize-hook={_SAVE_BUILDING.format(target=folder / BUILDING)}",
         f"--customize-hook={_REMOVE_BUILDING.format(packages=' '.join(_BUILDING))}",

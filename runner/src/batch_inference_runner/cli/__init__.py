@@ -6,6 +6,7 @@
     execution      a run with its display, its server and its signals
     local_workers  `--workers N`
     interrupts     SIGINT and SIGTERM
+    heartbeats     signs of life, for the supervisor of a pod
     display, summary, wording, json_document: what is said while it runs and at its end
     failures       what a failure is called, and its exit code
 

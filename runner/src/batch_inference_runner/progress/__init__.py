@@ -2,6 +2,7 @@
 
     counters       what a run has done; rate and index_ranges put it in few words
     report         the final report: small, and written where a kubelet finds it
+    bare_report    one that says whose run it is, when nobody knows more
     server         serves a run while it lasts; http_endpoint answers, hardened
     metrics        a report for Prometheus
 

@@ -5,6 +5,7 @@
     decision    PURE: what follows from the end of the child
     children    the child as the supervisor sees it
     heartbeat   what a child tells the supervisor: that it lives, and how far it is
+    silence     how long it has told nothing
     liveness    answers the kubelet, so that a supervisor that hangs is replaced with its pod
     last_words  the report that is left when the supervisor gives up
 
