@@ -225,6 +225,12 @@ def test_children_that_somebody_made_up_are_none(number):
     assert observation == Observation()
 
 
+def test_a_job_that_only_has_the_labels_of_a_run_is_none():
+    forged = job_as_sent(number=7, ownerReferences=[])
+
+    assert look(forged, server=Server(Job=[forged])).jobs == ()
+
+
 def test_a_pod_that_runs_is_read():
     assert read_pod(RUNNING) == RunPod(
         name=f"{NAME}-0",
@@ -248,8 +254,9 @@ def test_a_pod_that_was_just_created_is_read():
     assert (pod.phase, pod.ip, pod.node, pod.running_since) == ("Pending", None, None, None)
 
 
-def test_a_pod_without_an_index_is_read():
-    assert read_pod(RUNNING, index=None).index is None
+@pytest.mark.parametrize("index", [None, "", "first", "-1", "\N{ARABIC-INDIC DIGIT ONE}"])
+def test_a_pod_without_an_index_is_read(index):
+    assert read_pod(RUNNING, index=index).index is None
 
 
 def test_a_pod_that_waits_is_read():

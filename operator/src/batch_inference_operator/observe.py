@@ -56,7 +56,7 @@ async def observe(
     Raises:
         ClusterError: the API server could not be read where the cache does not suffice.
     """
-    jobs = _read_jobs(cache.children(Kind.RUN_JOB, record.uid))
+    jobs = _read_jobs(cache.children(Kind.RUN_JOB, record.uid), record)
     pods = _read_pods(cache.children(Kind.POD, record.uid))
     if not record.is_finished and _may_mislead(jobs, pods, record):
         jobs, pods = await _read_live(record, cluster)
@@ -96,7 +96,7 @@ async def _read_live(
         cluster.list("Job", namespace=record.namespace, labels=selector),
         cluster.list("Pod", namespace=record.namespace, labels=selector),
     )
-    return _read_jobs(jobs), _read_pods(pods)
+    return _read_jobs(jobs, record), _read_pods(pods)
 
 
 async def _ask_head(
@@ -139,23 +139,35 @@ async def _read_warnings(
     return tuple(sorted(warnings, key=lambda warning: warning.seen, reverse=True))
 
 
-def _read_jobs(objects: Iterable[Raw]) -> tuple[RunJob, ...]:
-    """Read the Jobs that belong to runs; one that somebody else labelled so is left out."""
-    return tuple(_read_job(raw) for raw in objects if _run_of(raw) is not None)
+def _read_jobs(objects: Iterable[Raw], record: Record) -> tuple[RunJob, ...]:
+    """Read the Jobs of runs. One that only has their labels is somebody else's: let it alone."""
+    return tuple(
+        _read_job(raw)
+        for raw in objects
+        if _run_of(raw) is not None and _is_owned_by(record.uid, raw)
+    )
 
 
 def _read_pods(objects: Iterable[Raw]) -> tuple[RunPod, ...]:
     return tuple(_read_pod(raw) for raw in objects if _run_of(raw) is not None)
 
 
+def _is_owned_by(uid: str, raw: Raw) -> bool:
+    return any(owner["uid"] == uid for owner in raw["metadata"].get("ownerReferences") or ())
+
+
 def _run_of(raw: Raw) -> int | None:
-    text = (raw["metadata"].get("labels") or {}).get(RUN_LABEL, "")
-    return int(text) if text.isascii() and text.isdecimal() else None
+    return _number((raw["metadata"].get("labels") or {}).get(RUN_LABEL))
+
+
+def _number(text: str | None) -> int | None:
+    """The number of a label or annotation, which anybody may have written."""
+    return int(text) if text and text.isascii() and text.isdecimal() else None
 
 
 def _read_job(raw: Raw) -> RunJob:
     metadata, spec, status = raw["metadata"], raw["spec"], raw.get("status") or {}
-    applied = (metadata.get("annotations") or {}).get(APPLIED_WORKERS_ANNOTATION, "")
+    applied = (metadata.get("annotations") or {}).get(APPLIED_WORKERS_ANNOTATION)
     ends = {
         condition["type"]: condition
         for condition in status.get("conditions") or ()
@@ -173,7 +185,7 @@ def _read_job(raw: Raw) -> RunJob:
         suspended=bool(spec.get("suspend")),
         being_deleted="deletionTimestamp" in metadata,
         parallelism=spec.get("parallelism", 1),
-        applied_workers=int(applied) if applied.isascii() and applied.isdecimal() else None,
+        applied_workers=_number(applied),
         end=end,
         end_reason=ends[end].get("reason", "") if end else "",
         end_message=ends[end].get("message", "") if end else "",
@@ -194,7 +206,7 @@ def _read_pod(raw: Raw) -> RunPod:
         name=metadata["name"],
         uid=metadata["uid"],
         run=run,
-        index=int(index) if index is not None else None,
+        index=_number(index),
         created=_time(metadata["creationTimestamp"]),
         phase=status.get("phase", "Pending"),
         ip=status.get("podIP"),
