@@ -82,7 +82,17 @@ def running_status(*, number: int = 1, **changes: Any) -> dict[str, Any]:
             "lastUpdatedTime": instant(5),
         },
         "shards": {"total": 10, "pending": 3, "active": 2, "succeeded": 5, "failed": 0},
-        "run": {"number": number, "jobName": f"churn-run-{number}", "attempt": 1},
+        "run": named_run(number, attempt=1),
+        **changes,
+    }
+
+
+def named_run(number: int = 1, **changes: Any) -> dict[str, Any]:
+    """Make `status.run` as it names the Job that `make_run` makes."""
+    return {
+        "number": number,
+        "jobName": f"churn-run-{number}",
+        "jobUid": f"uid-of-run-{number}",
         **changes,
     }
 

@@ -18,6 +18,7 @@ from testkit.observations import (
     make_record,
     make_report,
     make_run,
+    named_run,
     observe,
     running_status,
     status_for,
@@ -142,7 +143,7 @@ def test_a_status_leaves_out_what_is_not_known():
     document = status_document(status)
 
     assert document["phase"] == "Starting"
-    assert document["run"] == {"number": 1, "jobName": "churn-run-1"}
+    assert document["run"] == named_run()
     assert "progress" not in document
     assert "completionTime" not in document
     assert None not in document.values()

@@ -23,6 +23,7 @@ from testkit.observations import (
     make_run,
     make_success,
     make_waiting_pod,
+    named_run,
     observe,
     plan_for,
     running_status,
@@ -258,7 +259,7 @@ def test_a_job_has_its_own_limit_whatever_the_platform_sets() -> None:
 
 
 def test_it_is_looked_again_when_a_limit_may_be_missed() -> None:
-    record = make_record(BEFORE, status={"run": {"number": 1, "jobName": "churn-run-1"}})
+    record = make_record(BEFORE, status={"run": named_run()})
 
     plan = plan_for(record, observe(begun(597), make_waiting_pod()))
 

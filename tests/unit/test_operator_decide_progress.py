@@ -25,6 +25,7 @@ from testkit.observations import (
     make_run,
     make_success,
     make_waiting_pod,
+    named_run,
     observe,
     running_status,
     status_for,
@@ -291,7 +292,7 @@ ATTEMPTS = {"it rises": (1, 2, 2), "it never falls": (3, 1, 3), "it is news": (N
 
 @pytest.mark.parametrize(("before", "said", "told"), ATTEMPTS.values(), ids=ATTEMPTS)
 def test_the_attempt_of_a_run(before, said, told):
-    run = {"number": 1, "jobName": "churn-run-1"} | ({} if before is None else {"attempt": before})
+    run = named_run() if before is None else named_run(attempt=before)
     report = make_report(attempt=said)
 
     status = status_for(

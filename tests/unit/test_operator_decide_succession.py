@@ -22,6 +22,8 @@ from testkit.observations import (
     make_run,
     make_success,
     make_waiting_pod,
+    make_warning,
+    named_run,
     observe,
     plan_for,
     running_status,
@@ -37,7 +39,7 @@ SECOND = CreateRun(number=2, deadline_seconds=None)
 
 def named(number: int, **changes):
     """A status that knows a run."""
-    return {"run": {"number": number, "jobName": f"churn-run-{number}", **changes}}
+    return {"run": named_run(number, **changes)}
 
 
 def test_a_new_job_gets_its_first_run():
@@ -72,6 +74,45 @@ def test_a_run_is_not_named_while_what_its_pods_need_is_refused():
     assert why(status) == (Reason.QUOTA_EXCEEDED, "exceeded quota: secrets")
     (again,) = plan_for(stored(make_record(), status), observe(make_run())).actions
     assert isinstance(again, CreateCompanions)
+
+
+def test_a_job_of_the_same_name_needs_its_own():
+    """Whoever deleted the Job took with it what its pods needed."""
+    plan = plan_for(make_record(status=named(1)), observe(make_run(uid="another")))
+
+    (again,) = plan.actions
+    assert isinstance(again, CreateCompanions)
+    assert again.owner_uid == "another"
+    assert plan.status.run.job_uid == "another"
+
+
+OWN_SECRET = 'MountVolume.SetUp failed for volume "bij-run" : secret "churn-run-1" not found'
+
+
+def test_what_went_while_pods_need_it_is_created_again():
+    warning = make_warning("FailedMount", OWN_SECRET, seconds_ago=120)
+
+    plan = plan_for(make_record(status=named(1)), observe(make_run(), make_waiting_pod(), warning))
+
+    assert [type(action) for action in plan.actions] == [CreateCompanions]
+    assert why(plan.status) == (
+        Reason.SECRET_NOT_FOUND,
+        'secret "churn-run-1" not found: the operator creates it, and the pods start by themselves',
+    )
+
+
+NOT_LACKING = {
+    "another Secret": make_warning("FailedMount", OWN_SECRET.replace("churn-run-1", "model-store")),
+    "its Secret a while ago": make_warning("FailedMount", OWN_SECRET, seconds_ago=180),
+    "something else": make_warning("FailedScheduling", OWN_SECRET),
+}
+
+
+@pytest.mark.parametrize("warning", NOT_LACKING.values(), ids=NOT_LACKING)
+def test_nothing_is_created_again_for_pods_that_lacked(warning):
+    observation = observe(make_run(), make_waiting_pod(), warning)
+
+    assert plan_for(make_record(status=named(1)), observation).actions == ()
 
 
 def test_a_job_whose_run_is_refused_says_why_and_tries_again():

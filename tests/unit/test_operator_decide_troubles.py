@@ -19,6 +19,7 @@ from testkit.observations import (
     make_run,
     make_waiting_pod,
     make_warning,
+    named_run,
     observe,
     plan_for,
     true_conditions,
@@ -171,7 +172,7 @@ def test_what_is_wrong_is_said_with_its_reason(parts, reason, message):
 
 
 def test_a_silent_first_pod_is_said_to_be_unresponsive_and_stays():
-    record = make_record(status={"run": {"number": 1, "jobName": "churn-run-1"}})
+    record = make_record(status={"run": named_run()})
 
     plan = plan_for(record, observe(make_run(), make_pod(), unreachable_seconds=3600))
 
@@ -259,7 +260,7 @@ def test_of_several_pods_without_a_node_the_number_is_told():
 
 
 def test_a_trouble_leaves_the_job_in_progress_and_its_pods_alone():
-    record = make_record(status={"run": {"number": 1, "jobName": "churn-run-1"}})
+    record = make_record(status={"run": named_run()})
 
     plan = plan_for(record, observe(make_run(), waiting("ImagePullBackOff")))
 

@@ -16,6 +16,7 @@ from testkit.observations import (
     make_report,
     make_run,
     make_waiting_pod,
+    named_run,
     observe,
     plan_for,
     running_status,
@@ -48,7 +49,7 @@ A_LEAP = running(505)
 ANOTHER_REASON = running(reason="WorkerFailed")
 ANOTHER_MESSAGE = running(message="0/4 nodes are available")
 ANOTHER_PHASE = running(phase="Finalizing")
-ANOTHER_RUN = running(run={"number": 2, "jobName": "churn-run-2"})
+ANOTHER_RUN = running(run=named_run(2))
 ANOTHER_GENERATION = running(observedGeneration=2)
 NEVER_TOLD = JobStatus()
 

@@ -102,6 +102,8 @@ class RunStatus(ResourceModel):
     """Number of the run, counted from 1."""
     job_name: Name | None = None
     """Name of the run's Job; absent once the run is known to have ended without a report."""
+    job_uid: Annotated[str, Field(max_length=64)] | None = None
+    """UID of that Job."""
     attempt: Count | None = None
     """How often the run's driver was started."""
     unreported: Count | None = None

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from batch_inference_api.v1alpha1.status import Phase
-
 from batch_inference_operator.decide.plan import Announcement
 from batch_inference_operator.decide.troubles import Wait
 

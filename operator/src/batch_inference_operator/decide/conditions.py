@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from batch_inference_api.reasons import Reason
 from batch_inference_api.runner_contract import RunPhase
 from batch_inference_api.v1alpha1.status import Condition
-
 from batch_inference_operator.decide.bounds import as_text
 from batch_inference_operator.decide.record import format_time
 

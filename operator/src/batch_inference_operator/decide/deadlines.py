@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from batch_inference_api.reasons import Reason
 from batch_inference_api.runner_contract import RunPhase
-
 from batch_inference_operator.decide.head import is_head_silent
 from batch_inference_operator.decide.progress import rows_processed
 from batch_inference_operator.decide.record import parse_time, start_of, was_running

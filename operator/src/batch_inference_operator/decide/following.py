@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from batch_inference_operator.decide.deadlines import (
@@ -19,7 +20,7 @@ from batch_inference_operator.decide.plan import (
 )
 from batch_inference_operator.decide.status import failed, in_a_run
 from batch_inference_operator.decide.succession import is_fenced
-from batch_inference_operator.decide.troubles import find_trouble
+from batch_inference_operator.decide.troubles import find_trouble, is_about_secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 _STARTING_SECONDS = 1.0
 """How soon a run that has not begun to score is looked at again: its first rows show at once."""
+_FRESH = timedelta(minutes=3)
+"""A kubelet tries again to mount a volume every two minutes."""
 _LONGEST_START_SECONDS = 60.0
 """A run that plans for longer than this is looked at no more often than others."""
 
@@ -70,7 +73,7 @@ def _keep_up(
     for job in observation.jobs:
         if job.number < run.number and not job.being_deleted:
             yield DeleteRun(job_name=job.name, job_uid=job.uid)
-    if record.run_number != run.number:
+    if not record.names(run) or _lacks_secret(run, observation, now=now):
         # The status names a run only after these were created: a crash in between repeats them.
         yield CreateCompanions(
             number=run.number,
@@ -81,6 +84,14 @@ def _keep_up(
     workers = record.spec.workers.replicas
     if run.applied_workers != workers:
         yield ScaleRun(job_name=run.name, job_uid=run.uid, workers=workers)
+
+
+def _lacks_secret(run: RunJob, observation: Observation, *, now: datetime) -> bool:
+    """Whether pods wait for the run's own Secret: it may have gone with a Job of the same name."""
+    return any(
+        is_about_secret(warning, run.name) and now - warning.seen < _FRESH
+        for warning in observation.warnings
+    )
 
 
 def _is_head_lost(

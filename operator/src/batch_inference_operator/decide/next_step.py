@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from batch_inference_api.reasons import Reason
-
 from batch_inference_operator.decide.announcements import announce
 from batch_inference_operator.decide.deadlines import remaining_seconds
 from batch_inference_operator.decide.following import plan_run

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pydantic_core import to_json
+
 from batch_inference_api.v1alpha1.status import (
     CompletionStats,
     ModelStatus,
@@ -16,8 +18,6 @@ from batch_inference_api.v1alpha1.status import (
     ResourcesConsumed,
     ShardStatus,
 )
-from pydantic_core import to_json
-
 from batch_inference_operator.decide.bounds import as_count, as_text
 from batch_inference_operator.decide.record import format_time
 

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from batch_inference_api.problems import InvalidManifest, parse_job
-from batch_inference_api.v1alpha1.job import MANAGER
-from batch_inference_api.v1alpha1.status import JobStatus, Phase
 from pydantic import ValidationError
 from pydantic_core import to_json
 
+from batch_inference_api.problems import InvalidManifest, parse_job
+from batch_inference_api.v1alpha1.job import MANAGER
+from batch_inference_api.v1alpha1.status import JobStatus, Phase
 from batch_inference_operator.keys import Key
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from batch_inference_api.v1alpha1.job import BatchInferenceJob, JobSpec
     from batch_inference_api.v1alpha1.status import Condition
-
     from batch_inference_operator.observation import RunJob
 
 _FINISHED = ("Complete", "Failed")
@@ -71,6 +70,11 @@ class Record:
     def run_number(self) -> int:
         """The latest run that the status knows; 0: none."""
         return (self.status.run.number if self.status.run else None) or 0
+
+    def names(self, run: RunJob) -> bool:
+        """Whether the status names this very Job, as it does once its pods have what they need."""
+        known = self.status.run
+        return known is not None and (known.number, known.job_uid) == (run.number, run.uid)
 
     def condition(self, kind: str) -> Condition | None:
         """The condition of that type, if the status has it."""

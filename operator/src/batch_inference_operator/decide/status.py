@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from batch_inference_api.reasons import Reason
 from batch_inference_api.runner_contract import RunPhase
 from batch_inference_api.v1alpha1.status import Phase, RunStatus, WorkerStatus
-
 from batch_inference_operator.decide.bounds import as_count
 from batch_inference_operator.decide.conditions import State, conditions_of
 from batch_inference_operator.decide.head import is_head_up
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 
     from batch_inference_api.runner_contract import ProgressReport
     from batch_inference_api.v1alpha1.status import JobStatus
-
     from batch_inference_operator.decide.record import Record
     from batch_inference_operator.decide.troubles import Trouble
     from batch_inference_operator.decide.verdict import Failed, Succeeded
@@ -61,8 +59,8 @@ def in_a_run(
         status = with_report(status, report, now=now)
     elif not is_head_up(run, observation):
         status = at_rest(status)
-    is_made = observation.refusal is None or record.run_number == run.number
-    if is_made:  # else the objects that its pods need are missing, and are yet to be created
+    if observation.refusal is None or record.names(run):
+        # Otherwise what its pods need was refused, and is to be created yet.
         status = _with_run(record, status, run, report)
     phase = _phase(record, run, observation, trouble=trouble)
     desired = record.spec.workers.replicas
@@ -221,6 +219,7 @@ def _with_run(
         update={
             "number": run.number,
             "job_name": run.name,
+            "job_uid": run.uid,
             "attempt": attempt,
             "unreported": None if progressed else before.unreported,
         }

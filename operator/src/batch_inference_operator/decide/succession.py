@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from batch_inference_api.reasons import Reason
 from batch_inference_api.v1alpha1.status import RunStatus
-
 from batch_inference_operator.build.allowed import find_forbidden
 from batch_inference_operator.decide.deadlines import remaining_seconds
 from batch_inference_operator.decide.plan import CreateRun, DeleteRun, Plan

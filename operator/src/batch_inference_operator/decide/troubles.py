@@ -14,7 +14,6 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from batch_inference_api.reasons import Reason
-
 from batch_inference_operator.decide.verdict import describe_end
 
 if TYPE_CHECKING:
@@ -22,7 +21,12 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from batch_inference_operator.decide.record import Record
-    from batch_inference_operator.observation import Observation, RunJob, RunPod
+    from batch_inference_operator.observation import (
+        ClusterWarning,
+        Observation,
+        RunJob,
+        RunPod,
+    )
 
 UNRESPONSIVE_SECONDS = 30.0
 _IMAGE = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull")
@@ -166,10 +170,17 @@ def _is_a_volume_missing(scene: _Scene) -> Trouble | None:
         if missing is None:
             return Trouble(reason=Reason.VOLUME_NOT_READY, message=warning.message)
         reason = Reason.SECRET_NOT_FOUND if missing[1] == "secret" else Reason.CONFIG_MAP_NOT_FOUND
+        is_own = is_about_secret(warning, scene.run.name)
+        advice = "the operator creates it" if is_own else "create it"
         return Trouble(
-            reason=reason, message=f"{missing[0]}: create it, and the pods start by themselves"
+            reason=reason, message=f"{missing[0]}: {advice}, and the pods start by themselves"
         )
     return None
+
+
+def is_about_secret(warning: ClusterWarning, name: str) -> bool:
+    """Whether a volume could not be mounted because that Secret is not there."""
+    return warning.reason == "FailedMount" and f'secret "{name}" not found' in warning.message
 
 
 def _is_there_no_node(scene: _Scene) -> Trouble | None:

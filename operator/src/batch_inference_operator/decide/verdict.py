@@ -11,13 +11,11 @@ from typing import TYPE_CHECKING
 
 from batch_inference_api.reasons import Reason
 from batch_inference_api.runner_contract import RunPhase
-
 from batch_inference_operator.decide.bounds import as_reason
 from batch_inference_operator.observation import JobEnd
 
 if TYPE_CHECKING:
     from batch_inference_api.runner_contract import ProgressReport
-
     from batch_inference_operator.observation import Observation, RunJob, RunPod, Termination
 
 PERMANENT_EXIT_CODES = range(64, 80)
