@@ -57,11 +57,13 @@ check: $(DEV_STAMP) ## Lint, formatting, types, import contracts, and generated 
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m batch_inference_api.crd --check
+	@$(BIN)/python tests/tools/write_values_table.py --check
 
 format: $(DEV_STAMP) ## Format the code and write the generated files.
 	@$(BIN)/ruff check --fix-only --quiet .
 	@$(BIN)/ruff format .
 	@$(BIN)/python -m batch_inference_api.crd --write
+	@$(BIN)/python tests/tools/write_values_table.py
 
 tools: $(BIJ_TOOLS_DIR)/versitygw ## Get the S3 server and Prometheus that tests use, into a cache outside the checkout.
 	@tests/tools/unpack_prometheus $(CACHE)/tools/prometheus

@@ -1,0 +1,57 @@
+"""The chart's README and the pages for platform teams say what is so."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import yaml
+
+from testkit.checkout import ROOT
+from testkit.prometheus import alert_queries
+
+CHART = ROOT / "charts" / "batch-inference-operator"
+PLATFORM = ROOT / "docs" / "platform"
+GENERATOR = ROOT / "tests" / "tools" / "write_values_table.py"
+
+
+def test_the_table_of_values_is_up_to_date() -> None:
+    done = subprocess.run([sys.executable, GENERATOR, "--check"], check=False)
+    assert done.returncode == 0
+
+
+def test_every_value_says_what_it_means() -> None:
+    assert "|  |" not in (CHART / "README.md").read_text()
+
+
+def test_every_page_is_listed() -> None:
+    listed = set(re.findall(r"\]\((\w[\w-]*\.md)\)", (PLATFORM / "README.md").read_text()))
+    assert listed == {path.name for path in PLATFORM.glob("*.md")} - {"README.md"}
+
+
+def test_every_alert_has_a_line_of_advice() -> None:
+    advised = re.findall(
+        r"^\| (BatchInference\w+) \|", (PLATFORM / "alerts.md").read_text(), re.MULTILINE
+    )
+    assert advised == list(alert_queries())
+
+
+def test_every_key_that_a_page_names_is_a_value() -> None:
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    roots = "|".join(key for key in values if isinstance(values[key], dict))
+    named = {
+        key
+        for page in PLATFORM.glob("*.md")
+        for key in re.findall(rf"`((?:{roots})\.[\w.]+)`", page.read_text())
+    }
+    assert len(named) > 8
+    assert [key for key in sorted(named) if not has_key(values, key)] == []
+
+
+def has_key(values: object, path: str) -> bool:
+    for key in path.split("."):
+        if not isinstance(values, dict) or key not in values:
+            return False
+        values = values[key]
+    return True
