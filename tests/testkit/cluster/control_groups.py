@@ -24,11 +24,11 @@ class NodeGroup:
 
     def create(self) -> None:
         for controllers, root in self._hierarchies.items():
+            group = root / self.path[1:]
+            (group / "machine").mkdir(parents=True, exist_ok=True)
             if "unified" in controllers:
                 _delegate_everything(root)
-            (root / f"{self.path[1:]}/machine").mkdir(parents=True, exist_ok=True)
-            if controllers == {"unified"} and len(self._hierarchies) == 1:
-                _delegate_everything(root / self.path[1:])
+                _delegate_everything(group)
 
     @property
     def machine_folder(self) -> str:
@@ -99,18 +99,19 @@ def _processes_below(folder: Path) -> list[int]:
 
 
 def _hierarchies() -> dict[frozenset[str], Path]:
-    """Every mounted hierarchy, by the controllers in it; cgroup v2 is called `unified`."""
-    found = {}
+    """Every mounted hierarchy, by its options, controllers among them; v2 is called `unified`."""
+    found: dict[frozenset[str], Path] = {}
     for line in _MOUNTS.read_text().splitlines():
         _, where, kind, options, *_ = line.split()
         if kind == "cgroup":
-            found[frozenset(options.split(","))] = Path(where)
+            found.setdefault(frozenset(options.split(",")), Path(where))
         elif kind == "cgroup2":
-            found[frozenset({"unified"})] = Path(where)
+            found.setdefault(frozenset({"unified"}), Path(where))
     return found
 
 
 def _delegate_everything(folder: Path) -> None:
+    """Let the groups below have every controller; beside v1 hierarchies v2 has none to give."""
     available = (folder / "cgroup.controllers").read_text().split()
     for controller in available:
         (folder / "cgroup.subtree_control").write_text(f"+{controller}")

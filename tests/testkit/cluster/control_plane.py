@@ -30,6 +30,18 @@ _COREFILE = """\
 """
 
 
+_AUDIT_POLICY = """\
+apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+  - {level: None, userGroups: ["system:serviceaccounts:kube-system"]}
+  - {level: Metadata, userGroups: ["system:serviceaccounts"]}
+  - {level: None}
+"""
+"""What service accounts ask for, Kubernetes' own left out: tests read which rights are used."""
+
+
 class ControlPlane:
     """The control plane of one cluster, below a folder."""
 
@@ -40,10 +52,16 @@ class ControlPlane:
         self.kubeconfig = folder / "admin.kubeconfig"
         self._namespace = namespace
         self._tools = tools
+        self._audit_policy = folder / "audit-policy.yaml"
 
     @property
     def authority(self) -> Authority:
         return Authority(self.folder / "certificates")
+
+    @property
+    def audit_log(self) -> Path:
+        """What service accounts have asked the API server, one JSON object a line."""
+        return self.folder / "audit.log"
 
     def component(self, name: str) -> Component:
         return Component(name, self.folder)
@@ -52,6 +70,7 @@ class ControlPlane:
         """Start the API server; the others are started once it answers."""
         self.folder.mkdir()
         self._write_kubeconfigs()
+        self._audit_policy.write_text(_AUDIT_POLICY)
         self._start("etcd", *self._etcd_flags())
         self._start("kube-apiserver", *self._api_server_flags())
 
@@ -117,6 +136,8 @@ class ControlPlane:
             f"--secure-port={_API_PORT}",
             f"--service-cluster-ip-range={self.addresses.services}",
             "--allow-privileged=true",
+            f"--audit-policy-file={self._audit_policy}",
+            f"--audit-log-path={self.audit_log}",
             "--authorization-mode=Node,RBAC",
             "--enable-admission-plugins=NodeRestriction",
             f"--client-ca-file={self.authority.itself.certificate}",

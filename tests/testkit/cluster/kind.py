@@ -61,7 +61,7 @@ def running() -> Iterator[KindCluster]:
             _call("export", "kubeconfig", "--kubeconfig", f"{folder}/kubeconfig")
             cluster = KindCluster(Path(folder))
             cluster.load_image(write_busybox_image(Path(folder) / "busybox.tar"), BUSYBOX)
-            with _object_storage(Path(folder)):
+            with _running(cluster.object_storage, Path(folder)):
                 yield cluster
         finally:
             if not existed:
@@ -69,12 +69,11 @@ def running() -> Iterator[KindCluster]:
 
 
 @contextmanager
-def _object_storage(folder: Path) -> Iterator[None]:
+def _running(storage: ObjectStorage, folder: Path) -> Iterator[None]:
     """Run the S3 server on this machine; containers reach it by their network's gateway."""
     server = Component("s3", folder)
-    start_object_storage(
-        server, program=built_versitygw() / "versitygw", folder=folder / "s3-files"
-    )
+    program = built_versitygw() / "versitygw"
+    start_object_storage(server, storage, program=program, folder=folder / "s3-files")
     try:
         yield
     finally:

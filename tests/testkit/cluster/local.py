@@ -141,6 +141,7 @@ class LocalCluster:
         node.start_runtime()
         start_object_storage(
             self.component("s3"),
+            self.object_storage,
             program=self.tools.versitygw / "versitygw",
             folder=self.folder / "s3",
             namespace=self.network.control_plane,

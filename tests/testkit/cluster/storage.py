@@ -47,15 +47,20 @@ def local_object_storage(address: str) -> ObjectStorage:
 
 
 def start_object_storage(
-    component: Component, *, program: Path, folder: Path, namespace: str | None = None
+    component: Component,
+    storage: ObjectStorage,
+    *,
+    program: Path,
+    folder: Path,
+    namespace: str | None = None,
 ) -> None:
-    """Start versitygw over a folder, in a network namespace if one is given."""
+    """Start versitygw over a folder, on no address but its own, in a namespace if one is given."""
     data, sidecar = folder / "data", folder / "sidecar"
-    for each in (data / BUCKET, sidecar):
+    for each in (data / storage.bucket, sidecar):
         each.mkdir(parents=True, exist_ok=True)
-    arguments = (str(program), "--port", f":{_PORT}", "--quiet")
+    arguments = (str(program), "--port", storage.endpoint.removeprefix("http://"), "--quiet")
     arguments += ("posix", "--sidecar", str(sidecar), str(data))
-    credentials = {"ROOT_ACCESS_KEY": ACCESS_KEY, "ROOT_SECRET_KEY": SECRET_KEY}
+    credentials = {"ROOT_ACCESS_KEY": storage.access_key, "ROOT_SECRET_KEY": storage.secret_key}
     component.start(Command(arguments, {**os.environ, **credentials}, namespace))
 
 
