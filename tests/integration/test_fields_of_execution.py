@@ -13,7 +13,7 @@ from batch_inference_runner.schedule.capacity import capacity_of
 from batch_inference_runner.schedule.deadline import Deadline
 from testkit import onnx_models
 from testkit.in_process import run, validate
-from testkit.jobs import Job
+from testkit.jobs import Job, spec_of
 from testkit.small_jobs import column_job, linear_job, set_fields
 
 GIB = 1024**3
@@ -139,6 +139,19 @@ def test_workers_resources_limit_what_a_row_may_allocate(tmp_path):
     assert [each["key"] for each in job.rejects()] == ["2"]
     set_fields(job, {"workers": {}, "output.storageUri": "unlimited/"})
     assert run(job).result["report"]["rows"]["written"] == 4
+
+
+def test_a_small_memory_limit_is_enough_for_text_and_sql(tmp_path):
+    """Allocators reserve far more than they use, and none of it may count."""
+    rows = "".join(f"{number},{number},{number},{number}\n" for number in range(1000))
+    model = onnx_models.linear(tmp_path / "m.onnx")
+    (tmp_path / "rows.csv").write_text(f"id,a,b,c\n{rows}")
+    job = Job(tmp_path, spec_of(model, tmp_path, columns=["a", "b", "c"], model_input="input"))
+    job.spec["input"] |= {"storageUris": [str(tmp_path / "rows.csv")], "format": "CSV"}
+    job.spec["postprocessing"] = {"columns": [{"name": "twice", "expression": "score * 2"}]}
+    job.spec["workers"] = {"resources": {"limits": {"memory": "640Mi"}}}
+    assert run(job).code == 0
+    assert len(job.rows()) == 1000
 
 
 def crashing_job(folder, fields: dict) -> Job:

@@ -129,8 +129,14 @@ class ScorerProcess:
 
 
 def _environment(gpu: int | None) -> dict[str, str]:
-    # NumPy multiplies no matrices here, but its BLAS would start threads that spin for 70 ms each.
-    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
+    environment = {
+        **os.environ,
+        # NumPy multiplies no matrices here, but its BLAS would start threads that spin for 70 ms.
+        "OPENBLAS_NUM_THREADS": "1",
+        # Arrow's allocator would take 1 GiB of address space at once, which counts as data against
+        # the scorer's limit although nobody has written to it.
+        "MIMALLOC_ARENA_EAGER_COMMIT": "0",
+    }
     if gpu is not None:
         visible = environment.get("CUDA_VISIBLE_DEVICES", "").split(",")
         environment["CUDA_VISIBLE_DEVICES"] = visible[gpu] if visible[0] else str(gpu)
