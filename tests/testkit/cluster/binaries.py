@@ -157,7 +157,6 @@ def _cached(name: str, build: Callable[[Path], None]) -> Path:
     folder = CACHE / "tools" / name
     if folder.exists():
         return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
     with one_at_a_time(folder.parent / f".{name}.lock"):
         if not folder.exists():
             unfinished = folder.with_name(f".{name}.unfinished")
@@ -171,6 +170,7 @@ def _cached(name: str, build: Callable[[Path], None]) -> Path:
 @contextmanager
 def one_at_a_time(lock: Path) -> Iterator[None]:
     """Let one process at a time of this machine do what follows."""
+    lock.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         yield

@@ -134,8 +134,7 @@ class LocalCluster:
         shutil.rmtree(self.folder)
 
     def start(self) -> None:
-        """Start the control plane and one node, and wait until the node is Ready."""
-        self.network.create()
+        """Start the control plane and one node in the network, and wait until it is Ready."""
         self.control_plane.start()
         node = self._reserve_node()
         node.start_runtime()
@@ -191,12 +190,9 @@ def start(name: str) -> LocalCluster:
     check_machine()
     tools = built_tools()
     remove(name)
-    addresses = unused_addresses()
-    cluster = LocalCluster(name, addresses, tools)
     began = time.monotonic()
-    _say(f"Starting Kubernetes on this machine, in {cluster.folder}")
-    cluster.folder.mkdir(mode=0o700)
-    (cluster.folder / _RECORD).write_text(json.dumps({"number": addresses.number}))
+    _say(f"Starting Kubernetes on this machine, in {_folder_of(name)}")
+    cluster = _with_network(name, tools)
     try:
         cluster.start()
     except BaseException:
@@ -205,6 +201,17 @@ def start(name: str) -> LocalCluster:
         cluster.stop()
         raise
     _say(f"The node is Ready after {time.monotonic() - began:.0f} s")
+    return cluster
+
+
+def _with_network(name: str, tools: Tools) -> LocalCluster:
+    """Make a cluster's folder and network; until that is done its addresses count as unused."""
+    with one_at_a_time(CACHE / "addresses.lock"):
+        addresses = unused_addresses()
+        cluster = LocalCluster(name, addresses, tools)
+        cluster.folder.mkdir(mode=0o700)
+        (cluster.folder / _RECORD).write_text(json.dumps({"number": addresses.number}))
+        cluster.network.create()
     return cluster
 
 
