@@ -141,7 +141,8 @@ def test_workers_resources_limit_what_a_row_may_allocate(tmp_path):
     assert run(job).result["report"]["rows"]["written"] == 4
 
 
-def test_a_small_memory_limit_is_enough_for_text_and_sql(tmp_path):
+@pytest.mark.parametrize("limit", ["640Mi", "1536Mi"])
+def test_a_small_memory_limit_is_enough_for_text_and_sql(tmp_path, limit):
     """Allocators reserve far more than they use, and none of it may count."""
     rows = "".join(f"{number},{number},{number},{number}\n" for number in range(1000))
     model = onnx_models.linear(tmp_path / "m.onnx")
@@ -149,7 +150,7 @@ def test_a_small_memory_limit_is_enough_for_text_and_sql(tmp_path):
     job = Job(tmp_path, spec_of(model, tmp_path, columns=["a", "b", "c"], model_input="input"))
     job.spec["input"] |= {"storageUris": [str(tmp_path / "rows.csv")], "format": "CSV"}
     job.spec["postprocessing"] = {"columns": [{"name": "twice", "expression": "score * 2"}]}
-    job.spec["workers"] = {"resources": {"limits": {"memory": "640Mi"}}}
+    job.spec["workers"] = {"resources": {"limits": {"memory": limit}}}
     assert run(job).code == 0
     assert len(job.rows()) == 1000
 
