@@ -63,10 +63,9 @@ def at_rest(status: JobStatus) -> JobStatus:
     progress = status.progress.model_copy(
         update={"rows_per_second": None, "estimated_remaining_seconds": None}
     )
-    shards = status.shards and status.shards.model_copy(
-        update={"pending": (status.shards.pending or 0) + (status.shards.active or 0), "active": 0}
+    return status.model_copy(
+        update={"progress": progress, "shards": status.shards and _at_rest(status.shards)}
     )
-    return status.model_copy(update={"progress": progress, "shards": shards})
 
 
 def rows_processed(status: JobStatus) -> int:
@@ -149,6 +148,11 @@ def _shards(before: ShardStatus, report: ProgressReport) -> ShardStatus:
             "failed_indexes": _ranges(found.failed_indexes),
         }
     )
+
+
+def _at_rest(shards: ShardStatus) -> ShardStatus:
+    pending = as_count((shards.pending or 0) + (shards.active or 0))
+    return shards.model_copy(update={"pending": pending, "active": 0})
 
 
 def _ranges(text: str) -> str | None:
