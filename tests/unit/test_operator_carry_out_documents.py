@@ -118,6 +118,12 @@ def test_an_event_is_as_long_as_an_event_may_be():
     assert len(event["message"]) == 1024
 
 
+def test_an_event_tells_no_secret():
+    (event,) = announced(Announcement(reason="X", message="no https://me:hunter22@store/model"))
+
+    assert event["message"] == "no https://***@store/model"
+
+
 def test_an_event_that_is_there_already_is_nothing_to_tell(caplog):
     events = Events(AlreadyExists("it is"))
 

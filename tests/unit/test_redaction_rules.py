@@ -31,6 +31,8 @@ SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
         ("password: hunter2, user: me", "password: ***, user: me"),
         ("key AKIAIOSFODNN7EXAMPLE was denied", "key *** was denied"),
         ("ASIAIOSFODNN7EXAMPLE", "***"),
+        ("login with hf_abcdefghijklmnopqrstuvwx", "login with ***"),
+        ("sent eyJhbGciOiJSUzI1NiI.eyJpc3MiOiJrdWJl.c2ln", "sent ***"),
         ("-----BEGIN PRIVATE KEY-----\nabc\n-----END PRIVATE KEY-----", "***"),
     ],
 )
@@ -47,6 +49,8 @@ def test_secrets_are_masked(text: str, expected: str) -> None:
         "sha256:" + "0" * 64,
         "row 3 of 'https://host/data.csv?page=2' is broken",
         "input.keyField: there is no column 'id'",
+        'MountVolume.SetUp failed for volume "model": secret "s3" not found',
+        "couldn't find key AWS_ACCESS_KEY_ID in Secret scoring/s3",
     ],
 )
 def test_what_is_no_secret_stays(text: str) -> None:

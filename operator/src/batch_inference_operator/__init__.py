@@ -13,7 +13,7 @@
     cluster         the only importer of the kubernetes client
     leadership      one of several operators works at a time, for economy
     runtime         wires all of this, and ends it as a whole
-    health, metrics, logs, redaction, settings, names: what a platform team sees and sets
+    health, metrics, logs, settings, names: what a platform team sees and sets
     kubectl_bij     the plugin for kubectl, a process of its own
 
 kopf delivers changes and nothing else: no finalizer, no annotation and no event of its own ever

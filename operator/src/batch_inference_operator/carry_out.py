@@ -11,6 +11,7 @@ import logging
 from typing import TYPE_CHECKING, Any, assert_never
 
 from batch_inference_api.reasons import Reason
+from batch_inference_api.redaction import redact
 from batch_inference_api.v1alpha1.job import GROUP, KIND, VERSION
 from batch_inference_operator.build.companions import build_companions
 from batch_inference_operator.build.job import build_job
@@ -199,8 +200,8 @@ def _explain(error: ClusterError) -> Refusal:
 
 def _event(announcement: Announcement, record: Record, *, now: datetime) -> dict[str, Any]:
     """Build an event whose name follows from what it says: said again, it exists already."""
-    run = record.run_number
-    said = f"{record.uid}/{run}/{announcement.reason}/{announcement.message}"
+    run, message = record.run_number, redact(announcement.message)
+    said = f"{record.uid}/{run}/{announcement.reason}/{message}"
     moment = format_time(now)
     return {
         "apiVersion": "v1",
@@ -218,7 +219,7 @@ def _event(announcement: Announcement, record: Record, *, now: datetime) -> dict
         },
         "type": "Warning" if announcement.is_warning else "Normal",
         "reason": announcement.reason,
-        "message": announcement.message[:1024],
+        "message": message[:1024],
         "firstTimestamp": moment,
         "lastTimestamp": moment,
         "count": 1,

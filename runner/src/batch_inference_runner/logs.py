@@ -17,24 +17,8 @@ import threading
 import time
 from typing import Any, TextIO
 
+from batch_inference_api.logs import JsonFormatter, RedactingFilter, fields_of
 from batch_inference_runner.redaction import redact
-
-_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-
-
-class RedactingFilter(logging.Filter):
-    """Redacts message, arguments, extras and traceback of every record that passes."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        record.msg, record.args = redact(record.getMessage()), None
-        if record.exc_info and record.exc_info[0] is not None:
-            record.exc_text = redact(logging.Formatter().formatException(record.exc_info))
-            record.exc_info = None
-        if record.stack_info:
-            record.stack_info = redact(record.stack_info)
-        for name, value in fields_of(record).items():
-            setattr(record, name, _redacted(value))
-        return True
 
 
 class TextFormatter(logging.Formatter):
@@ -45,23 +29,6 @@ class TextFormatter(logging.Formatter):
         fields = "".join(f" {key}={_shown(value)}" for key, value in fields_of(record).items())
         line = f"{at} {record.levelname} {record.getMessage()}{fields}"
         return "\n".join(part for part in (line, record.exc_text, record.stack_info) if part)
-
-
-class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time (RFC 3339, UTC), level, logger, message, then the extras."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
-        document: dict[str, Any] = {
-            "time": f"{at}.{int(record.msecs):03d}Z",
-            "level": record.levelname,
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        document |= fields_of(record)
-        if record.exc_text:
-            document["traceback"] = record.exc_text
-        return json.dumps(document, default=str, ensure_ascii=False)
 
 
 class _StderrHandler(logging.StreamHandler[TextIO]):
@@ -85,7 +52,7 @@ def configure(*, json_lines: bool, verbose: bool = False, quiet: bool = False) -
     `verbose` shows DEBUG of this package (INFO of others), `quiet` warnings only.
     """
     handler = _StderrHandler()
-    handler.addFilter(RedactingFilter())
+    handler.addFilter(RedactingFilter(redact))
     handler.setFormatter(JsonFormatter() if json_lines else TextFormatter())
     root = logging.getLogger()
     root.handlers = [kept for kept in root.handlers if not isinstance(kept, _StderrHandler)]
@@ -97,11 +64,6 @@ def configure(*, json_lines: bool, verbose: bool = False, quiet: bool = False) -
     threading.excepthook = _log_thread_exception
 
 
-def fields_of(record: logging.LogRecord) -> dict[str, Any]:
-    """What the call gave as `extra`."""
-    return {name: value for name, value in vars(record).items() if name not in _STANDARD}
-
-
 def _log_thread_exception(arguments: threading.ExceptHookArgs) -> None:
     if arguments.exc_type is SystemExit or arguments.exc_value is None:
         return
@@ -109,23 +71,6 @@ def _log_thread_exception(arguments: threading.ExceptHookArgs) -> None:
     logging.getLogger(__name__).error(
         "thread ended by an exception", exc_info=arguments.exc_value, extra={"thread_name": name}
     )
-
-
-def _redacted(value: Any) -> Any:
-    if value is None or isinstance(value, (bool, int, float)):
-        return value
-    if isinstance(value, dict):
-        return {redact(str(key)): _redacted_item(key, item) for key, item in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [_redacted(item) for item in value]
-    return redact(str(value))
-
-
-def _redacted_item(key: object, value: Any) -> Any:
-    # A rule may need the key to see that the value is a secret: {"password": "..."}.
-    if isinstance(value, str):
-        return redact(f"{key}={value}").partition("=")[2]
-    return _redacted(value)
 
 
 def _shown(value: Any) -> str:

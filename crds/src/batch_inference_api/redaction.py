@@ -1,8 +1,7 @@
-"""Takes secrets out of text that people will see.
+"""Takes credentials out of text that people will see, by what they look like. Pure.
 
-The operator reads no Secret, but URIs that users write may carry passwords and signatures, and the
-messages of servers and libraries repeat what they were sent. The runner has rules of its own for
-more kinds of secrets: it holds some.
+URIs that users write may carry passwords and signatures, and the messages of servers and libraries
+repeat what they were sent. The runner masks the very values that it was given as well.
 """
 
 from __future__ import annotations
@@ -17,10 +16,11 @@ _QUERY_NAMES = (
     r"|credentials?"
 )
 _SETTING_NAMES = (
-    r"aws_access_key_id|aws_secret_access_key|aws_session_token|secret_?access_?key|access_?key"
-    r"|secret_?key|session_?token|account_?key|sas_?token|api_?key|client_?secret|private_?key"
-    r"|password|passwd|token"
+    r"aws_access_key_id|aws_secret_access_key|aws_session_token|access_?key(?:_?id)?"
+    r"|secret_?access_?key|secret_?key|session_?token|account_?key|sas_?token|api_?key"
+    r"|client_?secret|private_?key|password|passwd|token|secret"
 )
+
 _RULES: tuple[tuple[re.Pattern[str], str], ...] = (
     # scheme://user:password@host, whatever stands before the last @ of the authority
     (re.compile(r"\b([a-z][a-z0-9+.-]*://)[^/\s?#'\"<>]*@", re.IGNORECASE), rf"\1{MASK}@"),
@@ -44,8 +44,16 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = (
         rf"\1{MASK}",
     ),
     (re.compile(r"\b(?:AKIA|ASIA|AROA|AIDA|AGPA|ANPA)[A-Z0-9]{12,}\b"), MASK),
+    (re.compile(r"\bhf_[A-Za-z0-9]{20,}\b|\bgh[pousr]_[A-Za-z0-9]{20,}\b"), MASK),
     # JSON Web Tokens, such as those of service accounts
     (re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*"), MASK),
+    (
+        re.compile(
+            r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)",
+            re.DOTALL,
+        ),
+        MASK,
+    ),
 )
 
 
