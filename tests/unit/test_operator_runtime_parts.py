@@ -241,6 +241,7 @@ def make_resync(parts: Parts, lists: Lists, namespaces: tuple[str, ...] = ()) ->
         cache=parts.cache,
         queue=parts.queue,
         poller=Poller(),  # type: ignore[arg-type]
+        metrics=parts.metrics,
         namespaces=namespaces,
         on_synced=parts.metrics.note_sync,
         random=lambda: 0.5,
@@ -258,6 +259,15 @@ def test_a_sync_lists_everything_and_has_every_job_looked_at() -> None:
     ]
     assert asyncio.run(parts.queue.get()) == KEY
     assert parts.metric("batch_inference_last_sync_timestamp_seconds")
+
+
+def test_a_sync_forgets_the_rows_of_a_job_whose_end_was_not_watched() -> None:
+    parts = Parts()
+    parts.feed.take(Kind.JOB, make_job(rows=100), is_deleted=False)
+    asyncio.run(make_resync(parts, Lists(BatchInferenceJob=(make_job(rows=100),))).sync())
+    assert parts.metrics._rows._known == {"uid-1": 100}
+    asyncio.run(make_resync(parts, Lists()).sync())
+    assert parts.metrics._rows._known == {}
 
 
 def test_a_sync_of_some_namespaces_asks_for_nothing_else() -> None:

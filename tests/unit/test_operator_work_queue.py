@@ -113,6 +113,19 @@ def test_a_change_waits_when_the_server_asked_for_it() -> None:
     assert schedule.take(30) == "a"
 
 
+def test_looks_that_were_overtaken_take_no_memory() -> None:
+    schedule = make_schedule()
+    schedule.ask("b", 5)
+    for now in range(1000):
+        schedule.ask("a", now + 86_400)
+        schedule.ask("a", now)
+        assert take_all(schedule, now) == (["b", "a"] if now == 5 else ["a"])
+        schedule.succeed("a")
+    schedule.ask("a", 2000)
+    assert len(schedule._heap) < 100
+    assert schedule.next_due() == 2000
+
+
 def test_the_jitter_takes_off_at_most_half() -> None:
     backoff = Backoff(first_seconds=8, most_seconds=100)
     assert backoff.pause_seconds(1, 0) == 8

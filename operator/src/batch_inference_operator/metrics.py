@@ -12,7 +12,7 @@ from batch_inference_api.v1alpha1.status import Phase
 from batch_inference_operator.cache import Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from prometheus_client import Metric
 
@@ -78,6 +78,10 @@ class Metrics:
     def forget_rows(self, job: Mapping[str, Any]) -> None:
         """Drop what is remembered of a job that is gone."""
         self._rows.forget(job)
+
+    def forget_rows_but(self, job_uids: Iterable[str]) -> None:
+        """Drop what is remembered of all other jobs, whether or not a watch told of their end."""
+        self._rows.forget_all_but(job_uids)
 
     def set_leading(self, *, is_leader: bool) -> None:
         """Say whether this replica works."""
@@ -182,3 +186,7 @@ class _Rows:
 
     def forget(self, job: Mapping[str, Any]) -> None:
         self._known.pop(job["metadata"]["uid"], None)
+
+    def forget_all_but(self, uids: Iterable[str]) -> None:
+        kept = frozenset(uids)
+        self._known = {uid: rows for uid, rows in self._known.items() if uid in kept}

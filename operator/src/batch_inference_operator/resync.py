@@ -11,11 +11,12 @@ from batch_inference_operator.cluster.api import ClusterError
 from batch_inference_operator.names import CHILD_SELECTOR
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
-    from batch_inference_operator.cache import ObjectCache
+    from batch_inference_operator.cache import Item, ObjectCache
     from batch_inference_operator.cluster.api import Cluster
     from batch_inference_operator.keys import Key
+    from batch_inference_operator.metrics import Metrics
     from batch_inference_operator.progress_poll import ProgressPoller
     from batch_inference_operator.work_queue import WorkQueue
 
@@ -36,6 +37,7 @@ class Resync:
         cache: ObjectCache,
         queue: WorkQueue[Key],
         poller: ProgressPoller,
+        metrics: Metrics,
         namespaces: tuple[str, ...],
         on_synced: Callable[[], None],
         random: Callable[[], float],
@@ -44,6 +46,7 @@ class Resync:
         self._cache = cache
         self._queue = queue
         self._poller = poller
+        self._metrics = metrics
         self._scopes: tuple[str | None, ...] = namespaces or (None,)
         self._on_synced = on_synced
         self._random = random
@@ -70,8 +73,8 @@ class Resync:
         for scope in self._scopes:
             for kind in Kind:
                 await self._list(kind, scope)
-        pods = self._cache.all(Kind.POD)
-        self._poller.forget_all_but(pod["metadata"]["uid"] for pod in pods)
+        self._poller.forget_all_but(_uids_of(self._cache.all(Kind.POD)))
+        self._metrics.forget_rows_but(_uids_of(self._cache.all(Kind.JOB)))
         for key in self._cache.job_keys():
             self._queue.add(key)
         self._on_synced()
@@ -93,3 +96,7 @@ class Resync:
 
     def _pause_after(self, failures: int) -> float:
         return float(min(_FIRST_RETRY_SECONDS * 2 ** min(failures, 10), _LAST_RETRY_SECONDS))
+
+
+def _uids_of(items: Iterable[Item]) -> list[str]:
+    return [item["metadata"]["uid"] for item in items]

@@ -155,6 +155,7 @@ async def _assembled(settings: Settings) -> AsyncIterator[Operator]:
                 cache=cache,
                 queue=queue,
                 poller=poller,
+                metrics=metrics,
                 namespaces=settings.watch_namespaces,
                 on_synced=note_sync,
                 random=random.random,

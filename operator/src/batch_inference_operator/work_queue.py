@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
 KeyT = TypeVar("KeyT", bound="Hashable")
+_STALE_ENTRIES = 64
+"""Overtaken entries that are always left in the heap: rebuilding it for fewer is not worth it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +114,13 @@ class Schedule(Generic[KeyT]):
 
     def _push(self, key: KeyT) -> None:
         heapq.heappush(self._heap, (self._due[key], next(self._order), key))
+        if len(self._heap) > _STALE_ENTRIES + 2 * len(self._due):
+            self._drop_stale()
+
+    def _drop_stale(self) -> None:
+        """Rebuild the heap: entries far ahead that were overtaken would lie there until then."""
+        self._heap = [entry for entry in self._heap if not self._is_stale(entry[0], entry[2])]
+        heapq.heapify(self._heap)
 
     def _is_stale(self, at: float, key: KeyT) -> bool:
         """Whether a heap entry was overtaken: asked for earlier, taken, or worked on."""
