@@ -73,7 +73,7 @@ def test_a_queued_job_is_not_looked_at_by_the_clock():
 SCALES = {
     "more workers": (FOUR, 1, 1, 4),
     "fewer workers": ({"spec.workers.replicas": 2}, 3, 3, 2),
-    "a Job that does not say what was applied": ({}, None, 1, 1),
+    "a Job that does not say what was applied": ({"spec.workers.replicas": 1}, None, 1, 1),
 }
 
 
@@ -84,6 +84,12 @@ def test_a_run_is_scaled_for(changes, applied, found, wanted):
     plan = plan_for(make_record(changes, status=running_status()), observe(run, make_pod()))
 
     assert plan.actions == (ScaleRun(job_name=run.name, job_uid=run.uid, workers=wanted),)
+
+
+def test_a_run_is_not_scaled_to_a_number_that_an_older_crd_has_cut_off():
+    run = make_run(applied_workers=3, parallelism=3)
+
+    assert plan_for(make_record(status=running_status()), observe(run, make_pod())).actions == ()
 
 
 def test_what_a_queue_made_of_the_number_of_workers_is_left_alone():

@@ -78,6 +78,13 @@ def test_a_spec_that_cannot_be_read_any_more_costs_a_running_job_nothing(changes
     assert plan.status.run == record.status.run
 
 
+def test_a_run_whose_status_nobody_wrote_yet_outlives_a_crd_that_cuts_off_what_is_required():
+    plan = plan_for(make_record({"spec.model": ...}), observe(make_run()))
+
+    assert plan.actions == ()
+    assert why(plan.status)[0] == "VersionSkew"
+
+
 def test_saying_that_a_spec_cannot_be_read_is_said_once():
     record = make_record(NEWER["an unknown field"])
     status = plan_for(record, observe()).status
@@ -167,3 +174,19 @@ def test_an_instant_is_read(text, moment):
 
 def test_an_instant_is_written_in_whole_seconds():
     assert format_time(datetime(2026, 8, 1, 12, 0, 0, 999999, tzinfo=UTC)) == "2026-08-01T12:00:00Z"
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("2026-08-01T14:00:00+02:00", "2026-08-01T12:00:00Z"),
+        ("0999-01-01T00:00:00Z", "0999-01-01T00:00:00Z"),
+        ("0001-01-01T00:00:00+14:00", None),
+        ("9999-12-31T23:59:59-14:00", None),
+        ("soon", None),
+    ],
+)
+def test_an_instant_that_a_user_wrote_is_read_in_utc_or_not_at_all(text, moment):
+    found = parse_time(text)
+
+    assert (found and format_time(found)) == moment

@@ -6,24 +6,26 @@ Everything else in this package serves these steps.
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from math import inf
 from typing import TYPE_CHECKING
 
 from batch_inference_operator import carry_out as act
 from batch_inference_operator.cache import Kind
-from batch_inference_operator.cluster.api import NotFound
+from batch_inference_operator.cluster.api import Conflict, NotFound
 from batch_inference_operator.decide.next_step import plan_next
+from batch_inference_operator.decide.plan import Plan
 from batch_inference_operator.decide.record import read_record
-from batch_inference_operator.decide.status import is_worth_writing
+from batch_inference_operator.decide.status import is_worth_writing, without_clock
 from batch_inference_operator.observe import observe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
+    from batch_inference_api.v1alpha1.status import JobStatus
     from batch_inference_operator.cache import ObjectCache
     from batch_inference_operator.cluster.api import Cluster
-    from batch_inference_operator.decide.plan import Plan
     from batch_inference_operator.decide.record import Record
     from batch_inference_operator.keys import Key
     from batch_inference_operator.observation import Observation
@@ -31,6 +33,18 @@ if TYPE_CHECKING:
     from batch_inference_operator.settings import Settings
 
 _logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Written:
+    """A status, and when it was written."""
+
+    at: datetime
+    status: JobStatus
+
+    @property
+    def told(self) -> JobStatus:
+        return without_clock(self.status)
 
 
 class Reconciler:
@@ -52,8 +66,10 @@ class Reconciler:
         self._poll_progress = poll_progress
         self._clock = clock
         self._make_token = make_token
-        self._written: dict[Key, datetime] = {}
-        """When each job's status was last written: only to write progress seldom."""
+        self._written: dict[Key, _Written] = {}
+        """What was last written of each job: only to write seldom."""
+        self._ends: dict[Key, Record] = {}
+        """How jobs ended, as their status said."""
 
     async def reconcile(self, key: Key) -> float | None:
         """Bring a job one step further; returns the seconds until it should be looked at again.
@@ -64,17 +80,38 @@ class Reconciler:
         raw = self._cache.get(Kind.JOB, key)
         if raw is None:
             self._written.pop(key, None)
+            self._ends.pop(key, None)
             return None
         record = read_record(raw)
+        plan = self._plan_end(record) or await self._step(record)
+        if self._was_just_written(record, plan):
+            return min(plan.look_again_seconds or inf, self._settings.progress_seconds)
+        await self._write_status(record, plan)
+        return plan.look_again_seconds
+
+    def _plan_end(self, record: Record) -> Plan | None:
+        """Remember how a job ended; have it written again if the status does not say so any more.
+
+        Otherwise whoever strips a status would have the job run again.
+        """
+        if record.is_finished:
+            self._ends[record.key] = replace(record, job=None)
+            return None
+        end = self._ends.get(record.key)
+        if end is None or end.uid != record.uid:
+            return None
+        return Plan(status=end.status, is_urgent=True)
+
+    async def _step(self, record: Record) -> Plan:
+        """Look, decide and act; returns what is to be written."""
         observation = await self._observe(record)
         plan = self._plan(record, observation)
         try:
             await self._carry_out(record, plan)
         except act.Refused as refused:
-            _logger.warning("refused", extra={"job": str(key), "refusal": str(refused)})
+            _logger.warning("refused", extra={"job": str(record.key), "refusal": str(refused)})
             plan = self._plan(record, replace(observation, refusal=refused.refusal))
-        await self._write_status(record, plan)
-        return plan.look_again_seconds
+        return plan
 
     async def _observe(self, record: Record) -> Observation:
         return await observe(
@@ -101,13 +138,30 @@ class Reconciler:
         now = self._clock()
         if plan.status is None or not self._is_due(record, plan, now):
             return
+        if await self._replace_status(record, plan.status):
+            self._written[record.key] = _Written(at=now, status=plan.status)
+            await act.announce(plan.announcements, record, cluster=self._cluster, now=now)
+
+    async def _replace_status(self, record: Record, status: JobStatus) -> bool:
+        """Write a status; False: the job is gone.
+
+        Raises:
+            Conflict: the job had changed. It is read anew, since a watch may be late or dead.
+        """
         try:
-            written = await act.write_status(record, plan.status, cluster=self._cluster)
+            self._cache.see(Kind.JOB, await act.write_status(record, status, cluster=self._cluster))
         except NotFound:
-            return  # deleted meanwhile
-        self._cache.see(Kind.JOB, written)
-        self._written[record.key] = now
-        await act.announce(plan.announcements, record, cluster=self._cluster, now=now)
+            return False
+        except Conflict:
+            await self._read_anew(record)
+            raise
+        return True
+
+    async def _read_anew(self, record: Record) -> None:
+        for found in await self._cluster.list(
+            Kind.JOB, namespace=record.namespace, fields=f"metadata.name={record.name}"
+        ):
+            self._cache.see(Kind.JOB, found)
 
     def _is_due(self, record: Record, plan: Plan, now: datetime) -> bool:
         assert plan.status is not None
@@ -116,6 +170,17 @@ class Reconciler:
             record.status,
             plan.status,
             is_urgent=plan.is_urgent,
-            since_last_seconds=float("inf") if last is None else (now - last).total_seconds(),
+            since_last_seconds=inf if last is None else (now - last.at).total_seconds(),
             interval=self._settings.progress_seconds,
         )
+
+    def _was_just_written(self, record: Record, plan: Plan) -> bool:
+        """Whether a status that differs from the stored one was written a moment ago.
+
+        Somebody took it away; or the CRD of an earlier release cuts some of it off, each time.
+        """
+        last = self._written.get(record.key)
+        if last is None or plan.status is None or without_clock(record.status) == last.told:
+            return False
+        is_recent = (self._clock() - last.at).total_seconds() < self._settings.progress_seconds
+        return is_recent and without_clock(plan.status) == last.told

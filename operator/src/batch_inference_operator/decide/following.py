@@ -82,7 +82,9 @@ def _keep_up(
             deadline_seconds=remaining_seconds(record, run, now=now),
         )
     workers = record.spec.workers.replicas
-    if run.applied_workers != workers:
+    # The server fills in the default: where it is missing, an older CRD has cut the field off.
+    is_told = "replicas" in record.spec.workers.model_fields_set
+    if is_told and run.applied_workers != workers:
         yield ScaleRun(job_name=run.name, job_uid=run.uid, workers=workers)
 
 

@@ -41,7 +41,7 @@ def _plan(record: Record, observation: Observation, *, now: datetime, settings: 
     if record.is_finished:
         return plan_retention(record, observation, now=now, settings=settings)
     if record.job is None:
-        return _plan_unreadable(record, now=now)
+        return _plan_unreadable(record, observation, now=now)
 
     run = _current_run(record, observation)
     verdict = None if run is None else _judge(record, run, observation, now=now)
@@ -64,9 +64,13 @@ def _current_run(record: Record, observation: Observation) -> RunJob | None:
     return None if run is None or run.number < record.run_number else run
 
 
-def _plan_unreadable(record: Record, *, now: datetime) -> Plan:
-    """A spec that is wrong ends the job; one that is only too new is left to a newer operator."""
-    if record.run_number or any(sign in record.problem for sign in _SIGNS_OF_ANOTHER_RELEASE):
+def _plan_unreadable(record: Record, observation: Observation, *, now: datetime) -> Plan:
+    """A spec that is wrong ends the job; one that is only too new is left to a newer operator.
+
+    What has a run could be read once: it is not the job that is wrong, but the CRD or the operator.
+    """
+    has_run = record.run_number or observation.jobs
+    if has_run or any(sign in record.problem for sign in _SIGNS_OF_ANOTHER_RELEASE):
         return Plan(status=unreadable(record, now=now), is_urgent=True)
     verdict = Failed(reason=Reason.INVALID_SPEC, message=record.problem)
     return Plan(status=failed(record, None, verdict, now=now), is_urgent=True)

@@ -72,9 +72,14 @@ class Record:
         return (self.status.run.number if self.status.run else None) or 0
 
     def names(self, run: RunJob) -> bool:
-        """Whether the status names this very Job, as it does once its pods have what they need."""
+        """Whether the status names this very Job, as it does once its pods have what they need.
+
+        The CRD of an earlier release cuts the UID off: then the number has to do.
+        """
         known = self.status.run
-        return known is not None and (known.number, known.job_uid) == (run.number, run.uid)
+        if known is None or known.number != run.number:
+            return False
+        return known.job_uid in (None, run.uid)
 
     def condition(self, kind: str) -> Condition | None:
         """The condition of that type, if the status has it."""
@@ -137,14 +142,14 @@ def start_of(record: Record, run: RunJob | None) -> datetime | None:
 
 
 def parse_time(text: str | None) -> datetime | None:
-    """An instant of the API (RFC 3339) as an aware datetime; None: there is none to be read."""
+    """An instant of the API (RFC 3339) in UTC; None: there is none to be read."""
     try:
         moment = datetime.fromisoformat(text or "")
-    except ValueError:
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):  # the latter in the years 1 and 9999
         return None
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
 def format_time(moment: datetime) -> str:
     """The instant in whole seconds, as the API writes it."""
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -151,7 +151,7 @@ def is_worth_writing(
     interval: float,
 ) -> bool:
     """Whether a status should be written now: every write prints a line under `kubectl get -w`."""
-    if _without_clock(before) == _without_clock(after):
+    if without_clock(before) == without_clock(after):
         return False
     if is_urgent or _told_at_once(before) != _told_at_once(after):
         return True
@@ -164,7 +164,8 @@ def is_worth_writing(
     )
 
 
-def _without_clock(status: JobStatus) -> JobStatus:
+def without_clock(status: JobStatus) -> JobStatus:
+    """The status without what changes every second."""
     return status.model_copy(update={"duration": None})
 
 

@@ -1,0 +1,155 @@
+"""One job is brought a step further: what is written, how often, and over what it is not."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from batch_inference_operator.cache import Kind, ObjectCache
+from batch_inference_operator.carry_out import status_document
+from batch_inference_operator.cluster.api import Conflict
+from batch_inference_operator.keys import Key
+from batch_inference_operator.progress_poll import Poll, PollTarget
+from batch_inference_operator.reconcile import Reconciler
+from testkit.observations import NOW, SETTINGS, finished_status, make_record
+from testkit.operator_jobs import make_stored_manifest
+
+KEY = Key("scoring", "churn")
+
+
+@dataclass
+class Server:
+    """Holds one job. What an older CRD does not know, `prune` takes out of each status."""
+
+    stored: dict[str, Any]
+    prune: str = ""
+    calls: list[str] = field(default_factory=list)
+
+    async def list(self, kind: str, **_: Any) -> tuple[dict[str, Any], ...]:
+        self.calls.append(f"list {kind}")
+        return (self.stored,) if kind == "BatchInferenceJob" else ()
+
+    async def create(self, manifest: dict[str, Any]) -> dict[str, Any]:
+        self.calls.append(f"create {manifest['kind']}")
+        return manifest
+
+    async def replace_status(
+        self, _name: str, *, namespace: str, resource_version: str, status: dict[str, Any]
+    ) -> dict[str, Any]:
+        assert namespace == "scoring"
+        if resource_version != self.stored["metadata"]["resourceVersion"]:
+            raise Conflict("the object has been modified")
+        self.calls.append("write")
+        self.change(status={name: status[name] for name in status if name != self.prune})
+        return self.stored
+
+    def change(self, *, status: dict[str, Any]) -> None:
+        metadata = self.stored["metadata"]
+        version = str(int(metadata["resourceVersion"]) + 1)
+        self.stored = {
+            **self.stored,
+            "metadata": metadata | {"resourceVersion": version},
+            "status": status,
+        }
+
+    @property
+    def writes(self) -> int:
+        return self.calls.count("write")
+
+
+class Operator:
+    """A reconciler with a clock of its own; nothing is watched unless a test says so."""
+
+    def __init__(self, server: Server) -> None:
+        self.now = NOW
+        self.cache = ObjectCache()
+        self._server = server
+        self._reconciler = Reconciler(
+            cluster=server,  # type: ignore[arg-type] # the calls of these tests
+            cache=self.cache,
+            settings=SETTINGS,
+            poll_progress=ask_nobody,  # type: ignore[arg-type] # no pod is there
+            clock=self.tell_time,
+            make_token=lambda: "token",
+        )
+        self.hear()
+
+    def tell_time(self) -> datetime:
+        return self.now
+
+    def hear(self) -> None:
+        self.cache.see(Kind.JOB, self._server.stored)
+
+    def look(self, *, after_seconds: float = 0) -> float | None:
+        self.now += timedelta(seconds=after_seconds)
+        return asyncio.run(self._reconciler.reconcile(KEY))
+
+
+async def ask_nobody(_target: PollTarget) -> Poll:
+    return Poll()
+
+
+def make_server(status: dict[str, Any], **spec: Any) -> Server:
+    changes = {f"spec.{name}": value for name, value in spec.items()}
+    return Server(
+        make_stored_manifest({"metadata.resourceVersion": "1", "status": status} | changes)
+    )
+
+
+def test_an_end_that_somebody_takes_back_is_written_again():
+    end = status_document(make_record(status=finished_status("Failed")).status)
+    server = make_server(end)
+    operator = Operator(server)
+    operator.look()
+    server.change(status={})
+    operator.hear()
+
+    operator.look()
+
+    assert server.stored["status"] == end
+    assert server.calls == ["write"], "the job is run again"
+
+
+def test_an_end_is_not_that_of_another_job_of_the_name():
+    server = make_server(finished_status())
+    operator = Operator(server)
+    operator.look()
+    server.change(status={})
+    server.stored["metadata"] |= {"uid": "another"}
+    operator.hear()
+
+    operator.look()
+
+    assert server.calls[-1] == "create Job"
+
+
+@pytest.mark.parametrize("prune", ["phase", "workers"])
+def test_a_status_of_which_the_server_keeps_only_a_part_is_written_seldom(prune):
+    server = make_server({}, suspend=True)
+    server.prune = prune
+    operator = Operator(server)
+
+    pauses = [operator.look(after_seconds=0.1) for _ in range(20)]
+
+    assert server.writes == 1
+    assert set(pauses[1:]) == {SETTINGS.progress_seconds}, "it would not be looked at again"
+    operator.look(after_seconds=SETTINGS.progress_seconds)
+    assert server.writes == 2
+
+
+def test_a_conflict_is_followed_by_a_look_at_the_job_itself():
+    server = make_server({}, suspend=True)
+    operator = Operator(server)
+    server.change(status={"phase": "Pending", "partialFailures": [{"file": "theirs"}]})
+
+    with pytest.raises(Conflict):
+        operator.look()
+    assert server.writes == 0
+    operator.look()
+
+    assert server.writes == 1
+    assert server.stored["status"]["partialFailures"] == [{"file": "theirs"}]
