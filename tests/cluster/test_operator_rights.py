@@ -1,0 +1,104 @@
+"""The roles of the chart are enough, and none of their rights is unused: the audit log says so."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from batch_inference_operator.cluster.rights import (
+    JOB_RIGHTS,
+    LEASE_RIGHTS,
+    NETWORK_POLICY_RIGHTS,
+    Right,
+)
+from batch_inference_operator.names import run_name
+from testkit.cluster.deadlines import wait_for
+from testkit.cluster.local import LocalCluster
+from testkit.cluster.namespaces import Namespace
+from testkit.cluster.pods import busybox_pod
+from testkit.cluster_jobs import ClusterJob, make_cluster_job
+from testkit.helm import CRD_FILE, Release, helm_of, image_value
+from testkit.images import OPERATOR, built_image
+
+NEEDED = {*JOB_RIGHTS, *NETWORK_POLICY_RIGHTS, *LEASE_RIGHTS}
+
+
+@pytest.fixture
+def release(local_cluster: LocalCluster, namespace: Namespace) -> Release:
+    """The operator of one namespace, to be installed; its pods will not find a node."""
+    local_cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(CRD_FILE))
+    image = built_image(OPERATOR)
+    local_cluster.load_image(image.archive, image.name)
+    values = {
+        "image": image_value(image.name),
+        "watchNamespaces": [namespace.name],
+        "crds": {"install": False},
+    }
+    return Release(helm_of(local_cluster), namespace.kubectl, values)
+
+
+def asked(audit_log: Path, account: str) -> Iterator[tuple[Right, bool]]:
+    """What an account asked for, and whether it was allowed to."""
+    for line in audit_log.read_text().splitlines():
+        event = json.loads(line)
+        target = event.get("objectRef")
+        if event["user"]["username"] != account or target is None:
+            continue
+        right = Right(
+            target.get("apiGroup", ""),
+            target["resource"],
+            event["verb"],
+            target.get("subresource", ""),
+        )
+        yield right, event["annotations"]["authorization.k8s.io/decision"] == "allow"
+
+
+def put_a_job_in_the_way(job: ClusterJob) -> None:
+    """Create the Job of a run under its name: the operator has to look whose it is."""
+    name = run_name(job.name, job.get()["metadata"]["uid"], 1)
+    pod = busybox_pod("unused", "true")["spec"]
+    job.kubectl.apply(
+        {
+            "apiVersion": "batch/v1",
+            "kind": "Job",
+            "metadata": {"name": name},
+            "spec": {"suspend": True, "template": {"spec": {**pod, "restartPolicy": "Never"}}},
+        }
+    )
+
+
+def test_every_right_is_used_and_none_is_missing(
+    local_cluster: LocalCluster, namespace: Namespace, release: Release, tmp_path: Path
+) -> None:
+    job = make_cluster_job(namespace, tmp_path)
+    job.spec["workers"]["nodeSelector"] = {"kubernetes.io/hostname": "not-there"}
+    job.name = "in-the-way"
+    put_a_job_in_the_way(job.apply())
+    release.install()
+    job.wait_for_reason("PodForbidden")
+    job.name = "waiting"
+    job.apply()
+    job.wait_for_reason("Unschedulable")
+    job.change(workers={"replicas": 2})
+    wait_for(lambda: len(job.pods()) == 2, seconds=20, what="a second pod", explain=job.explain)
+    account = f"system:serviceaccount:{namespace.name}:batch-inference-operator"
+    log = local_cluster.control_plane.audit_log
+    assert log.exists(), "this cluster is of an older checkout: make cluster-down cluster"
+
+    def unused() -> set[str]:
+        return {str(right) for right in NEEDED - {right for right, _ in asked(log, account)}}
+
+    def wait_until_left(rights: set[str]) -> None:
+        wait_for(
+            lambda: unused() <= rights, seconds=30, what="calls", explain=lambda: str(unused())
+        )
+
+    wait_until_left({"delete jobs.batch"})  # after some seconds of waiting, events are read
+    job.change(suspend=True)
+    wait_until_left(set())
+    found = list(asked(log, account))
+    assert sorted(str(right) for right, is_allowed in found if not is_allowed) == []
+    assert {right for right, _ in found} == NEEDED
