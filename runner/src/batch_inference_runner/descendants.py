@@ -10,9 +10,14 @@ import os
 import signal
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _PR_SET_CHILD_SUBREAPER = 36
 _POLL_SECONDS = 0.02
+_KILL_SECONDS = 5.0
 
 
 def adopt_orphans() -> None:
@@ -22,22 +27,36 @@ def adopt_orphans() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
-def end_descendants(*, grace_seconds: float, term: bool) -> None:
+def end_descendants(*, grace_seconds: float, term: bool) -> list[int]:
     """Wait for all of them to end, and kill those that have not within `grace_seconds`.
 
     `term`: ask them to end, with SIGTERM, before waiting.
+
+    Returns:
+        Processes that outlive SIGKILL for 5 seconds: they wait in the kernel, for a disk that
+        hangs or for a device, and whoever waited for them would hang with them.
     """
     if term:
         for pid in _descendants(os.getpid()):
             _kill(pid, signal.SIGTERM)
-    deadline = time.monotonic() + grace_seconds
-    while _reap() and time.monotonic() < deadline:
+    _wait_until(lambda: not _reap(), seconds=grace_seconds)
+    _wait_until(_are_killed, seconds=_KILL_SECONDS)
+    return _descendants(os.getpid())
+
+
+def _wait_until(condition: Callable[[], bool], *, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
         time.sleep(_POLL_SECONDS)
-    while descendants := _descendants(os.getpid()):
-        for pid in descendants:
-            _kill(pid, signal.SIGKILL)
-        _reap()
-        time.sleep(_POLL_SECONDS)
+
+
+def _are_killed() -> bool:
+    """Kill all descendants; say whether there were none."""
+    descendants = _descendants(os.getpid())
+    for pid in descendants:
+        _kill(pid, signal.SIGKILL)
+    _reap()
+    return not descendants
 
 
 def _descendants(pid: int) -> list[int]:

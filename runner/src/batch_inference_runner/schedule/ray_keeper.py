@@ -57,7 +57,9 @@ def main(command: Sequence[str]) -> int:
         return status
     finally:
         # SIGTERM first, so that a node takes its leave.
-        end_descendants(grace_seconds=_GRACE_SECONDS, term=True)
+        left = end_descendants(grace_seconds=_GRACE_SECONDS, term=True)
+        if left:
+            sys.stderr.write(f"processes {left} outlive SIGKILL and are left behind\n")
         shutil.rmtree(folder, ignore_errors=True)
 
 

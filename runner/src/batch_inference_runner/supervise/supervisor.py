@@ -9,10 +9,11 @@ import socket
 import time
 from typing import TYPE_CHECKING, Any
 
+from batch_inference_api.pod_contract import LIVENESS_PORT
 from batch_inference_runner.supervise.children import Child
 from batch_inference_runner.supervise.decision import Leave, decide
 from batch_inference_runner.supervise.heartbeat import Beat
-from batch_inference_runner.supervise.liveness import PORT, Liveness
+from batch_inference_runner.supervise.liveness import Liveness
 from batch_inference_runner.supervise.silence import TICK_SECONDS, Silence
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class Supervisor:
             adopt_orphans()
         signals = _watched_signals()
         self._poll.register(signals, select.POLLIN)
-        liveness = Liveness(int(self._environ.get("BIJ_LIVENESS_PORT", PORT)), self._poll)
+        liveness = Liveness(int(self._environ.get("BIJ_LIVENESS_PORT", LIVENESS_PORT)), self._poll)
         for number in early:
             self._on_signal(number)
         while (code := self._look_after_child()) is None:
@@ -156,7 +157,9 @@ class Supervisor:
         self._poll.unregister(child.beats)
         child.close()
         self._child = None
-        end_descendants(grace_seconds=_LEFT_BEHIND_SECONDS, term=False)
+        left = end_descendants(grace_seconds=_LEFT_BEHIND_SECONDS, term=False)
+        if left:
+            self._log("processes outlive SIGKILL and are left behind", pids=left)
         step = decide(
             status, is_driver=self._is_driver, restarts=self._restarts, stopping=self._stopping
         )
