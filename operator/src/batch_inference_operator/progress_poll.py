@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 
+from batch_inference_api.pod_contract import HTTP_PORT
 from batch_inference_api.runner_contract import ContractVersionError, ProgressReport
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
 
-PROGRESS_PORT = 8080
 _ANSWER_SECONDS = 2.0
 _ANSWER_BYTES = 64 * 1024
 _CONCURRENT_POLLS = 50
@@ -65,7 +65,7 @@ class PollFailed(Exception):
         self.outcome = outcome
 
 
-def progress_url(ip: str, port: int = PROGRESS_PORT) -> str:
+def progress_url(ip: str, port: int = HTTP_PORT) -> str:
     """Where a pod's progress is served.
 
     Raises:
@@ -103,7 +103,7 @@ class ProgressPoller:
         *,
         clock: Callable[[], float],
         count_poll: Callable[[PollOutcome], None] = lambda _outcome: None,
-        port: int = PROGRESS_PORT,
+        port: int = HTTP_PORT,
     ) -> None:
         self._session = session
         self._clock = clock

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from batch_inference_api.pod_contract import PERMANENT_EXIT_CODES
 from batch_inference_operator.build.layout import CONTAINER
 from batch_inference_operator.build.ownership import labels_of_run, name_of_run, owned_by_resource
 from batch_inference_operator.build.pod import build_pod_template
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from batch_inference_api.v1alpha1.job import BatchInferenceJob
     from batch_inference_operator.settings import Settings
 
-_PERMANENT_EXIT_CODES = range(64, 80)
 _BACKSTOP_SECONDS = 60
 """The driver ends a run in time and says why; the Job's own deadline is for drivers that cannot."""
 
@@ -71,7 +71,7 @@ def _pod_failure_policy() -> dict[str, Any]:
                 "onExitCodes": {
                     "containerName": CONTAINER,
                     "operator": "In",
-                    "values": list(_PERMANENT_EXIT_CODES),
+                    "values": list(PERMANENT_EXIT_CODES),
                 },
             },
             {

@@ -1,4 +1,4 @@
-"""Where things are in a run's pods: folders, files and ports."""
+"""Where things are in a run's pods: folders and files."""
 
 from __future__ import annotations
 
@@ -10,9 +10,6 @@ CONFIG_PATH = f"{RUN_FOLDER}/{CONFIG_KEY}"
 TOKEN_PATH = f"{RUN_FOLDER}/{TOKEN_KEY}"
 CLAIMS_FOLDER = "/pvc"
 
-HTTP_PORT = 8080
-"""Where index 0 serves `/progress`, `/metrics` and `/join`."""
-LIVENESS_PORT = 8081
 LIVENESS_PATH = "/livez"
 """Served by the supervisor of each pod, whatever its child is doing."""
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from batch_inference_api.pod_contract import HTTP_PORT, LIVENESS_PORT
 from batch_inference_operator.build.layout import (
     CONFIG_PATH,
     CONTAINER,
     GROUP_ID,
-    HTTP_PORT,
     LIVENESS_PATH,
-    LIVENESS_PORT,
 )
 from batch_inference_operator.build.ownership import labels_of_run, name_of_run
 from batch_inference_operator.build.plain import as_plain

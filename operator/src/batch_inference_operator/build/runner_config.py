@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from batch_inference_api.pod_contract import HTTP_PORT
 from batch_inference_api.resolve import resolve
 from batch_inference_api.runner_contract import RunConfig
 from batch_inference_operator.build.claims import locate
-from batch_inference_operator.build.layout import HTTP_PORT, TOKEN_PATH, credentials_folder
+from batch_inference_operator.build.layout import TOKEN_PATH, credentials_folder
 from batch_inference_operator.build.ownership import name_of_run
 from batch_inference_operator.build.resources import fill_resources
 from batch_inference_operator.names import service_name

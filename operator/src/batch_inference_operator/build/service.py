@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from batch_inference_operator.build.layout import HTTP_PORT
+from batch_inference_api.pod_contract import HTTP_PORT
 from batch_inference_operator.names import COMPLETION_INDEX_LABEL, run_selector
 
 

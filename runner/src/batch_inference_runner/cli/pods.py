@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from batch_inference_api.pod_contract import HTTP_PORT
 from batch_inference_api.reasons import Reason
 from batch_inference_api.runner_contract import ContractVersionError, RunnerConfig, RunPhase
 from batch_inference_runner import logs
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from batch_inference_runner.schedule.ray_nodes import RayNodes
     from batch_inference_runner.schedule.scorer_process import ScorerProcess
 
-DEFAULT_PORT = 8080
 _logger = logging.getLogger(__name__)
 
 
@@ -133,7 +133,7 @@ def _members(config: RunnerConfig, ip: str) -> RayNodes:
 
 def _port_of(config: RunnerConfig) -> int:
     _, _, port = (config.run.head_address or "").rpartition(":")
-    return int(port) if port.isdecimal() else DEFAULT_PORT
+    return int(port) if port.isdecimal() else HTTP_PORT
 
 
 def _own_ip() -> str:

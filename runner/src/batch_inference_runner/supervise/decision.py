@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from batch_inference_api.pod_contract import PERMANENT_EXIT_CODES
+
 RETRYABLE = 1
-PERMANENT = range(64, 80)
 MAX_RESTARTS = 5
 """Of a driver, in a row: a newly committed shard begins a new row."""
 _FIRST_DELAY_SECONDS = 0.25
@@ -40,7 +41,7 @@ def decide(status: int, *, is_driver: bool, restarts: int, stopping: int | None)
         restarts: how many there were in a row.
         stopping: the signal that told the pod to end, if one did.
     """
-    if is_driver and (status == 0 or status in PERMANENT):
+    if is_driver and (status == 0 or status in PERMANENT_EXIT_CODES):
         return Leave(status)
     if stopping is not None:
         return Leave(128 + stopping)
