@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from testkit.deadlines import wait_for
 from testkit.exactness import assert_exact, markers_of
 from testkit.members import HOST, Members, Workload, make_workload, processes_of_ray
-from testkit.processes import children_of, descendants_of, kill, wait_until
+from testkit.processes import children_of, descendants_of, kill
 from testkit.small_jobs import linear_job
 
 pytestmark = pytest.mark.ray
@@ -45,7 +46,7 @@ def pods():
     yield make
     for members in made:
         members.close()
-    wait_until(lambda: not processes_of_ray(), seconds=5, what="the end of Ray's processes")
+    wait_for(lambda: not processes_of_ray(), seconds=5, what="the end of Ray's processes")
 
 
 @pytest.fixture
@@ -61,7 +62,7 @@ def report_of(members: Members) -> dict:
 
 
 def wait_committed(members: Members, count: int) -> None:
-    wait_until(
+    wait_for(
         lambda: len(markers_of(members.job)) >= count or members.driver.poll() is not None,
         seconds=60,
         what=f"{count} committed shards",
@@ -70,7 +71,7 @@ def wait_committed(members: Members, count: int) -> None:
 
 
 def wait_for_child(members: Members, pod, *, other_than: int | None = None) -> int:
-    wait_until(
+    wait_for(
         lambda: members.child_of(pod) not in (None, other_than) or pod.poll() is not None,
         seconds=60,
         what="another child",
@@ -110,14 +111,24 @@ def test_a_driver_that_is_killed_again_and_again_ends_exactly(first, workload):
     assert (report["phase"], report["final"], report["attempt"]) == ("Succeeded", True, kills + 1)
 
 
+def test_drivers_that_die_before_they_score_are_counted_too(pods, tmp_path):
+    members = pods(linear_job(tmp_path))
+    members.start_driver()
+    child = None
+    for _ in range(2):
+        child = wait_for_child(members, members.driver, other_than=child)
+        kill(child)
+    assert members.driver.wait(END_SECONDS) == 0, members.log.read_text()[-3000:]
+    assert report_of(members)["attempt"] == 3
+
+
 def test_progress_never_goes_back_while_drivers_are_killed(first):
     told: list[tuple[int, int, int]] = []
-    child = None
     for attempt in (1, 2, 3, 4):
+        wait_for(partial(is_told, first, told, attempt), seconds=60, what="progress")
         wait_committed(first, 4 * attempt)
-        child = wait_for_child(first, first.driver, other_than=child)
-        wait_until(partial(is_told, first, told, attempt), seconds=30, what="progress")
-        kill(child)
+        assert is_told(first, told, attempt)
+        kill(first.child_of(first.driver))
     for before, after in itertools.pairwise(told):
         assert all(new >= old for new, old in zip(after, before, strict=True)), (before, after)
 
@@ -195,17 +206,19 @@ def test_a_deadline_is_the_pods_and_not_each_drivers(pods, workload, tmp_path):
     job.spec["activeDeadlineSeconds"] = 6
     members = pods(job)
     members.start_driver()
-    began, child = time.monotonic(), None
-    while members.driver.poll() is None and time.monotonic() < began + 6:
+    began = time.monotonic()
+    while not has_ended(members) and time.monotonic() < began + 7:
         committed, child = len(markers_of(job)), members.child_of(members.driver)
-        wait_until(
+        wait_for(
             lambda count=committed: len(markers_of(job)) > count or has_ended(members),
             seconds=60,
             what="a commit",
         )
         if child is not None:
             kill(child)
+    committed = len(markers_of(job))
     assert members.driver.wait(60) == 70, members.log.read_text()[-3000:]
+    assert len(markers_of(job)) == committed, "a driver that was started too late went on"
     report = report_of(members)
     assert (report["reason"], report["final"]) == ("DeadlineExceeded", True)
     assert report["attempt"] > 1
@@ -232,7 +245,7 @@ def test_a_report_is_not_taken_for_the_next_drivers(pods, tmp_path):
     members.report_path.write_text('{"phase": "Succeeded", "final": true}')
     with socket.create_server((HOST, members.port)):
         members.start_driver()
-        wait_until(
+        wait_for(
             lambda: not members.report_path.read_text(), seconds=60, what="the report's removal"
         )
 
@@ -278,7 +291,7 @@ def with_contract(members: Members, *, version: int) -> Members:
 
 def test_the_kubelet_is_answered_unless_the_supervisor_stands_still(first):
     port = first.liveness_ports[0]
-    wait_until(lambda: ask_livez(port) == 200, seconds=30, what="an answer")
+    wait_for(lambda: ask_livez(port) == 200, seconds=30, what="an answer")
     idle = [socket.create_connection((HOST, port)) for _ in range(100)]
     assert ask_livez(port) == 200, "those who ask nothing must not keep the kubelet out"
     kill(first.child_of(first.driver), signal.SIGSTOP)

@@ -14,7 +14,7 @@ PYTHON_VERSION = (3, 11)
 SHIPPED = "shipped.tar"
 BUILDING = "building.tar"
 _RELEASE = "bookworm"
-_SHIPPED = ("python3", "ca-certificates")
+_SHIPPED = ("python3", "ca-certificates", "usr-is-merged")
 _BUILDING = ("python3-venv", "python3.11-venv", "python3-pip-whl", "python3-setuptools-whl")
 _LEFT_OUT = tuple(f"/usr/share/{name}/*" for name in ("doc", "info", "locale", "man"))
 """Debian's own slim images leave the same out."""
@@ -39,7 +39,11 @@ def digest() -> str:
 
 def bootstrap(folder: Path) -> None:
     """Write SHIPPED and BUILDING to `folder`, made of Debian's packages."""
-    subprocess.run(["nice", *_command(folder)], check=True, timeout=_SECONDS)
+    command = ["nice", *_command(folder)]
+    # Even with --quiet its hooks tell what they do.
+    done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
+    if done.returncode != 0:
+        raise RuntimeError(f"Debian could not be bootstrapped:\n{done.stdout}{done.stderr}")
 
 
 def _command(folder: Path) -> list[str]:
@@ -49,6 +53,8 @@ def _command(folder: Path) -> list[str]:
         "--variant=minbase",
         f"--include={','.join((*_SHIPPED, *_BUILDING))}",
         '--aptopt=APT::Install-Recommends "false"',
+        # A file system that begins merged needs no Perl to merge it.
+        "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr",
         *(f"--dpkgopt=path-exclude={pattern}" for pattern in _LEFT_OUT),
         f"--customize-hook={_SAVE_BUILDING.format(target=folder / BUILDING)}",
         f"--customize-hook={_REMOVE_BUILDING.format(packages=' '.join(_BUILDING))}",
