@@ -38,10 +38,10 @@ from testkit.api_proxy import (
     write_proxied_kubeconfig,
 )
 from testkit.checkout import ROOT
-from testkit.cluster.deadlines import wait_for
 from testkit.cluster.namespaces import Namespace, fresh_namespace
 from testkit.cluster.provider import Cluster
 from testkit.cluster_jobs import KIND
+from testkit.deadlines import wait_for
 from testkit.manifests import make_manifest
 from testkit.operator_process import OperatorProcess, running_operator
 from testkit.soak import scaled

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from testkit.cluster.deadlines import wait_for
 from testkit.cluster.local import LocalCluster
 from testkit.cluster.namespaces import Namespace
 from testkit.cluster.node import Node
 from testkit.cluster_invariants import assert_invariants
 from testkit.cluster_jobs import ClusterJob, make_cluster_job
+from testkit.deadlines import wait_for
 from testkit.operator_installation import Operator
 from testkit.pod_processes import drivers_of, pod_processes, scorers_of, supervisor_of
 from testkit.processes import kill

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from testkit.cluster.deadlines import wait_for
 from testkit.cluster.kubectl import KubectlFailed
 from testkit.cluster.namespaces import Namespace, fresh_namespace
 from testkit.cluster.provider import Cluster
 from testkit.cluster_invariants import assert_invariants, assert_nothing_is_left
 from testkit.cluster_jobs import KIND, ClusterJob, make_cluster_job
+from testkit.deadlines import wait_for
 from testkit.operator_installation import Operator
 from testkit.soak import scaled
 from testkit.status_recorder import StatusRecorder

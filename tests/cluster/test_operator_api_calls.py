@@ -24,9 +24,9 @@ from batch_inference_operator.cluster.kubernetes_client import KubernetesCluster
 from batch_inference_operator.leadership import LeadershipLost, LeaseElection, LeaseTiming
 from batch_inference_operator.names import APPLIED_WORKERS_ANNOTATION
 from testkit.checkout import ROOT
-from testkit.cluster.deadlines import wait_for
 from testkit.cluster.namespaces import Namespace
 from testkit.cluster.provider import Cluster
+from testkit.deadlines import wait_for
 
 CRD = ROOT / "crds" / "batchinference.dev_batchinferencejobs.yaml"
 ResultT = TypeVar("ResultT")

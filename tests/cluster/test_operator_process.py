@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 
 from testkit.checkout import ROOT
-from testkit.cluster.deadlines import wait_for
 from testkit.cluster.namespaces import Namespace
 from testkit.cluster.provider import Cluster
+from testkit.deadlines import wait_for
 
 CRD = ROOT / "crds" / "batchinference.dev_batchinferencejobs.yaml"
 SECONDS = 60

@@ -15,11 +15,11 @@ from batch_inference_operator.cluster.rights import (
     Right,
 )
 from batch_inference_operator.names import run_name
-from testkit.cluster.deadlines import wait_for
 from testkit.cluster.local import LocalCluster
 from testkit.cluster.namespaces import Namespace
 from testkit.cluster.pods import busybox_pod
 from testkit.cluster_jobs import ClusterJob, make_cluster_job
+from testkit.deadlines import wait_for
 from testkit.helm import CRD_FILE, Release, helm_of, image_value
 from testkit.images import OPERATOR, built_image
 

@@ -12,13 +12,13 @@ from obstore.store import S3Store
 
 from testkit.checkout import ROOT
 from testkit.cluster import local
-from testkit.cluster.deadlines import wait_for
 from testkit.cluster.kubectl import KubectlFailed
 from testkit.cluster.local import LocalCluster
 from testkit.cluster.namespaces import Namespace
 from testkit.cluster.node import Node
 from testkit.cluster.pods import busybox_pod, web_server
 from testkit.cluster.provider import Cluster
+from testkit.deadlines import wait_for
 
 CRD = ROOT / "crds" / "batchinference.dev_batchinferencejobs.yaml"
 EXAMPLES = sorted(ROOT.glob("examples/*/job.yaml"))

@@ -6,9 +6,9 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from testkit.cluster.deadlines import wait_for
 from testkit.cluster.namespaces import Namespace
 from testkit.cluster_jobs import KIND, make_cluster_job
+from testkit.deadlines import wait_for
 from testkit.manifests import make_manifest
 from testkit.operator_installation import Operator
 from testkit.operator_metrics import reconciles_of, writes_of

@@ -15,9 +15,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from testkit import onnx_models
+from testkit.deadlines import wait_for
 from testkit.exactness import assert_exact, markers_of
 from testkit.jobs import Job, spec_of
-from testkit.processes import kill, run_until_killed, scorers_of, wait_until
+from testkit.processes import kill, run_until_killed, scorers_below
 
 ROWS = 160_000
 SHARD_ROWS = 1_000
@@ -87,7 +88,7 @@ def test_scorers_are_killed_and_crashed_and_the_run_goes_on(job, workload):
         number = signal.SIGKILL
         if progress and chance.random() < 0.3:
             number = chance.choice([signal.SIGSEGV, signal.SIGABRT])
-        kills += sum(kill(scorer, number) for scorer in scorers_of(run.pid))
+        kills += sum(kill(scorer, number) for scorer in scorers_below(run.pid))
     assert run.wait(120) == 0
     assert kills >= 10
     assert_exact(job, workload[2])
@@ -95,8 +96,8 @@ def test_scorers_are_killed_and_crashed_and_the_run_goes_on(job, workload):
 
 def test_a_stopped_scorer_is_replaced(job, workload):
     run = job.start()
-    wait_until(lambda: bool(markers_of(job)), seconds=30, what="the first commit")
-    (scorer,) = scorers_of(run.pid)
+    wait_for(lambda: bool(markers_of(job)), seconds=30, what="the first commit", every_seconds=0.01)
+    (scorer,) = scorers_below(run.pid)
     kill(scorer, signal.SIGSTOP)
     assert run.wait(90) == 0
     assert_exact(job, workload[2])
@@ -104,8 +105,8 @@ def test_a_stopped_scorer_is_replaced(job, workload):
 
 def test_a_stopped_driver_that_wakes_up_late_changes_nothing(job, workload):
     run = job.start()
-    wait_until(lambda: len(markers_of(job)) > 3, seconds=30, what="some commits")
-    stopped = [run.pid, *scorers_of(run.pid)]
+    wait_for(lambda: len(markers_of(job)) > 3, seconds=30, what="some commits", every_seconds=0.01)
+    stopped = [run.pid, *scorers_below(run.pid)]
     for pid in stopped:
         kill(pid, signal.SIGSTOP)
     other = job.run()
@@ -123,7 +124,7 @@ def test_a_stopped_driver_that_wakes_up_late_changes_nothing(job, workload):
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_run_says_so_and_resumes(job, workload, number, code):
     run = job.start()
-    wait_until(lambda: len(markers_of(job)) > 3, seconds=30, what="some commits")
+    wait_for(lambda: len(markers_of(job)) > 3, seconds=30, what="some commits", every_seconds=0.01)
     kill(run.pid, number)
     assert run.wait(20) == code
     before = markers_of(job)
@@ -136,12 +137,12 @@ def test_an_interrupted_run_says_so_and_resumes(job, workload, number, code):
 
 def test_no_process_outlives_a_killed_driver(job):
     run = job.start()
-    wait_until(lambda: bool(scorers_of(run.pid)), seconds=20, what="a scorer")
-    scorers = scorers_of(run.pid)
+    wait_for(lambda: bool(scorers_below(run.pid)), seconds=20, what="a scorer")
+    scorers = scorers_below(run.pid)
     kill(run.pid)
     run.wait()
     for scorer in scorers:
-        wait_until(
+        wait_for(
             lambda pid=scorer: not Path(f"/proc/{pid}/exe").exists(),
             seconds=5,
             what=f"the end of scorer {scorer}",

@@ -9,9 +9,10 @@ from collections import Counter
 
 import pytest
 
+from testkit.deadlines import wait_for
 from testkit.exactness import assert_exact, markers_of
 from testkit.members import Members, Workload, kill_member, make_workload, processes_of_ray
-from testkit.processes import descendants_of, kill, scorers_of, wait_until
+from testkit.processes import descendants_of, kill, scorers_below
 
 pytestmark = pytest.mark.ray
 
@@ -34,7 +35,7 @@ def members(workload, tmp_path, request):
     members = Members(job, supervised=request.param)
     yield members
     members.close()
-    wait_until(lambda: not processes_of_ray(), seconds=5, what="the end of Ray's processes")
+    wait_for(lambda: not processes_of_ray(), seconds=5, what="the end of Ray's processes")
 
 
 def assert_committed_only_once(before: dict[str, bytes], after: dict[str, bytes]) -> None:
@@ -76,9 +77,9 @@ def test_a_killed_head_is_replaced_while_the_driver_goes_on_scoring(members, wor
     members.wait_ready(2)
     (head,) = members.find("gcs_server", below=members.driver)
     kill(head)
-    wait_until(lambda: members.ready < 2, seconds=60, what="the loss of the worker")
+    wait_for(lambda: members.ready < 2, seconds=60, what="the loss of the worker")
     committed = len(markers_of(members.job))
-    wait_until(
+    wait_for(
         lambda: len(markers_of(members.job)) > committed, seconds=60, what="a commit without a head"
     )
     members.wait_ready_or_ended(2)
@@ -94,7 +95,7 @@ def test_a_worker_that_stands_still_loses_its_shards_and_comes_back(members, wor
     stopped = [worker.pid, *descendants_of(worker.pid)]
     for pid in stopped:
         kill(pid, signal.SIGSTOP)
-    wait_until(lambda: members.ready < 2, seconds=60, what="the loss of the worker")
+    wait_for(lambda: members.ready < 2, seconds=60, what="the loss of the worker")
     for pid in stopped:
         kill(pid, signal.SIGCONT)
     members.wait_ready_or_ended(2)
@@ -131,6 +132,6 @@ def kill_one(members: Members, victim: str, chance: random.Random) -> bool:
         members.start_worker()
         return True
     if victim == "driver scorer":
-        return bool([pid for pid in scorers_of(members.driver.pid) if kill(pid)])
+        return bool([pid for pid in scorers_below(members.driver.pid) if kill(pid)])
     word = {"scorer": "score.process", "agent": "ray::Agent", "raylet": "raylet/raylet"}[victim]
     return bool([pid for pid in members.find(word, below=worker) if kill(pid)])

@@ -18,9 +18,10 @@ from batch_inference_runner.schedule import driver
 from batch_inference_runner.schedule.launch import launch
 from testkit import onnx_models
 from testkit.checked_runs import checked, fail, succeed
+from testkit.deadlines import wait_for
 from testkit.in_process import bij, run
 from testkit.jobs import Job
-from testkit.processes import scorers_of, wait_until
+from testkit.processes import scorers_below
 from testkit.small_jobs import linear_job, score_of, set_fields, small_table
 
 
@@ -229,8 +230,8 @@ def test_an_input_that_changes_while_it_is_scored_fails_the_job(tmp_path):
     job = slow_job(tmp_path, {"execution.batchTimeoutSeconds": 600})
     process = job.start()
     try:
-        wait_until(lambda: bool(parts(job)), seconds=30, what="the first commit")
-        stopped = [process.pid, *scorers_of(process.pid)]
+        wait_for(lambda: bool(parts(job)), seconds=30, what="the first commit", every_seconds=0.01)
+        stopped = [process.pid, *scorers_below(process.pid)]
         for pid in stopped:
             os.kill(pid, signal.SIGSTOP)
         for file in (tmp_path / "input").iterdir():

@@ -14,7 +14,8 @@ import pytest
 from batch_inference_runner.schedule.scorer_process import ScorerProcess
 from batch_inference_runner.score.messages import Beat, Prepare, Refused
 from testkit.commits import make_config
-from testkit.processes import kill, wait_until
+from testkit.deadlines import wait_for
+from testkit.processes import kill
 
 SECONDS = 30
 
@@ -78,7 +79,7 @@ def test_it_dies_with_a_driver_that_is_killed():
     driver.kill()
     driver.wait()
     driver.stdout.close()
-    wait_until(
+    wait_for(
         lambda: not Path(f"/proc/{pid}/exe").exists(),
         seconds=5,
         what="the end of the scorer",

@@ -16,9 +16,10 @@ from pathlib import Path
 import pytest
 
 from batch_inference_runner.schedule.ray_processes import environment, free_ports, start_head
+from testkit.deadlines import wait_for
 from testkit.exactness import assert_exact, markers_of
 from testkit.members import Members, Workload, kill_member, make_workload, processes_of_ray
-from testkit.processes import command_of, descendants_of, kill, wait_until
+from testkit.processes import command_of, descendants_of, kill
 
 pytestmark = pytest.mark.ray
 
@@ -46,8 +47,8 @@ def nothing_is_left_behind(monkeypatch):
     folder = tempfile.mkdtemp(dir="/tmp", prefix="b")  # short, because Ray's sockets lie in it
     monkeypatch.setenv("TMPDIR", folder)
     yield
-    wait_until(lambda: not processes_of_ray(), seconds=5, what="the end of Ray's processes")
-    wait_until(
+    wait_for(lambda: not processes_of_ray(), seconds=5, what="the end of Ray's processes")
+    wait_for(
         lambda: not list(Path(folder).glob("bij-ray-*")), seconds=2, what="the removal of folders"
     )
     shutil.rmtree(folder)
@@ -67,10 +68,11 @@ def test_a_second_worker_scores_and_all_is_exact(job, workload):
 @pytest.mark.parametrize("process", ["ray start", "gcs_server", "raylet/raylet"])
 def test_a_run_that_is_interrupted_while_ray_comes_up_ends_soon(job, process):
     run = job.start("--workers", "2")
-    wait_until(
+    wait_for(
         lambda: any(process in command for command in processes_of_ray().values()),
         seconds=90,
         what=f"the start of {process}",
+        every_seconds=0.01,
     )
     kill(run.pid, signal.SIGINT)
     began = time.monotonic()
@@ -80,7 +82,7 @@ def test_a_run_that_is_interrupted_while_ray_comes_up_ends_soon(job, process):
 
 def test_a_killed_driver_leaves_nothing_behind(job):
     run = job.start("--workers", "2")
-    wait_until(
+    wait_for(
         lambda: any("raylet/raylet" in command for command in processes_of_ray().values()),
         seconds=90,
         what="the start of a Ray node",
@@ -95,7 +97,7 @@ def test_ray_refuses_who_has_no_token(tmp_path):
     (port,) = free_ports("127.0.0.1", 1)
     head = start_head(ip="127.0.0.1", port=port, token_path=str(tmp_path / "right"))
     try:
-        wait_until(lambda: is_open(port), seconds=90, what="the start of the head")
+        wait_for(lambda: is_open(port), seconds=90, what="the start of the head")
         right = connect(port, environment(str(tmp_path / "right")))
         strangers = [
             connect(port, environment(str(tmp_path / "wrong"))),
@@ -112,7 +114,7 @@ def test_the_token_is_needed_to_join_and_shown_to_nobody(job):
     members = Members(job)
     members.start_driver()
     try:
-        wait_until(lambda: bool(members.progress()), seconds=20, what="the progress server")
+        wait_for(lambda: bool(members.progress()), seconds=20, what="the progress server")
         assert members.join(token=None) in (401, 403)
         assert members.join(token="0" * 64) in (401, 403)
         members.start_worker()

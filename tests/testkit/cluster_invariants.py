@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import json
 
-from testkit.cluster.deadlines import wait_for
 from testkit.cluster_jobs import ClusterJob
+from testkit.deadlines import wait_for
 from testkit.readers import visible_bytes
 from testkit.s3_jobs import assert_no_secrets
 from testkit.status_recorder import StatusRecorder

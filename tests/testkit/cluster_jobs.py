@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from testkit import onnx_models
-from testkit.cluster.deadlines import wait_for
 from testkit.cluster.kubectl import Kubectl, Manifest
 from testkit.cluster.namespaces import Namespace
+from testkit.deadlines import wait_for
 from testkit.s3 import S3Server, write_credentials
 from testkit.s3_jobs import COLUMNS, SECRET, S3Job, assert_exact, parquet_of, upload
 

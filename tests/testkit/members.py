@@ -26,8 +26,9 @@ import pyarrow.parquet as pq
 
 from batch_inference_runner.cli import manifest as manifests
 from testkit import onnx_models
+from testkit.deadlines import wait_for
 from testkit.jobs import BIJ, Job, spec_of
-from testkit.processes import children_of, command_of, descendants_of, kill, wait_until
+from testkit.processes import children_of, command_of, descendants_of, kill
 
 FEATURES = [f"f{number}" for number in range(32)]
 HOST = "127.0.0.1"
@@ -157,7 +158,7 @@ class Members:
 
     def wait_ready_or_ended(self, count: int, *, seconds: float = 120) -> None:
         """Wait for scorers that come back, or for a run that was through before they did."""
-        wait_until(
+        wait_for(
             lambda: self.ready >= count or self.driver.poll() is not None,
             seconds=seconds,
             what=f"{count} scorers being ready, or the end",
@@ -165,7 +166,7 @@ class Members:
         assert self.driver.poll() in (None, 0), self.log.read_text()[-3000:]
 
     def wait_ready(self, count: int, *, seconds: float = 120) -> None:
-        wait_until(
+        wait_for(
             lambda: self.ready >= count or self.driver.poll() is not None,
             seconds=seconds,
             what=f"{count} scorers being ready",

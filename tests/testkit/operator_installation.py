@@ -10,9 +10,9 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 from testkit.checkout import ROOT
-from testkit.cluster.deadlines import wait_for
 from testkit.cluster.kubectl import Kubectl
 from testkit.cluster.provider import Cluster
+from testkit.deadlines import wait_for
 from testkit.images import OPERATOR, RUNNER, built_image
 from testkit.pod_processes import pod_processes
 from testkit.processes import kill

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from testkit.cluster.deadlines import wait_for
+from testkit.deadlines import wait_for
 
 _READY_SECONDS = 60
 

@@ -33,7 +33,7 @@ def descendants_of(pid: int) -> list[int]:
     return direct + [each for child in direct for each in descendants_of(child)]
 
 
-def scorers_of(pid: int) -> list[int]:
+def scorers_below(pid: int) -> list[int]:
     """The scorer processes below a driver."""
     return [child for child in children_of(pid) if "score.process" in command_of(child)]
 
@@ -52,14 +52,6 @@ def kill_all(process: subprocess.Popen) -> None:
     for pid in [process.pid, *descendants_of(process.pid)]:
         kill(pid)
     process.wait()
-
-
-def wait_until(condition: Callable[[], bool], *, seconds: float, what: str) -> None:
-    """Wait for something, with a deadline that says what was waited for."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} did not happen within {seconds} s"
-        time.sleep(0.01)
 
 
 def run_until_killed(

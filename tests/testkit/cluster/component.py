@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from testkit.cluster.deadlines import wait_for
+from testkit.deadlines import wait_for
 
 _STOP_SECONDS = 5
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from testkit.cluster.binaries import CACHE, Tools
 from testkit.cluster.busybox_image import PAUSE
-from testkit.cluster.deadlines import wait_for
 from testkit.cluster.image_store import ImageStore
+from testkit.deadlines import wait_for
 
 _TEMPLATE = Path(__file__).with_name("containerd.toml")
 

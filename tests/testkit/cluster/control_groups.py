@@ -10,7 +10,7 @@ import os
 import signal
 from pathlib import Path
 
-from testkit.cluster.deadlines import wait_for
+from testkit.deadlines import wait_for
 
 _MOUNTS = Path("/proc/self/mounts")
 

@@ -9,9 +9,9 @@ from testkit.cluster.addresses import Addresses
 from testkit.cluster.binaries import Tools
 from testkit.cluster.certificates import Authority, Identity
 from testkit.cluster.component import Command, Component
-from testkit.cluster.deadlines import wait_for
 from testkit.cluster.kubeconfig import write_kubeconfig
 from testkit.cluster.kubectl import Kubectl
+from testkit.deadlines import wait_for
 
 _API_PORT = 6443
 _COREFILE = """\

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from testkit.cluster.deadlines import wait_for
+from testkit.deadlines import wait_for
 
 Manifest = dict[str, Any]
 

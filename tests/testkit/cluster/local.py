@@ -22,7 +22,6 @@ from testkit.cluster.binaries import CACHE, Tools, built_tools, one_at_a_time
 from testkit.cluster.busybox_image import BUSYBOX, PAUSE, write_busybox_image
 from testkit.cluster.component import Component, recorded_components
 from testkit.cluster.control_plane import ControlPlane
-from testkit.cluster.deadlines import wait_for
 from testkit.cluster.kubectl import Kubectl
 from testkit.cluster.machine import ClusterUnavailable, check_machine
 from testkit.cluster.mounts import unmount_below
@@ -34,6 +33,7 @@ from testkit.cluster.storage import (
     local_object_storage,
     start_object_storage,
 )
+from testkit.deadlines import wait_for
 
 _READY_SECONDS = 90
 _RECORD = "cluster.json"
