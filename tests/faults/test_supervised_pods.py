@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 from testkit.deadlines import wait_for
-from testkit.deadlines import wait_for
 from testkit.exactness import assert_exact, markers_of
 from testkit.members import HOST, Members, Workload, make_workload, processes_of_ray
 from testkit.processes import children_of, descendants_of, kill
