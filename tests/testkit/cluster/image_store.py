@@ -29,10 +29,14 @@ class ImageStore:
         return True
 
     def keep_only(self, repository: str, names: list[str]) -> None:
-        """Remove the other versions of an image, which would fill the disk in time."""
+        """Remove the other versions of an image, which would fill the disk in time.
+
+        A node need not have all that are kept: it may have been added after they were loaded.
+        """
         listed = self._listed()
         old = {name for name in listed if name.startswith(f"{repository}:")} - set(names)
-        digests = {listed[name] for name in old} - {listed[name] for name in names}
+        kept = {listed[name] for name in names if name in listed}
+        digests = {listed[name] for name in old} - kept
         # The kubelet's side of containerd keeps a second name, of the configuration's digest.
         old |= {name for name in listed if name.startswith("sha256:") and listed[name] in digests}
         if old:

@@ -106,7 +106,7 @@ class LocalCluster:
 
     def load_image(self, archive: Path, name: str) -> None:
         """Give an image from an OCI archive to every node, under a name, and to later nodes."""
-        loaded = {**self._loaded_images(), name: str(archive)}
+        loaded = newest_last(self._loaded_images(), name, archive)
         (self.folder / _IMAGES).write_text(json.dumps(loaded))
         repository = name.rpartition(":")[0]
         versions = [each for each in loaded if each.startswith(f"{repository}:")]
@@ -213,6 +213,12 @@ def _with_network(name: str, tools: Tools) -> LocalCluster:
         (cluster.folder / _RECORD).write_text(json.dumps({"number": addresses.number}))
         cluster.network.create()
     return cluster
+
+
+def newest_last(loaded: dict[str, str], name: str, archive: Path) -> dict[str, str]:
+    """Add an image to those loaded before; one that is loaded again is the newest too."""
+    others = {other: path for other, path in loaded.items() if other != name}
+    return {**others, name: str(archive)}
 
 
 def default_name() -> str:
