@@ -99,7 +99,7 @@ bench-full: $(DEV_STAMP) ## The same on 10 million rows, and memory against 2 mi
 	@$(BIN)/python tests/benchmarks/bench_throughput.py --profile full
 
 pins: $(DEV_STAMP) ## Resolve requirements/*.in again (needs uv).
-	@cd requirements && for layer in build runtime examples operator dev; do \
+	@cd requirements && for layer in build runtime gpu examples operator dev; do \
 		uv pip compile $$layer.in --output-file $$layer.txt --quiet --upgrade --universal \
 		--python-version 3.11 --generate-hashes --no-header --no-annotate \
 		--no-emit-index-url --no-emit-find-links; done

@@ -12,7 +12,7 @@ from packaging.requirements import Requirement
 from testkit.checkout import ROOT
 
 FOLDER = ROOT / "requirements"
-LAYERS = ("build", "runtime", "examples", "operator", "dev")
+LAYERS = ("build", "runtime", "gpu", "examples", "operator", "dev")
 OWN = {"batch-inference-api", "batch-inference-operator", "batch-inference-runner"}
 
 
@@ -61,6 +61,14 @@ def test_a_layer_is_what_its_packages_depend_on(layer: str, project: str) -> Non
         depended_on |= {Requirement(d) for d in tomllib.loads(text)["project"]["dependencies"]}
     third_party = {str(r) for r in depended_on if r.name not in OWN}
     assert third_party == {str(r) for r in asked_for(FOLDER / f"{layer}.in")}
+
+
+def test_on_gpus_everything_is_the_same_but_onnx_runtime() -> None:
+    gpu = {str(r) for r in asked_for(FOLDER / "gpu.in")}
+    runtime = {str(r) for r in asked_for(FOLDER / "runtime.in")}
+    assert {line.replace("onnxruntime-gpu", "onnxruntime") for line in gpu} == runtime
+    others = {str(pin) for pin in pinned(FOLDER / "gpu.txt") if pin.name != "onnxruntime-gpu"}
+    assert others == {str(p) for p in pinned(FOLDER / "runtime.txt") if p.name != "onnxruntime"}
 
 
 def test_layers_do_not_disagree() -> None:
