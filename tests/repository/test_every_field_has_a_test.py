@@ -107,6 +107,7 @@ TESTS = {
 
 WITHOUT_EFFECT: dict[str, Any] = {
     "suspend": True,
+    "managedBy": "example.com/another",
     "backoffLimit": 1,
     "preRunningDeadlineSeconds": 1,
     "progressDeadlineSeconds": 1,
@@ -116,11 +117,32 @@ WITHOUT_EFFECT: dict[str, Any] = {
     "workers.tolerations": [
         {"key": "gpu", "operator": "Equal", "value": "yes", "effect": "NoExecute"}
     ],
+    "workers.affinity": {"podAntiAffinity": {}},
     "workers.priorityClassName": "low",
+    "workers.runtimeClassName": "nvidia",
+    "workers.schedulerName": "another",
+    "workers.serviceAccountName": "scorer",
+    "workers.image": "registry.example.com/runner:1",
+    "workers.imagePullSecrets": [{"name": "registry"}],
+    "workers.env": [{"name": "A", "value": "b"}],
+    "workers.envFrom": [{"configMapRef": {"name": "settings"}}],
+    "workers.volumes": [{"name": "scratch", "emptyDir": {}}],
+    "workers.volumeMounts": [{"name": "scratch", "mountPath": "/scratch"}],
 }
 """Fields that only a cluster gives effect, with a value."""
 
+NEEDED = {"workers.volumeMounts": ("workers.volumes",)}
+"""Fields without which another one says nothing."""
+
 REFUSALS = "integration/test_refusals.py"
+TROUBLES = "unit/test_operator_decide_troubles.py"
+SUCCESSION = "unit/test_operator_decide_succession.py"
+TABLES = (
+    (REFUSALS, "REFUSALS"),
+    (TROUBLES, "TROUBLES"),
+    ("unit/test_operator_decide_deadlines.py", "MISSED"),
+)
+"""Tables of cases with a reason and its message each."""
 MESSAGES = {
     Reason.OUTPUT_VOLUME_FULL: f"{REFUSALS}::test_a_store_that_refuses_is_named",
     Reason.ACCESS_DENIED: f"{REFUSALS}::test_a_store_that_refuses_is_named",
@@ -132,8 +154,20 @@ MESSAGES = {
         f"{EXECUTION}::test_without_backoff_limit_per_shard_one_crash_is_one_too_many"
     ),
     Reason.DEADLINE_EXCEEDED: TESTS["activeDeadlineSeconds"],
+    Reason.BACKOFF_LIMIT_EXCEEDED: (
+        "unit/test_operator_decide_verdicts.py::test_the_message_says_how_the_last_pod_ended"
+    ),
+    Reason.HEAD_UNRESPONSIVE: (
+        f"{TROUBLES}::test_a_silent_first_pod_is_said_to_be_unresponsive_and_stays"
+    ),
+    Reason.REPORT_MISSING: (
+        f"{SUCCESSION}::test_after_three_runs_without_a_report_a_fourth_is_tried_and_no_fifth"
+    ),
+    Reason.NOT_ALLOWED: (
+        f"{SUCCESSION}::test_what_the_platform_does_not_allow_fails_before_anything_is_created"
+    ),
 }
-"""Where the message of a reason is read that is not in the table of the tests of refusals."""
+"""Where the message of a reason is read that is in none of the tables."""
 
 
 def fields_of_spec() -> Iterator[str]:
@@ -157,7 +191,9 @@ def _leaves(path: str, schema: dict[str, Any]) -> Iterator[str]:
 
 
 def is_without_effect(field: str) -> bool:
-    return any(field == name or field.startswith(f"{name}[]") for name in WITHOUT_EFFECT)
+    return any(
+        field == name or field.startswith((f"{name}[]", f"{name}.")) for name in WITHOUT_EFFECT
+    )
 
 
 @cache
@@ -201,20 +237,25 @@ def test_the_test_of_a_field_exists_and_sets_it(field):
 
 @pytest.mark.parametrize("field", WITHOUT_EFFECT)
 def test_a_field_that_only_a_cluster_obeys_is_named(tmp_path, field):
-    manifest = make_manifest({f"spec.{field}": WITHOUT_EFFECT[field]})
+    fields = (*NEEDED.get(field, ()), field)
+    manifest = make_manifest({f"spec.{name}": WITHOUT_EFFECT[name] for name in fields})
     path = tmp_path / "job.yaml"
     path.write_text(yaml.safe_dump(manifest))
-    assert load(path).without_effect == (f"spec.{field}",)
+    assert load(path).without_effect == tuple(f"spec.{name}" for name in fields)
 
 
 def reasons_given() -> set[str]:
     """Names of the members of Reason that some code refers to."""
-    found = set()
-    for path in (ROOT / "runner" / "src").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "Reason":
-                found.add(node.attr)
-    return found
+    sources = [*(ROOT / "runner" / "src").rglob("*.py"), *(ROOT / "operator" / "src").rglob("*.py")]
+    return set().union(*(reasons_in(ast.parse(path.read_text())) for path in sources))
+
+
+def reasons_in(tree: ast.AST) -> set[str]:
+    return {
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "Reason"
+    }
 
 
 def test_every_reason_is_given_somewhere():
@@ -225,20 +266,21 @@ def test_every_reason_says_what_it_means_and_what_to_do():
     assert list(reason_docs()) == [reason.value for reason in Reason]
 
 
-def reasons_in_the_table_of_refusals() -> set[str]:
-    tree = ast.parse((ROOT / "tests" / REFUSALS).read_text())
+def reasons_in_table(file: str, name: str) -> set[str]:
+    """The reasons in a table of cases, each of which holds the message that is expected."""
     (table,) = (
         node.value
-        for node in tree.body
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "REFUSALS"
+        for node in ast.parse((ROOT / "tests" / file).read_text()).body
+        if isinstance(node, ast.Assign | ast.AnnAssign)
+        and name in {ast.unparse(target) for target in ast.iter_child_nodes(node)}
     )
     assert isinstance(table, ast.Dict)
-    return {ast.unparse(key).removeprefix("Reason.") for key in table.keys if key is not None}
+    return reasons_in(table)
 
 
 def test_the_message_of_every_reason_is_read_by_a_test():
-    in_table = reasons_in_the_table_of_refusals()
-    assert {reason.name for reason in Reason if reason not in MESSAGES} == in_table
+    in_tables = set().union(*(reasons_in_table(*table) for table in TABLES))
+    assert {reason.name for reason in Reason if reason not in MESSAGES} - in_tables == set()
     for reason, test in MESSAGES.items():
         source = source_of(test)
         assert f"Reason.{reason.name}" in source or f'"{reason.value}: ' in source

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from batch_inference_api.reasons import Reason
 from batch_inference_api.runner_contract import ProgressReport, RowCounts, RunPhase
 from batch_inference_operator.decide.plan import CreateCompanions, CreateRun
 from batch_inference_operator.observation import RunJob, RunPod
@@ -56,52 +57,52 @@ Case = tuple[dict[str, Any], dict[str, Any] | None, RunJob, RunPod, ProgressRepo
 MISSED: dict[str, tuple[Case, str, str]] = {
     "a job that takes too long, and whose driver does not end it": (
         (ACTIVE, running_status(startTime=instant(630)), begun(630), make_pod(), make_report()),
-        "DeadlineExceeded",
+        Reason.DEADLINE_EXCEEDED,
         "the job took longer than spec.activeDeadlineSeconds (600 s)",
     ),
     "all runs together that take too long": (
         (ACTIVE, running_status(startTime=instant(630)), begun(1), make_waiting_pod(), None),
-        "DeadlineExceeded",
+        Reason.DEADLINE_EXCEEDED,
         "the job took longer than spec.activeDeadlineSeconds (600 s)",
     ),
     "a job whose status has no start yet": (
         (ACTIVE, None, begun(630), make_pod(), make_report()),
-        "DeadlineExceeded",
+        Reason.DEADLINE_EXCEEDED,
         "the job took longer than spec.activeDeadlineSeconds (600 s)",
     ),
     "a run that takes too long though nobody can ask it": (
         (ACTIVE, running_status(startTime=instant(630)), begun(630), make_pod(), None),
-        "DeadlineExceeded",
+        Reason.DEADLINE_EXCEEDED,
         "the job took longer than spec.activeDeadlineSeconds (600 s)",
     ),
     "pods without a node": (
         (BEFORE, None, begun(600), make_waiting_pod(unscheduled_message=NO_NODE), None),
-        "PreRunningDeadlineExceeded",
+        Reason.PRE_RUNNING_DEADLINE_EXCEEDED,
         f"the pods did not begin to score within 600 s: no node for 1 of 1 pods: {NO_NODE}",
     ),
     "a run that plans for too long": (
         (BEFORE, None, begun(600), make_pod(), make_report(RunPhase.PLANNING)),
-        "PreRunningDeadlineExceeded",
+        Reason.PRE_RUNNING_DEADLINE_EXCEEDED,
         "the pods did not begin to score within 600 s",
     ),
     "a run that scores no row any more": (
         (BETWEEN, scored(600), begun(5000), make_pod(), STANDING),
-        "ProgressDeadlineExceeded",
+        Reason.PROGRESS_DEADLINE_EXCEEDED,
         "no row was scored for 600 s",
     ),
     "a run that has never scored a row": (
         (BETWEEN, None, begun(600), make_pod(), NOTHING_YET),
-        "ProgressDeadlineExceeded",
+        Reason.PROGRESS_DEADLINE_EXCEEDED,
         "no row was scored for 600 s",
     ),
     "a run whose first pod is not replaced": (
         (BETWEEN, scored(600), begun(5000), make_waiting_pod(unscheduled_message=NO_NODE), None),
-        "ProgressDeadlineExceeded",
+        Reason.PROGRESS_DEADLINE_EXCEEDED,
         f"no row was scored for 600 s: no node for 1 of 1 pods: {NO_NODE}",
     ),
     "a later run that does not get to score": (
         (BETWEEN, scored(5000, number=2), begun(600, number=2), make_waiting_pod(run=2), None),
-        "ProgressDeadlineExceeded",
+        Reason.PROGRESS_DEADLINE_EXCEEDED,
         "no row was scored for 600 s",
     ),
 }

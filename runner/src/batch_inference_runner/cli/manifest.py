@@ -33,6 +33,7 @@ _GROUP = "batchinference.dev/"
 
 _CLUSTER_ONLY = (
     ("suspend",),
+    ("managedBy",),
     ("backoffLimit",),
     ("preRunningDeadlineSeconds",),
     ("progressDeadlineSeconds",),
@@ -40,7 +41,17 @@ _CLUSTER_ONLY = (
     ("workers", "replicas"),
     ("workers", "nodeSelector"),
     ("workers", "tolerations"),
+    ("workers", "affinity"),
     ("workers", "priorityClassName"),
+    ("workers", "runtimeClassName"),
+    ("workers", "schedulerName"),
+    ("workers", "serviceAccountName"),
+    ("workers", "image"),
+    ("workers", "imagePullSecrets"),
+    ("workers", "env"),
+    ("workers", "envFrom"),
+    ("workers", "volumes"),
+    ("workers", "volumeMounts"),
 )
 """Fields of the spec that nothing on one machine could obey."""
 
