@@ -9,6 +9,24 @@ from batch_inference_api.problems import InvalidManifest, parse_job
 from testkit.manifests import make_manifest
 
 COLUMN = {"name": "p", "column": "score"}
+REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
+PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
+NODE_TERM = f"spec.workers.affinity.nodeAffinity.{REQUIRED}.nodeSelectorTerms[0]"
+KEY = {"name": "s", "key": "k"}
+VOLUME = {"name": "v", "emptyDir": {}}
+MOUNT = {"name": "v", "mountPath": "/data"}
+OWN_FOLDER = "must not be below /bin, /dev, /etc/bij, /lib, /lib64, /opt/bij, /proc, /pvc, /sbin, /sys, /tmp, /usr, /var/run: a run uses these"
+OWN_VARIABLE = "variables that begin with BIJ_, RAY_, LD_ or PYTHON are the runner's own"
+
+
+def node_affinity(requirement):
+    terms = [{"matchExpressions": [requirement]}]
+    return {"nodeAffinity": {REQUIRED: {"nodeSelectorTerms": terms}}}
+
+
+def mounted(**changes):
+    return {"volumes": [VOLUME], "volumeMounts": [MOUNT | changes]}
+
 
 REFUSALS = [
     ("spec.output.mode", "Foo", "spec.output.mode: 'Foo' is not one of ErrorIfExists, Overwrite, Append"),
@@ -68,6 +86,56 @@ REFUSALS = [
     ("spec.workers", {"resources": {"requests": {"memory": "2Gi"}, "limits": {"memory": "1Gi"}}}, "spec.workers.resources.requests: memory requests more (2Gi) than its limit (1Gi)"),
     ("spec.workers", {"tolerations": [{"operator": "Exists", "value": "x"}]}, "spec.workers.tolerations[0].value: operator Exists takes no value"),
     ("spec.workers", {"tolerations": [{"value": "x"}]}, "spec.workers.tolerations[0].key: without a key the operator must be Exists"),
+    ("spec.managedBy", "kueue", "spec.managedBy: must look like example.com/controller"),
+    ("spec.managedBy", "a/", "spec.managedBy: must have at least 3 characters"),
+    ("spec.managedBy", "example.com/" + "x" * 52, "spec.managedBy: must have at most 63 characters"),
+    ("spec.workers", {"tolerations": [{"operator": "Exists", "tolerationSeconds": 5}]}, "spec.workers.tolerations[0].tolerationSeconds: tolerationSeconds needs the effect NoExecute"),
+    ("spec.workers", {"tolerations": [{"key": "a", "effect": "NoEffect"}]}, "spec.workers.tolerations[0].effect: 'NoEffect' is not one of NoSchedule, PreferNoSchedule, NoExecute; did you mean 'NoExecute'?"),
+    ("spec.workers", {"priorityClassName": "High"}, "spec.workers.priorityClassName: must have lower-case letters, digits, '-' and '.', and begin and end with a letter or digit"),
+    ("spec.workers", {"runtimeClassName": ""}, "spec.workers.runtimeClassName: must have at least 1 character"),
+    ("spec.workers", {"schedulerName": "a_b"}, "spec.workers.schedulerName: must have lower-case letters, digits, '-' and '.', and begin and end with a letter or digit"),
+    ("spec.workers", {"serviceAccountName": 7}, "spec.workers.serviceAccountName: must be text, not the number 7: put it in quotes"),
+    ("spec.workers", {"image": ""}, "spec.workers.image: must have at least 1 character"),
+    ("spec.workers", {"imagePullSecrets": ["registry"]}, "spec.workers.imagePullSecrets[0]: must be a mapping, not the text 'registry'"),
+    ("spec.workers", {"imagePullSecrets": [{"name": "r"}] * 17}, "spec.workers.imagePullSecrets: must have at most 16 entries"),
+    ("spec.workers", {"affinity": {"nodeAffinity": {REQUIRED: {"nodeSelectorTerms": []}}}}, f"spec.workers.affinity.nodeAffinity.{REQUIRED}.nodeSelectorTerms: must have at least 1 entry"),
+    ("spec.workers", {"affinity": node_affinity({"key": "zone", "operator": "In"})}, f"{NODE_TERM}.matchExpressions[0].values: operators Exists and DoesNotExist take no values, every other needs some"),
+    ("spec.workers", {"affinity": node_affinity({"key": "zone", "operator": "Exists", "values": ["a"]})}, f"{NODE_TERM}.matchExpressions[0].values: operators Exists and DoesNotExist take no values, every other needs some"),
+    ("spec.workers", {"affinity": node_affinity({"key": "zone", "operator": "Has"})}, f"{NODE_TERM}.matchExpressions[0].operator: 'Has' is not one of In, NotIn, Exists, DoesNotExist, Gt, Lt"),
+    ("spec.workers", {"affinity": {"podAffinity": {REQUIRED: [{"topologyKey": ""}]}}}, f"spec.workers.affinity.podAffinity.{REQUIRED}[0].topologyKey: must have at least 1 character"),
+    ("spec.workers", {"affinity": {"podAntiAffinity": {PREFERRED: [{"weight": 0, "podAffinityTerm": {"topologyKey": "zone"}}]}}}, f"spec.workers.affinity.podAntiAffinity.{PREFERRED}[0].weight: must be at least 1, not 0"),
+    ("spec.workers", {"affinity": {"podAffinity": {REQUIRED: [{"topologyKey": "zone", "namespaces": ["other"]}]}}}, f"spec.workers.affinity.podAffinity.{REQUIRED}[0].namespaces: there is no such field; there are labelSelector, topologyKey"),
+    ("spec.workers", {"env": [{"name": "1A"}]}, "spec.workers.env[0].name: must have letters, digits and '_', and not begin with a digit"),
+    ("spec.workers", {"env": [{"name": "BIJ_TOKEN", "value": "x"}]}, f"spec.workers.env[0].name: {OWN_VARIABLE}"),
+    ("spec.workers", {"env": [{"name": "RAY_AUTH_MODE", "value": "x"}]}, f"spec.workers.env[0].name: {OWN_VARIABLE}"),
+    ("spec.workers", {"env": [{"name": "LD_PRELOAD", "value": "x"}]}, f"spec.workers.env[0].name: {OWN_VARIABLE}"),
+    ("spec.workers", {"env": [{"name": "PYTHONPATH", "value": "x"}]}, f"spec.workers.env[0].name: {OWN_VARIABLE}"),
+    ("spec.workers", {"env": [{"name": "A", "value": "x", "valueFrom": {"secretKeyRef": KEY}}]}, "spec.workers.env[0].value: set at most one of value and valueFrom"),
+    ("spec.workers", {"env": [{"name": "A", "valueFrom": {}}]}, "spec.workers.env[0].valueFrom: set exactly one of secretKeyRef and configMapKeyRef"),
+    ("spec.workers", {"env": [{"name": "A", "valueFrom": {"secretKeyRef": KEY, "configMapKeyRef": KEY}}]}, "spec.workers.env[0].valueFrom: set exactly one of secretKeyRef and configMapKeyRef"),
+    ("spec.workers", {"env": [{"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}]}, "spec.workers.env[0].valueFrom.fieldRef: there is no such field; there are secretKeyRef, configMapKeyRef"),
+    ("spec.workers", {"env": [{"name": "A", "value": 1}]}, "spec.workers.env[0].value: must be text, not the number 1: put it in quotes"),
+    ("spec.workers", {"envFrom": [{}]}, "spec.workers.envFrom[0]: set exactly one of secretRef and configMapRef"),
+    ("spec.workers", {"envFrom": [{"secretRef": {"name": "a"}, "configMapRef": {"name": "b"}}]}, "spec.workers.envFrom[0]: set exactly one of secretRef and configMapRef"),
+    ("spec.workers", {"envFrom": [{"prefix": "A-", "secretRef": {"name": "a"}}]}, "spec.workers.envFrom[0].prefix: must have letters, digits and '_', and not begin with a digit"),
+    ("spec.workers", {"volumes": [{"name": "v"}]}, "spec.workers.volumes[0]: set exactly one of persistentVolumeClaim, secret, configMap, emptyDir"),
+    ("spec.workers", {"volumes": [{"name": "v", "emptyDir": {}, "configMap": {"name": "c"}}]}, "spec.workers.volumes[0]: set exactly one of persistentVolumeClaim, secret, configMap, emptyDir"),
+    ("spec.workers", {"volumes": [{"name": "v", "hostPath": {"path": "/"}}]}, "spec.workers.volumes[0].hostPath: there is no such field; there are name, persistentVolumeClaim, secret, configMap, emptyDir"),
+    ("spec.workers", {"volumes": [{"name": "bij-run", "emptyDir": {}}]}, "spec.workers.volumes[0].name: names that begin with bij- are the run's own"),
+    ("spec.workers", {"volumes": [{"name": "V", "emptyDir": {}}]}, "spec.workers.volumes[0].name: must have lower-case letters, digits and '-'"),
+    ("spec.workers", {"volumes": [{"name": "v", "emptyDir": {"sizeLimit": "much"}}]}, "spec.workers.volumes[0].emptyDir.sizeLimit: must be a quantity such as 4, 500m, 8Gi"),
+    ("spec.workers", {"volumes": [VOLUME, VOLUME]}, "spec.workers.volumes: volume 'v' is there twice"),
+    ("spec.workers", {"volumeMounts": [MOUNT]}, "spec.workers.volumeMounts: volume 'v' is not in volumes"),
+    ("spec.workers", {"volumes": [VOLUME], "volumeMounts": [MOUNT, {**MOUNT, "mountPath": "/data/"}]}, "spec.workers.volumeMounts: two volumes are mounted at '/data'"),
+    ("spec.workers", mounted(mountPath="data"), "spec.workers.volumeMounts[0].mountPath: must be an absolute path without ':'"),
+    ("spec.workers", mounted(mountPath="/a:b"), "spec.workers.volumeMounts[0].mountPath: must be an absolute path without ':'"),
+    ("spec.workers", mounted(mountPath="/"), "spec.workers.volumeMounts[0].mountPath: must be an absolute path without ':'"),
+    ("spec.workers", mounted(mountPath="/etc/bij/run"), f"spec.workers.volumeMounts[0].mountPath: {OWN_FOLDER}"),
+    ("spec.workers", mounted(mountPath="/var/run/secrets"), f"spec.workers.volumeMounts[0].mountPath: {OWN_FOLDER}"),
+    ("spec.workers", mounted(mountPath="/tmp/"), f"spec.workers.volumeMounts[0].mountPath: {OWN_FOLDER}"),
+    ("spec.workers", mounted(mountPath="/usr/local/bin"), f"spec.workers.volumeMounts[0].mountPath: {OWN_FOLDER}"),
+    ("spec.workers", mounted(subPath="/a"), "spec.workers.volumeMounts[0].subPath: must be relative, without '..'"),
+    ("spec.workers", mounted(subPath="a/../b"), "spec.workers.volumeMounts[0].subPath: must be relative, without '..'"),
     ("spec.errorPolicy", {"maxErrorRate": 0.001}, "spec.errorPolicy.maxErrorRate: must be text, not the number 0.001: put it in quotes"),
     ("spec.errorPolicy", {"maxErrorRate": "1.5"}, 'spec.errorPolicy.maxErrorRate: must be a decimal between 0 and 1 in quotes, such as "0.001"'),
     ("spec.errorPolicy", {"errorThreshold": -2}, "spec.errorPolicy.errorThreshold: must be at least -1, not -2"),
@@ -153,6 +221,13 @@ ACCEPTED = [
     {"spec.input.keyField": "id", "spec.model.outputs": [COLUMN], "spec.output.partitionBy": ["id"]},
     {"spec.workers": {"resources": {"requests": {"cpu": 2, "memory": "1.5Gi", "x/gpu": 1}}}},
     {"spec.workers": {"tolerations": [{"operator": "Exists"}, {"key": "a", "effect": "NoExecute", "tolerationSeconds": 5}]}},
+    {"spec.managedBy": "kueue.x-k8s.io/multikueue"},
+    {"spec.workers": {"affinity": node_affinity({"key": "zone", "operator": "Gt", "values": ["3"]})}},
+    {"spec.workers": {"affinity": {"podAntiAffinity": {REQUIRED: [{"topologyKey": "zone", "labelSelector": {"matchLabels": {"a": ""}}}]}}}},
+    {"spec.workers": {"env": [{"name": "A"}, {"name": "BIJOU", "value": ""}, {"name": "B", "valueFrom": {"configMapKeyRef": KEY}}]}},
+    {"spec.workers": {"envFrom": [{"prefix": "P_", "secretRef": {"name": "s", "optional": True}}]}},
+    {"spec.workers": {"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "c", "readOnly": True}}]}},
+    {"spec.workers": mounted(mountPath="/etc/bijou", subPath="a/b..c", readOnly=True)},
     {"spec.batching": {"batchSize": "auto"}, "spec.errorPolicy": {"maxErrorRate": "0"}},
     {"metadata.labels": {"a": "b"}, "metadata.managedFields": [{"manager": "x"}], "status": {"phase": "Running"}},
     {"metadata.annotations": {"kubectl.kubernetes.io/last-applied-configuration": "{}"}},
