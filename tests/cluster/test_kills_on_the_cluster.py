@@ -16,7 +16,7 @@ from testkit.cluster_invariants import assert_invariants
 from testkit.cluster_jobs import ClusterJob, make_cluster_job
 from testkit.deadlines import wait_for
 from testkit.operator_installation import Operator
-from testkit.pod_processes import drivers_of, pod_processes, scorers_of, supervisor_of
+from testkit.pod_processes import drivers_of, scorers_of, supervised_processes, supervisor_of
 from testkit.processes import kill
 from testkit.soak import scaled
 from testkit.status_recorder import StatusRecorder
@@ -50,7 +50,7 @@ def test_processes_and_pods_are_killed_at_random_and_the_run_goes_on(
         job.wait_for_shards(1)
         while job.condition("Complete").get("status") != "True" and kills < KILLS:
             time.sleep(chance.uniform(0.3, PAUSE_SECONDS))
-            victims = [pid for pod in job.pods() for pid in pod_processes(pod)]
+            victims = [pid for pod in job.pods() for pid in supervised_processes(pod)]
             if chance.random() < 0.1:
                 operator.kill()
                 kills += 1

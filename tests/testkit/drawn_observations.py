@@ -145,11 +145,12 @@ def _make_termination(random: Random) -> Termination:
 
 
 def _make_pod(random: Random) -> RunPod:
-    serial = random.randint(0, 10**9)
+    serial, run = random.randint(0, 10**9), random.randint(1, 4)
     return RunPod(
         name=f"pod-{serial}",
         uid=f"uid-of-pod-{serial}",
-        run=random.randint(1, 4),
+        run=run,
+        owner_uid=random.choice((None, "uid-of-a-copy", *[f"uid-of-run-{run}"] * 6)),
         index=random.choice((0, 0, 0, 1, 7, None)),
         created=random.choice(_INSTANTS),
         phase=random.choice(("Pending", "Running", "Running", "Succeeded", "Failed", "Unknown")),

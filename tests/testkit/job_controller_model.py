@@ -206,6 +206,7 @@ class ClusterModel:
                     name=f"{job.name}-{index}-{serial}",
                     uid=f"pod-{serial}",
                     run=job.number,
+                    owner_uid=job.uid,
                     index=index,
                     created=self.now + timedelta(microseconds=serial),
                 )

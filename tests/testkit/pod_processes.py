@@ -25,6 +25,11 @@ def pod_processes(pod: dict[str, Any]) -> list[int]:
     return found
 
 
+def supervised_processes(pod: dict[str, Any]) -> list[int]:
+    """Process ids of all that may be killed without the pod being lost: PID 1 is left out."""
+    return [pid for pid in pod_processes(pod) if " pod " not in command_of(pid)]
+
+
 def supervisor_of(pod: dict[str, Any]) -> int:
     """The process that is PID 1 in the container."""
     return _only(pod, " pod ")

@@ -119,3 +119,14 @@ def test_the_rows_that_a_run_scored_until_it_was_suspended_resume_where_they_wer
 
     assert after.progress.rows_processed == 500
     assert after.run.number == 2
+
+
+def test_a_run_that_the_status_does_not_know_is_named_before_it_is_deleted():
+    record = make_record({"spec.suspend": True})
+
+    named = plan_for(record, observe(make_run(), make_pod()))
+    deleted = plan_for(stored(record, named.status), observe(make_run(), make_pod()))
+
+    assert named.actions == ()
+    assert named.status.run.number == 1
+    assert deleted.actions == (DeleteRun(job_name="churn-run-1", job_uid="uid-of-run-1"),)

@@ -128,12 +128,12 @@ TROUBLES = {
     ),
     "the first pod ran out of memory": (
         [make_ended_pod(137, reason="OOMKilled")],
-        Reason.HEAD_OOM_KILLED, "pod churn-run-1-0 was killed, most likely for want of memory: raise its limit of 8Gi (spec.workers.resources.limits.memory) or lower spec.batching.batchSize",
+        Reason.HEAD_OOM_KILLED, "pod churn-run-1-0 was killed, most likely for want of memory (its limit is 8Gi): raise spec.workers.resources.limits.memory or lower spec.batching.batchSize",
     ),
     "the first pod was killed": ([make_ended_pod(137, reason="Error")], Reason.HEAD_OOM_KILLED, None),
     "a worker ran out of memory": (
         [make_pod(), make_ended_pod(1, reason="OOMKilled", index=1)],
-        Reason.WORKER_OOM_KILLED, "pod churn-run-1-1 was killed, most likely for want of memory: raise its limit of 8Gi (spec.workers.resources.limits.memory) or lower spec.batching.batchSize",
+        Reason.WORKER_OOM_KILLED, "pod churn-run-1-1 was killed, most likely for want of memory (its limit is 8Gi): raise spec.workers.resources.limits.memory or lower spec.batching.batchSize",
     ),
     "the first pod is evicted": (
         [make_pod(deleted=ago(1), grace_seconds=10, disruption="EvictionByEvictionAPI")],
@@ -239,7 +239,7 @@ def test_the_memory_hint_names_no_limit_where_the_job_names_none():
 
     found = find_trouble(make_record(), make_run(), observation, now=NOW)
 
-    assert "raise its limit (spec.workers.resources.limits.memory)" in found.message
+    assert "for want of memory: raise spec.workers.resources.limits.memory" in found.message
 
 
 def test_the_first_pod_is_told_of_before_workers():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from batch_inference_api.reasons import Reason
@@ -9,6 +11,7 @@ from batch_inference_api.runner_contract import RunPhase
 from batch_inference_operator.decide.verdict import Failed, Succeeded, Unsettled, judge
 from batch_inference_operator.observation import JobEnd
 from testkit.observations import (
+    ago,
     condition,
     instant,
     make_ended_pod,
@@ -115,7 +118,8 @@ WORDS_FOR_AN_END = {
     ),
     "the kubelet's word": (
         make_ended_pod(137, reason="OOMKilled"),
-        "; pod churn-run-1-0 ended with exit code 137 (OOMKilled)",
+        "; pod churn-run-1-0 ended with exit code 137 (OOMKilled): raise "
+        "spec.workers.resources.limits.memory or lower spec.batching.batchSize",
     ),
     "an ordinary error needs no word": (
         make_ended_pod(1, reason="Error"),
@@ -237,3 +241,12 @@ def test_a_deadline_that_was_raised_meanwhile_is_not_missed(deadline, fails, is_
                 "next run begins"
             ),
         )
+
+
+def test_a_job_ended_when_its_pod_ended_not_when_somebody_looked():
+    pod = make_ended_pod(0, make_success())
+    end = replace(pod.termination, finished=ago(7200))
+
+    status = status_for(make_record(), observe(make_run(), replace(pod, termination=end)))
+
+    assert status.completion_time == instant(7200)

@@ -73,6 +73,7 @@ def pod_as_sent(
             "resourceVersion": "8",
             "creationTimestamp": instant(50),
             "labels": template["metadata"]["labels"] | added,
+            "ownerReferences": [{"uid": "uid-of-run-1", "controller": True}],
         }
         | metadata,
         "spec": {"nodeName": "node-a"},
@@ -236,6 +237,7 @@ def test_a_pod_that_runs_is_read():
         name=f"{NAME}-0",
         uid="uid-of-pod-0",
         run=1,
+        owner_uid="uid-of-run-1",
         index=0,
         created=ago(50),
         phase="Running",
@@ -488,3 +490,13 @@ UNASKED = {
 @pytest.mark.parametrize("children", UNASKED.values(), ids=UNASKED)
 def test_no_warnings_are_asked_for_about(children):
     assert asked_about(*children) == []
+
+
+def test_a_pod_that_copies_the_labels_of_index_0_leads_no_run():
+    copy = pod_as_sent(RUNNING, name="copy", uid="uid-of-a-copy", ownerReferences=[])
+    observation = look(job_as_sent(), pod_as_sent(RUNNING), copy)
+
+    (run,) = observation.jobs
+
+    assert [pod.name for pod in observation.heads_of(run)] == [f"{NAME}-0"]
+    assert len(observation.pods) == 2, "it may be an orphan: the next run waits for it"

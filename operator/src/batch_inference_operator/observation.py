@@ -66,6 +66,9 @@ class RunPod:
     name: str
     uid: str
     run: int
+    """As its label says, which anybody may have copied."""
+    owner_uid: str | None
+    """UID of the Job that controls it."""
     index: int | None
     created: datetime
     phase: str = "Pending"
@@ -129,11 +132,11 @@ class Observation:
         live = [job for job in self.jobs if not job.being_deleted]
         return max(live, key=lambda job: job.number, default=None)
 
-    def pods_of(self, number: int) -> tuple[RunPod, ...]:
-        """The pods of one run."""
-        return tuple(pod for pod in self.pods if pod.run == number)
+    def pods_of(self, run: RunJob) -> tuple[RunPod, ...]:
+        """The pods that the Job of a run controls."""
+        return tuple(pod for pod in self.pods if pod.owner_uid == run.uid)
 
-    def heads_of(self, number: int) -> tuple[RunPod, ...]:
-        """The pods of index 0 of one run, the youngest last."""
-        heads = [pod for pod in self.pods_of(number) if pod.index == 0]
+    def heads_of(self, run: RunJob) -> tuple[RunPod, ...]:
+        """The pods of index 0 of a run, the youngest last."""
+        heads = [pod for pod in self.pods_of(run) if pod.index == 0]
         return tuple(sorted(heads, key=lambda pod: pod.created))

@@ -10,7 +10,9 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from batch_inference_api.runner_contract import ContractVersionError, ProgressReport
+from batch_inference_operator.build.layout import CONTAINER
 from batch_inference_operator.cache import Kind
+from batch_inference_operator.decide.head import find_head
 from batch_inference_operator.names import (
     APPLIED_WORKERS_ANNOTATION,
     COMPLETION_INDEX_LABEL,
@@ -37,7 +39,6 @@ if TYPE_CHECKING:
 
     Raw = Mapping[str, Any]
 
-RUNNER_CONTAINER = "runner"
 _PATIENCE = timedelta(seconds=5)
 """A pod that waits longer than this is asked for in the namespace's events."""
 _MAX_PODS_ASKED = 5
@@ -70,7 +71,7 @@ async def observe(
         pods=pods,
         report=report,
         unreachable_seconds=silence,
-        warnings=await _read_warnings(record, run, observation.pods_of(run.number), cluster, now),
+        warnings=await _read_warnings(record, run, observation.pods_of(run), cluster, now),
     )
 
 
@@ -83,7 +84,7 @@ def _may_mislead(jobs: tuple[RunJob, ...], pods: tuple[RunPod, ...], record: Rec
     if not live:
         return True
     run = max(live, key=lambda job: job.number)
-    heads = [pod for pod in pods if pod.run == run.number and pod.index == 0]
+    heads = Observation(pods=pods).heads_of(run)
     reported = any(pod.termination and pod.termination.report for pod in heads)
     return run.number < record.run_number or (run.end is not None and not reported)
 
@@ -102,8 +103,7 @@ async def _read_live(
 async def _ask_head(
     observation: Observation, run: RunJob, record: Record, *, poll_progress: ProgressPoller
 ) -> tuple[ProgressReport | None, float]:
-    heads = observation.heads_of(run.number)
-    head = heads[-1] if heads else None
+    head = find_head(run, observation)
     if head is None or head.ip is None or head.running_since is None or head.is_over:
         return None, 0.0
     target = PollTarget(pod_uid=head.uid, ip=head.ip, job_uid=record.uid, run_number=run.number)
@@ -118,10 +118,13 @@ async def _read_warnings(
     cluster: Cluster,
     now: datetime,
 ) -> tuple[ClusterWarning, ...]:
-    """Warnings about a Job that lacks pods, and about pods that wait: told by events only."""
+    """Warnings about a Job that lacks pods, and about pods that wait on their node.
+
+    These are told by events only; why a pod has no node, it says itself.
+    """
     if run.end is not None or run.suspended or now - run.created < _PATIENCE:
         return ()
-    waiting = [pod for pod in pods if pod.running_since is None and not pod.is_over]
+    waiting = [pod for pod in pods if pod.node and not pod.running_since and not pod.is_over]
     uids = [pod.uid for pod in waiting if now - pod.created >= _PATIENCE][:_MAX_PODS_ASKED]
     if len(pods) < run.parallelism:
         uids.append(run.uid)
@@ -144,7 +147,7 @@ def _read_jobs(objects: Iterable[Raw], record: Record) -> tuple[RunJob, ...]:
     return tuple(
         _read_job(raw)
         for raw in objects
-        if _run_of(raw) is not None and _is_owned_by(record.uid, raw)
+        if _run_of(raw) is not None and _controller_of(raw) == record.uid
     )
 
 
@@ -152,8 +155,9 @@ def _read_pods(objects: Iterable[Raw]) -> tuple[RunPod, ...]:
     return tuple(_read_pod(raw) for raw in objects if _run_of(raw) is not None)
 
 
-def _is_owned_by(uid: str, raw: Raw) -> bool:
-    return any(owner["uid"] == uid for owner in raw["metadata"].get("ownerReferences") or ())
+def _controller_of(raw: Raw) -> str | None:
+    owners = raw["metadata"].get("ownerReferences") or ()
+    return next((owner["uid"] for owner in owners if owner.get("controller")), None)
 
 
 def _run_of(raw: Raw) -> int | None:
@@ -206,6 +210,7 @@ def _read_pod(raw: Raw) -> RunPod:
         name=metadata["name"],
         uid=metadata["uid"],
         run=run,
+        owner_uid=_controller_of(raw),
         index=_number(index),
         created=_time(metadata["creationTimestamp"]),
         phase=status.get("phase", "Pending"),
@@ -228,7 +233,7 @@ def _read_pod(raw: Raw) -> RunPod:
 
 def _container_state(status: Raw) -> Raw:
     for container in status.get("containerStatuses") or ():
-        if container["name"] == RUNNER_CONTAINER:
+        if container["name"] == CONTAINER:
             state: Raw = container.get("state") or {}
             return state
     return {}

@@ -21,6 +21,13 @@ _SUFFIXES = {
 }
 
 
+_SMALL_ENOUGH = {
+    "rule": f"type(self) == int || quantity(self).compareTo(quantity('{_LIMIT}')) <= 0",
+    "message": "must be a quantity below 2^63",
+}
+"""The server reads numbers as 64 bits anyway, but not texts."""
+
+
 def parse_quantity(value: str | int) -> Decimal:
     """Read a quantity as the number it stands for.
 
@@ -67,6 +74,8 @@ Quantity = Annotated[
             "anyOf": [{"type": "integer"}, {"type": "string"}],
             "pattern": PATTERN,
             "maxLength": 32,
+            "minimum": 0,
+            "x-kubernetes-validations": [_SMALL_ENOUGH],
         }
     ),
 ]

@@ -46,6 +46,12 @@ def locate(uri: str) -> str:
     return f"file://{posixpath.normpath(f'{CLAIMS_FOLDER}/{name}/{inside}')}{slash}"
 
 
+def as_claim(uri: str) -> str:
+    """The URI as the job's author wrote it: the reverse of `locate`."""
+    inside = uri.removeprefix(f"file://{CLAIMS_FOLDER}/")
+    return uri if inside == uri else f"{_PREFIX}{inside}"
+
+
 def _name(uri: str) -> str | None:
     if scheme_of(uri) != "pvc":
         return None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from batch_inference_api.redaction import redact
 from batch_inference_api.v1alpha1.status import MAX_COUNT, REASON_PATTERN
 
 if TYPE_CHECKING:
@@ -23,9 +24,10 @@ def as_count(number: int | None) -> int | None:
 
 
 def as_text(text: str, max_bytes: int) -> str:
-    """The text with at most so many bytes, and without what no terminal should be sent."""
+    """The text with at most so many bytes, without credentials and what no terminal should get."""
     printable = "".join(
-        letter if letter.isprintable() or letter == "\n" else " " for letter in text[:max_bytes]
+        letter if letter.isprintable() or letter == "\n" else " "
+        for letter in redact(text)[:max_bytes]
     )
     return printable.encode()[:max_bytes].decode(errors="ignore")
 

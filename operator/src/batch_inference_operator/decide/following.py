@@ -84,7 +84,7 @@ def _keep_up(
     workers = record.spec.workers.replicas
     # The server fills in the default: where it is missing, an older CRD has cut the field off.
     is_told = "replicas" in record.spec.workers.model_fields_set
-    if is_told and run.applied_workers != workers:
+    if record.names(run) and is_told and run.applied_workers != workers:
         yield ScaleRun(job_name=run.name, job_uid=run.uid, workers=workers)
 
 
@@ -108,7 +108,7 @@ def _look_again(
     record: Record, run: RunJob, observation: Observation, *, now: datetime, settings: Settings
 ) -> float | None:
     deadline = seconds_to_next_deadline(record, run, observation, now=now, settings=settings)
-    if run.suspended:
+    if run.suspended and record.names(run):
         return None
     is_starting = _is_starting(run, observation, now=now)
     again = _STARTING_SECONDS if is_starting else float(settings.progress_seconds)

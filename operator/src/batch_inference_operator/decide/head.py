@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 def find_head(run: RunJob, observation: Observation) -> RunPod | None:
     """The youngest pod of index 0; None: it is not there yet."""
-    heads = observation.heads_of(run.number)
+    heads = observation.heads_of(run)
     return heads[-1] if heads else None
 
 

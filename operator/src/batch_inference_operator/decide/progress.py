@@ -18,6 +18,7 @@ from batch_inference_api.v1alpha1.status import (
     ResourcesConsumed,
     ShardStatus,
 )
+from batch_inference_operator.build.claims import as_claim
 from batch_inference_operator.decide.bounds import as_count, as_text
 from batch_inference_operator.decide.record import format_time
 
@@ -193,7 +194,7 @@ def _output(report: OutputReport) -> OutputStatus:
 
 
 def _uri(text: str | None) -> str | None:
-    return None if text is None else as_text(text, _MAX_URI_BYTES)
+    return None if text is None else as_text(as_claim(text), _MAX_URI_BYTES)
 
 
 def _samples(failures: tuple[RowFailure, ...]) -> Iterator[PartialFailure]:
@@ -202,7 +203,7 @@ def _samples(failures: tuple[RowFailure, ...]) -> Iterator[PartialFailure]:
     for failure in failures:
         sample = PartialFailure().model_copy(
             update={
-                "file": as_text(failure.file, 1024),
+                "file": as_text(as_claim(failure.file), _MAX_URI_BYTES),
                 "row": as_count(failure.row),
                 "byte_offset": as_count(failure.byte_offset),
                 "stage": as_text(failure.stage, 64),

@@ -77,7 +77,7 @@ class Record:
         The CRD of an earlier release cuts the UID off: then the number has to do.
         """
         known = self.status.run
-        if known is None or known.number != run.number:
+        if known is None or (known.number, known.job_name) != (run.number, run.name):
             return False
         return known.job_uid in (None, run.uid)
 

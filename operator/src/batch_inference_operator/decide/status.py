@@ -17,6 +17,7 @@ from batch_inference_operator.decide.progress import (
     with_report,
 )
 from batch_inference_operator.decide.record import format_time, start_of, was_running
+from batch_inference_operator.decide.verdict import Succeeded
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from batch_inference_api.v1alpha1.status import JobStatus
     from batch_inference_operator.decide.record import Record
     from batch_inference_operator.decide.troubles import Trouble
-    from batch_inference_operator.decide.verdict import Failed, Succeeded
+    from batch_inference_operator.decide.verdict import Failed
     from batch_inference_operator.observation import Observation, RunJob
 
 _PHASES = {
@@ -72,11 +73,14 @@ def in_a_run(
     return _judged(record, status, State.IN_PROGRESS, reason, message, report=report, now=now)
 
 
-def between_runs(record: Record, trouble: Trouble, *, now: datetime) -> JobStatus:
+def between_runs(record: Record, trouble: Trouble, *, latest_run: int, now: datetime) -> JobStatus:
     """The status of a job that has no run just now, and why it has none."""
     status = at_rest(record.status).model_copy(
         update={"phase": Phase.PENDING, "workers": _workers(0, 0)}
     )
+    if latest_run > record.run_number:
+        run = RunStatus().model_copy(update={"number": latest_run})
+        status = status.model_copy(update={"run": run})
     status = _with_start(record, status, None, now=now)
     return _judged(
         record, status, State.IN_PROGRESS, trouble.reason, trouble.message, report=None, now=now
@@ -97,7 +101,7 @@ def succeeded(record: Record, run: RunJob, verdict: Succeeded, *, now: datetime)
     report = verdict.report
     status = with_report(record.status, report, now=now)
     status = _with_run(record, status, run, report)
-    status = _ended(record, status, run, Phase.SUCCEEDED, now=now)
+    status = _ended(record, status, run, verdict, now=now)
     message = _sum_up(status)
     return _judged(record, status, State.COMPLETE, "Succeeded", message, report=report, now=now)
 
@@ -108,7 +112,7 @@ def failed(record: Record, run: RunJob | None, verdict: Failed, *, now: datetime
     status = record.status if report is None else with_report(record.status, report, now=now)
     if run is not None:
         status = _with_run(record, status, run, report)
-    status = _ended(record, status, run, Phase.FAILED, now=now)
+    status = _ended(record, status, run, verdict, now=now)
     return _judged(
         record, status, State.FAILED, verdict.reason, verdict.message, report=report, now=now
     )
@@ -244,16 +248,23 @@ def _workers(desired: int, ready: int) -> WorkerStatus:
 
 
 def _ended(
-    record: Record, status: JobStatus, run: RunJob | None, phase: Phase, *, now: datetime
+    record: Record,
+    status: JobStatus,
+    run: RunJob | None,
+    verdict: Succeeded | Failed,
+    *,
+    now: datetime,
 ) -> JobStatus:
+    ended_at = min(verdict.ended or now, now)
+    phase = Phase.SUCCEEDED if isinstance(verdict, Succeeded) else Phase.FAILED
     ended = at_rest(status).model_copy(
         update={
             "phase": phase,
-            "completion_time": format_time(now),
+            "completion_time": format_time(ended_at),
             "workers": _workers(0, 0),
         }
     )
-    return _with_start(record, ended, run, now=now)
+    return _with_start(record, ended, run, now=ended_at)
 
 
 def _sum_up(status: JobStatus) -> str:

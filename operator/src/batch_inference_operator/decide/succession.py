@@ -42,19 +42,44 @@ def plan_next_run(
     refusal = observation.refusal
     if refusal is not None:
         trouble = Trouble(reason=refusal.reason, message=refusal.message)
-        status = between_runs(record, trouble, now=now)
+        status = between_runs(record, trouble, latest_run=record.run_number, now=now)
         return Plan(status=status, is_urgent=True, look_again_seconds=_REFUSED_AGAIN_SECONDS)
-    remains = delete_runs(observation)
-    alive = find_live_pods(observation, now=now, settings=settings)
-    if remains or alive:
-        return _wait_for(alive, record, remains=remains, now=now, settings=settings)
     deadline = remaining_seconds(record, None, now=now)
     if deadline is not None and deadline <= 0:
         limit = record.spec.active_deadline_seconds
         message = f"the job took longer than spec.activeDeadlineSeconds ({limit} s)"
         return _fail(record, reason=Reason.DEADLINE_EXCEEDED, message=message, now=now)
-    number = next_run_number(record, observation)
+    alive = find_live_pods(observation, now=now, settings=settings)
+    if alive or delete_runs(observation):
+        names = ", ".join(pod.name for pod in alive[:3])
+        what = f"{len(alive)} pods of the last one are gone: {names}" if alive else "that is gone"
+        trouble = Trouble(reason=Wait.FOR_PODS, message=f"the next run begins when {what}")
+        return clear_away(record, observation, trouble, now=now, settings=settings)
+    number = 1 + latest_run_number(record, observation)
     return Plan(actions=(CreateRun(number=number, deadline_seconds=deadline),))
+
+
+def clear_away(
+    record: Record,
+    observation: Observation,
+    trouble: Trouble,
+    *,
+    now: datetime,
+    settings: Settings,
+) -> Plan:
+    """Delete what is left of earlier runs, and look again when its pods are fenced at the latest.
+
+    A run is named by the status before it is deleted, so that its number is never used again.
+    """
+    latest = latest_run_number(record, observation)
+    status = between_runs(record, trouble, latest_run=latest, now=now)
+    if latest > record.run_number:
+        return Plan(status=status, is_urgent=True, look_again_seconds=_COUNTED_SECONDS)
+    return Plan(
+        actions=delete_runs(observation),
+        status=status,
+        look_again_seconds=_seconds_until_fenced(observation, now=now, settings=settings),
+    )
 
 
 def plan_after_unsettled(
@@ -93,9 +118,9 @@ def delete_runs(observation: Observation) -> tuple[DeleteRun, ...]:
     )
 
 
-def next_run_number(record: Record, observation: Observation) -> int:
-    """One more than any run that the status or the cluster knows of."""
-    return 1 + max((record.run_number, *(job.number for job in observation.jobs)))
+def latest_run_number(record: Record, observation: Observation) -> int:
+    """The latest run that the status or the cluster knows of; 0: there was none."""
+    return max((record.run_number, *(job.number for job in observation.jobs)))
 
 
 def find_live_pods(
@@ -119,24 +144,15 @@ def _fenced_at(pod: RunPod, *, settings: Settings) -> datetime:
     return pod.deleted + timedelta(seconds=pod.grace_seconds + settings.fence_seconds)
 
 
-def _wait_for(
-    pods: tuple[RunPod, ...],
-    record: Record,
-    *,
-    remains: tuple[DeleteRun, ...],
-    now: datetime,
-    settings: Settings,
-) -> Plan:
-    dues = [_fenced_at(pod, settings=settings) for pod in pods if pod.deleted is not None]
-    names = ", ".join(pod.name for pod in pods[:3])
-    what = f"{len(pods)} pods of the last one are gone: {names}" if pods else "the last one is gone"
-    trouble = Trouble(reason=Wait.FOR_PODS, message=f"the next run begins when {what}")
-    again = (min(dues) - now).total_seconds() if dues else settings.fence_seconds
-    return Plan(
-        actions=remains,
-        status=between_runs(record, trouble, now=now),
-        look_again_seconds=max(1.0, again),
-    )
+def _seconds_until_fenced(observation: Observation, *, now: datetime, settings: Settings) -> float:
+    """When the first pod that has to go is certainly fenced off; at least a second."""
+    dues = [
+        _fenced_at(pod, settings=settings)
+        for pod in find_live_pods(observation, now=now, settings=settings)
+        if pod.deleted is not None
+    ]
+    seconds = (min(dues) - now).total_seconds() if dues else settings.fence_seconds
+    return max(1.0, seconds)
 
 
 def _fail(record: Record, *, reason: str, message: str, now: datetime) -> Plan:

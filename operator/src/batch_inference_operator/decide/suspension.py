@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from batch_inference_operator.decide.plan import Plan
-from batch_inference_operator.decide.status import between_runs, suspended
-from batch_inference_operator.decide.succession import delete_runs, find_live_pods
+from batch_inference_operator.decide.status import suspended
+from batch_inference_operator.decide.succession import clear_away, delete_runs, find_live_pods
 from batch_inference_operator.decide.troubles import Trouble, Wait
 
 if TYPE_CHECKING:
@@ -21,15 +21,10 @@ def plan_suspension(
     record: Record, observation: Observation, *, now: datetime, settings: Settings
 ) -> Plan:
     """Delete every run; the job is suspended when the last pod is gone."""
-    actions = delete_runs(observation)
+    deletions = delete_runs(observation)
     alive = find_live_pods(observation, now=now, settings=settings)
-    if not actions and not alive:
+    if not deletions and not alive:
         return Plan(status=suspended(record, now=now), is_urgent=True)
     message = "waiting for the pods to end; what is committed stays"
     trouble = Trouble(reason=Wait.SUSPENDING, message=message)
-    return Plan(
-        actions=actions,
-        status=between_runs(record, trouble, now=now),
-        is_urgent=True,
-        look_again_seconds=settings.fence_seconds,
-    )
+    return clear_away(record, observation, trouble, now=now, settings=settings)

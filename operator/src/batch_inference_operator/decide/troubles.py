@@ -14,7 +14,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from batch_inference_api.reasons import Reason
-from batch_inference_operator.decide.verdict import describe_end
+from batch_inference_operator.decide.verdict import MEMORY_ADVICE, describe_end
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,7 +86,7 @@ def find_trouble(
     scene = _Scene(
         record=record,
         run=run,
-        pods=observation.pods_of(run.number),
+        pods=observation.pods_of(run),
         observation=observation,
         now=now,
     )
@@ -98,6 +98,16 @@ def find_trouble(
 
 
 def _is_a_companion_refused(scene: _Scene) -> Trouble | None:
+    """Pods cannot start without them, so nothing else matters."""
+    return None if scene.record.names(scene.run) else _refusal(scene)
+
+
+def _is_a_change_refused(scene: _Scene) -> Trouble | None:
+    """A queue may hold a Job to the size with which it was admitted; the run goes on as it is."""
+    return _refusal(scene) if scene.record.names(scene.run) else None
+
+
+def _refusal(scene: _Scene) -> Trouble | None:
     refusal = scene.observation.refusal
     return None if refusal is None else Trouble(reason=refusal.reason, message=refusal.message)
 
@@ -235,11 +245,11 @@ def _explain_loss(pod: RunPod, scene: _Scene) -> Trouble:
         )
     if end is not None and (end.reason == "OOMKilled" or end.exit_code == _KILLED):
         memory = scene.record.spec.workers.resources.limits.get("memory")
-        limit = f" of {memory}" if memory else ""
+        limit = f" (its limit is {memory})" if memory else ""
         return Trouble(
             reason=Reason.HEAD_OOM_KILLED if head else Reason.WORKER_OOM_KILLED,
-            message=f"pod {pod.name} was killed, most likely for want of memory: raise its limit"
-            f"{limit} (spec.workers.resources.limits.memory) or lower spec.batching.batchSize",
+            message=f"pod {pod.name} was killed, most likely for want of memory{limit}: "
+            f"{MEMORY_ADVICE}",
         )
     if pod.failure_reason and pod.running_since is None and end is None:
         return Trouble(reason=Reason.POD_REJECTED, message=describe_end(pod))
@@ -269,4 +279,5 @@ _QUESTIONS: tuple[Callable[[_Scene], Trouble | None], ...] = (
     _is_there_no_node,
     _is_a_pod_replaced,
     _is_the_head_silent,
+    _is_a_change_refused,
 )

@@ -9,16 +9,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from batch_inference_api.pod_contract import PERMANENT_EXIT_CODES
 from batch_inference_api.reasons import Reason
 from batch_inference_api.runner_contract import RunPhase
 from batch_inference_operator.decide.bounds import as_reason
 from batch_inference_operator.observation import JobEnd
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from batch_inference_api.runner_contract import ProgressReport
     from batch_inference_operator.observation import Observation, RunJob, RunPod, Termination
 
-PERMANENT_EXIT_CODES = range(64, 80)
+MEMORY_ADVICE = "raise spec.workers.resources.limits.memory or lower spec.batching.batchSize"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +29,8 @@ class Succeeded:
     """All rows are accounted for."""
 
     report: ProgressReport
+    ended: datetime | None = None
+    """When its pod ended, as the kubelet says; None: just now, as far as anybody knows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +40,7 @@ class Failed:
     reason: str
     message: str
     report: ProgressReport | None = None
+    ended: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +56,7 @@ Verdict = Succeeded | Failed | Unsettled
 
 def judge(run: RunJob, observation: Observation) -> Verdict | None:
     """Say how the run ended; None while it goes on."""
-    heads = observation.heads_of(run.number)
+    heads = observation.heads_of(run)
     for head in reversed(heads):
         verdict = _judge_head(head)
         if verdict is not None:
@@ -77,6 +83,8 @@ def describe_end(pod: RunPod) -> str:
         return f"pod {pod.name} is {pod.phase}"
     reason = f" ({end.reason})" if end.reason and end.reason != "Error" else ""
     said = end.report.message if end.report is not None else end.message
+    if end.reason == "OOMKilled":
+        said = MEMORY_ADVICE
     return f"pod {pod.name} ended with exit code {end.exit_code}{reason}" + (
         f": {said.strip()}" if said else ""
     )
@@ -91,8 +99,9 @@ def _judge_head(head: RunPod) -> Verdict | None:
 
 def _judge_report(end: Termination, report: ProgressReport) -> Verdict | None:
     if end.exit_code == 0 and report.phase is RunPhase.SUCCEEDED:
-        return Succeeded(report=report)
+        return Succeeded(report=report, ended=end.finished)
     if end.exit_code in PERMANENT_EXIT_CODES and report.phase is RunPhase.FAILED:
         reason = as_reason(report.reason, otherwise=Reason.REPORT_MISSING)
-        return Failed(reason=reason, message=report.message or "", report=report)
+        message = report.message or ""
+        return Failed(reason=reason, message=message, report=report, ended=end.finished)
     return None
