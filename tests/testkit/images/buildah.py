@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,13 @@ from typing import Any
 from testkit.checkout import ROOT
 
 _SECONDS = 1800
+
+
+def remove_storage(folder: Path) -> None:
+    """Remove a folder that may be a storage: what lies in one is mounted onto itself."""
+    if (folder / "overlay").is_mount():
+        subprocess.run(["umount", str(folder / "overlay")], check=True)
+    shutil.rmtree(folder)
 
 
 class Buildah:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from testkit.cluster.binaries import CACHE, one_at_a_time
 from testkit.images import debian, wheelhouse
-from testkit.images.buildah import Buildah
+from testkit.images.buildah import Buildah, remove_storage
 from testkit.images.oci_archive import write_oci_archive
 from testkit.images.recipes import OPERATOR, RUNNER, Recipe, digest_of
 
@@ -21,7 +21,7 @@ _FOLDER = CACHE / "images"
 _BASE = "localhost/debian-python:shipped"
 _BUILDING = "localhost/debian-python:building"
 _PROGRAMS = ("buildah", "mmdebstrap")
-_ARCHIVE_KEPT_SECONDS = 3600
+_ARCHIVES_KEPT = 2
 _FOLDER_KEPT_SECONDS = 7 * 24 * 3600
 
 
@@ -111,14 +111,17 @@ def _made(name: str, make: Callable[[Path], None], *, what: str) -> Path:
 
 
 def _remove_unused() -> None:
-    """Remove what nobody has asked for for some time: archives of other code, then all the rest."""
+    """Remove archives of older code, a gigabyte each, and what nobody has asked for for a week."""
+    for recipe in (RUNNER, OPERATOR):
+        archives = sorted(
+            _FOLDER.glob(f"{recipe.name}-*.tar"), key=lambda path: path.stat().st_mtime
+        )
+        for archive in archives[:-_ARCHIVES_KEPT]:
+            archive.unlink()
     now = time.time()
-    for path in _FOLDER.glob("*-*"):
-        unused_seconds = now - path.stat().st_mtime
-        if path.is_file() and unused_seconds > _ARCHIVE_KEPT_SECONDS:
-            path.unlink()
-        elif path.is_dir() and unused_seconds > _FOLDER_KEPT_SECONDS:
-            shutil.rmtree(path)
+    for folder in _FOLDER.glob("*-*/"):
+        if now - folder.stat().st_mtime > _FOLDER_KEPT_SECONDS:
+            remove_storage(folder)
 
 
 @contextmanager
