@@ -106,10 +106,11 @@ _QUEUES = ({}, {"kueue.x-k8s.io/queue-name": "q", "app.kubernetes.io/instance": 
 
 def stored_manifests() -> st.SearchStrategy[dict[str, Any]]:
     """Draw the manifest of a job that is valid and stored, with any of the fields of `workers`."""
-    return st.randoms(use_true_random=True).map(_make_any)
+    return st.randoms(use_true_random=True).map(make_any)
 
 
-def _make_any(random: Random) -> dict[str, Any]:
+def make_any(random: Random) -> dict[str, Any]:
+    """Make a valid manifest of a stored job, with any of the fields of `workers`."""
     changes: dict[str, Any] = {
         "metadata.name": random.choice(["a", "2026-churn", "c" * 52, "7" * 52]),
         "metadata.uid": random.choice([JOB_UID, "f" * 36]),
