@@ -2,7 +2,7 @@
 
 I1, I2  each row once, for readers of the manifest and of a plain glob; counts add up
 I3      after success the output never changes
-I4      at most one live head; nothing of a run is left behind
+I4      at most one live head (`HeadRecorder`); nothing of a run is left behind
 I5      a truthful status (`StatusRecorder`)
 I8      no secret in status, events, logs or manifest
 """
@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import json
 
+from testkit.cluster.kubectl import Manifest
 from testkit.cluster_jobs import ClusterJob
 from testkit.deadlines import wait_for
+from testkit.operator_installation import logs_of_operator
 from testkit.readers import visible_bytes
 from testkit.s3_jobs import assert_no_secrets
 from testkit.status_recorder import StatusRecorder
@@ -26,10 +28,12 @@ def assert_invariants(job: ClusterJob, recorder: StatusRecorder | None = None) -
     assert_counts(job)
     job.assert_exact()
     before = visible_bytes(job.on_s3.out)
-    assert_one_live_head(job)
+    tokens = job.tokens()
     if recorder is not None:
         recorder.assert_truthful()
-    assert_keeps_secrets(job)
+        recorder.heads.assert_one_at_once()
+        tokens |= recorder.heads.tokens
+    assert_keeps_secrets(job, tokens)
     assert visible_bytes(job.on_s3.out) == before
 
 
@@ -44,25 +48,30 @@ def assert_counts(job: ClusterJob) -> None:
     assert status["shards"]["succeeded"] == status["shards"]["total"]
 
 
-def assert_one_live_head(job: ClusterJob) -> None:
-    """Of all runs at most one has an index 0 that is not over."""
-    heads = [
-        pod["metadata"]["name"]
-        for pod in job.pods()
-        if pod["metadata"]["labels"]["batch.kubernetes.io/job-completion-index"] == "0"
-        and pod["status"].get("phase") not in ("Succeeded", "Failed")
-        and "deletionTimestamp" not in pod["metadata"]
-    ]
-    assert len(heads) <= 1, heads
-
-
-def assert_keeps_secrets(job: ClusterJob) -> None:
-    """Neither what the store gave out nor the run's token is where people read."""
+def assert_keeps_secrets(job: ClusterJob, tokens: set[str]) -> None:
+    """Neither what the store gave out nor a run's token is where people read."""
+    assert tokens, "no run's token was seen"
     events = job.kubectl("get", "events", "-o", "json")
-    logs = [job.kubectl.attempt("logs", pod["metadata"]["name"]).stdout for pod in job.pods()]
+    logs = [_log_of(pod, job) for pod in job.pods()]
     manifest = json.dumps(job.on_s3.manifest()) if job.condition("Complete") else ""
-    for text in (json.dumps(job.status()), events, *logs, manifest):
+    operator = logs_of_operator(job.kubectl)
+    for text in (json.dumps(job.status()), events, *logs, manifest, operator):
         assert_no_secrets(text)
+        assert not [token for token in tokens if token in text], text
+
+
+def _log_of(pod: Manifest, job: ClusterJob) -> str:
+    """A pod's log; none of one that is gone meanwhile, or whose container never started."""
+    name = pod["metadata"]["name"]
+    read = job.kubectl.attempt("logs", name)
+    if read.returncode != 0:
+        assert not _has_started(job.kubectl.find("pod", name)), read.stderr
+    return read.stdout
+
+
+def _has_started(pod: Manifest | None) -> bool:
+    statuses = pod["status"].get("containerStatuses", []) if pod else []
+    return any("waiting" not in status["state"] for status in statuses)
 
 
 def assert_nothing_is_left(job: ClusterJob, *, seconds: float = _GONE_SECONDS) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import secrets
 from dataclasses import dataclass, field
@@ -17,8 +18,8 @@ from testkit.s3_jobs import COLUMNS, SECRET, S3Job, assert_exact, parquet_of, up
 
 KIND = "batchinferencejobs.batchinference.dev"
 SMALL_POD = {"requests": {"cpu": "100m", "memory": "512Mi"}, "limits": {"memory": "1536Mi"}}
-_RUN_LABEL = "batchinference.dev/run"
-_INDEX_LABEL = "batch.kubernetes.io/job-completion-index"
+RUN_LABEL = "batchinference.dev/run"
+INDEX_LABEL = "batch.kubernetes.io/job-completion-index"
 
 
 @dataclass
@@ -64,6 +65,9 @@ class ClusterJob:
 
     def get(self) -> Manifest:
         return self.kubectl.get(KIND, self.name)
+
+    def find(self) -> Manifest | None:
+        return self.kubectl.find(KIND, self.name)
 
     def status(self) -> dict[str, Any]:
         return self.get().get("status", {})
@@ -112,23 +116,26 @@ class ClusterJob:
 
     def jobs(self) -> list[Manifest]:
         """The batch/v1 Jobs of all of its runs."""
-        return self.kubectl.list(
-            "jobs.batch", f"--selector=batchinference.dev/job-name={self.name}"
-        )
+        return self.kubectl.list("jobs.batch", self.selector)
 
     def pods(self) -> list[Manifest]:
         return self.kubectl.list("pods", self.selector)
+
+    def tokens(self) -> set[str]:
+        """The tokens of the runs whose Jobs are there: no one but their pods may see them."""
+        found = self.kubectl.list("secrets", self.selector)
+        return {base64.b64decode(secret["data"]["token"]).decode() for secret in found}
 
     def head(self) -> Manifest | None:
         """Index 0 of the youngest run, if it runs."""
         heads = [
             pod
             for pod in self.pods()
-            if pod["metadata"]["labels"].get(_INDEX_LABEL) == "0"
+            if pod["metadata"]["labels"].get(INDEX_LABEL) == "0"
             and pod["status"].get("phase") == "Running"
             and "deletionTimestamp" not in pod["metadata"]
         ]
-        return max(heads, key=lambda pod: int(pod["metadata"]["labels"][_RUN_LABEL]), default=None)
+        return max(heads, key=lambda pod: int(pod["metadata"]["labels"][RUN_LABEL]), default=None)
 
     def assert_exact(self) -> None:
         """I1 and I2 for both kinds of reader, the scores, and `bij verify`."""

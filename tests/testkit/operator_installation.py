@@ -19,6 +19,7 @@ from testkit.processes import kill
 
 NAMESPACE = "batch-inference"
 DEPLOYMENT = "batch-inference-operator"
+_SELECTOR = f"--selector=app.kubernetes.io/name={DEPLOYMENT}"
 SETTINGS = {
     # Sooner than by default, so that tests need not wait for what they provoke.
     "BIO_FENCE_SECONDS": "20",
@@ -36,16 +37,22 @@ class Operator:
     runner_image: str
 
     def pods(self) -> list[dict]:
-        return self.kubectl.list("pods", f"--selector=app.kubernetes.io/name={DEPLOYMENT}")
+        return self.kubectl.list("pods", _SELECTOR)
 
     def logs(self) -> str:
-        return self.kubectl("logs", f"deployment/{DEPLOYMENT}", "--tail=-1")
+        return logs_of_operator(self.kubectl)
 
-    def kill(self) -> None:
-        """SIGKILL its container, as the kernel would; the kubelet starts it again."""
-        for pod in self.pods():
-            for process in pod_processes(pod):
-                kill(process)
+    def kill(self) -> int:
+        """SIGKILL its containers, as the kernel would; say how many processes that were.
+
+        The kubelet starts them again.
+        """
+        return sum(kill(process) for pod in self.pods() for process in pod_processes(pod))
+
+    def restarts(self) -> int:
+        """How often the kubelet has started a container again."""
+        statuses = [pod["status"].get("containerStatuses", []) for pod in self.pods()]
+        return sum(status["restartCount"] for found in statuses for status in found)
 
     def wait_until_ready(self) -> None:
         self.kubectl("rollout", "status", f"deployment/{DEPLOYMENT}", "--timeout=90s", seconds=100)
@@ -85,6 +92,11 @@ class Operator:
             self.wait_until_ready()
         else:
             wait_for(lambda: not self.pods(), seconds=60, what="the end of the operator")
+
+
+def logs_of_operator(kubectl: Kubectl) -> str:
+    """What all of its replicas have logged; `kubectl` may be of any namespace."""
+    return kubectl.within(NAMESPACE)("logs", _SELECTOR, "--tail=-1")
 
 
 def install(cluster: Cluster) -> Operator:

@@ -6,13 +6,15 @@ I5: counters never go back, terminal states stay, whatever goes on has a conditi
 from __future__ import annotations
 
 import json
-import subprocess
-import threading
 import time
-from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any, Self
 
+from testkit.cluster.kubectl import Manifest
 from testkit.cluster_jobs import KIND, ClusterJob
+from testkit.deadlines import wait_for
+from testkit.head_recorder import HeadRecorder
+from testkit.watch import Event, Watch
 
 _COUNTERS = (
     ("progress", "rowsProcessed"),
@@ -25,42 +27,51 @@ _COUNTERS = (
 )
 _TERMINAL = ("Complete", "Failed")
 _LARGEST_STATUS = 32 * 1024
+_LATE_SECONDS = 20
 
 
 class StatusRecorder:
-    """Records every state that a job was in, in order, while a `with` block runs."""
+    """Records every state that a job was in, in order, while a `with` block runs; its heads too."""
 
     def __init__(self, job: ClusterJob) -> None:
-        self._job = job
-        self.objects: list[dict[str, Any]] = []
+        self.heads = HeadRecorder(job)
+        self.objects: list[Manifest] = []
         self.arrivals: list[float] = []
         """When each of them arrived, on time.monotonic()."""
+        self._job = job
+        selector = f"--field-selector=metadata.name={job.name}"
+        self._watch = Watch(job.kubectl, KIND, selector, take=self._take)
+        self._watches = ExitStack()
 
     def __enter__(self) -> Self:
-        kubectl = self._job.kubectl
-        self._process = subprocess.Popen(
-            [
-                str(kubectl.program), f"--kubeconfig={kubectl.kubeconfig}",
-                f"--namespace={kubectl.namespace}", "get", KIND, "--watch", "-o", "json",
-                f"--field-selector=metadata.name={self._job.name}",
-            ],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )  # fmt: skip
-        self._thread = threading.Thread(target=self._record, daemon=True)
-        self._thread.start()
+        self._watches.enter_context(self._watch)
+        self._watches.enter_context(self.heads)
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._process.terminate()
-        self._process.wait(10)
-        self._thread.join(10)
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        with self._watches:
+            if error is None:
+                self._wait_for_the_last()
 
-    def _record(self) -> None:
-        for document in _documents(self._process):
+    def _take(self, event: Event) -> None:
+        if event.kind != "DELETED" and _version(event.object) not in map(_version, self.objects):
             self.arrivals.append(time.monotonic())
-            self.objects.append(document)
+            self.objects.append(event.object)
+
+    def _wait_for_the_last(self) -> None:
+        """Wait until the job is recorded as it is now: a watch tells of it a moment later."""
+        wait_for(
+            self._is_up_to_date,
+            seconds=_LATE_SECONDS,
+            what=f"the last state of {self._job.name} to be recorded",
+        )
+
+    def _is_up_to_date(self) -> bool:
+        watches = (self._watch, self.heads)
+        job = self._job.find()
+        last = self.objects[-1] if self.objects else None
+        is_recorded = job is None or (last is not None and _version(job) == _version(last))
+        return is_recorded and all(watch.is_running() for watch in watches)
 
     @property
     def seen(self) -> list[dict[str, Any]]:
@@ -96,14 +107,5 @@ class StatusRecorder:
             assert len(json.dumps(status)) < _LARGEST_STATUS
 
 
-def _documents(process: subprocess.Popen[str]) -> Iterator[dict[str, Any]]:
-    """JSON documents as kubectl prints them one after the other."""
-    assert process.stdout is not None
-    decoder, text = json.JSONDecoder(), ""
-    for line in process.stdout:
-        text += line
-        if line != "}\n":
-            continue
-        document, _ = decoder.raw_decode(text)
-        text = ""
-        yield document
+def _version(found: Manifest) -> tuple[str, str]:
+    return found["metadata"]["uid"], found["metadata"]["resourceVersion"]

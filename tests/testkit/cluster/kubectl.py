@@ -48,6 +48,15 @@ class Kubectl:
             timeout=seconds,
         )
 
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start a command that goes on, and whose output is to be read."""
+        return subprocess.Popen(
+            [str(self.program), *self._connection(), *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+
     def apply(self, *manifests: Manifest, dry_run: bool = False) -> str:
         """Apply manifests on the server's side."""
         flags = ["--dry-run=server"] if dry_run else []
