@@ -52,8 +52,7 @@ def test_processes_and_pods_are_killed_at_random_and_the_run_goes_on(
             time.sleep(chance.uniform(0.3, PAUSE_SECONDS))
             victims = [pid for pod in job.pods() for pid in supervised_processes(pod)]
             if chance.random() < 0.1:
-                operator.kill()
-                kills += 1
+                kills += min(1, operator.kill())
             elif kills * POD_KILLS >= (pods + 1) * KILLS and job.pods():
                 name = chance.choice(job.pods())["metadata"]["name"]
                 job.kubectl("delete", "pod", name, "--grace-period=0", "--force")
@@ -91,10 +90,11 @@ def test_a_container_that_is_killed_is_replaced_by_a_new_pod(slow_job: ClusterJo
 def test_scorers_that_are_killed_cost_no_pod(slow_job: ClusterJob) -> None:
     slow_job.apply()
     slow_job.wait_for_shards(2)
+    kills = 0
     for _ in range(5):
-        for scorer in scorers_of(running_head(slow_job)):
-            kill(scorer, signal.SIGKILL)
-        time.sleep(0.7)
+        kills += sum(kill(scorer) for scorer in scorers_of(running_head(slow_job)))
+        slow_job.wait_for_shards(len(slow_job.on_s3.markers()) + 1)
+    assert kills >= 5
     slow_job.wait_until_complete()
     assert len(slow_job.pods()) == 1
     assert_invariants(slow_job)
@@ -116,7 +116,9 @@ def test_the_operator_that_is_killed_finds_the_job_where_it_is(
     with StatusRecorder(slow_job) as recorder:
         slow_job.apply()
         slow_job.wait_for_shards(2)
-        operator.kill()
+        restarts = operator.restarts()
+        assert operator.kill() > 0
+        wait_for(lambda: operator.restarts() > restarts, seconds=60, what="another operator")
         slow_job.wait_until_complete(seconds=180)
     assert_invariants(slow_job, recorder)
 
@@ -173,6 +175,8 @@ def test_a_pod_that_runs_out_of_memory_is_told_with_advice(
     job.apply()
     found = job.wait_for_condition("Failed", seconds=180)
     assert found["reason"] == "BackoffLimitExceeded"
+    assert "OOMKilled" in found["message"]
+    assert "spec.workers.resources.limits.memory" in found["message"]
 
 
 def test_a_lost_node_ends_in_a_new_run_elsewhere(

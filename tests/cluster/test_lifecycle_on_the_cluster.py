@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from batch_inference_api.pod_contract import PERMANENT_EXIT_CODES
 from testkit.cluster.kubectl import KubectlFailed
 from testkit.cluster.namespaces import Namespace, fresh_namespace
 from testkit.cluster.provider import Cluster
 from testkit.cluster_invariants import assert_invariants, assert_nothing_is_left
-from testkit.cluster_jobs import KIND, ClusterJob, make_cluster_job
+from testkit.cluster_jobs import INDEX_LABEL, KIND, ClusterJob, make_cluster_job
 from testkit.deadlines import wait_for
 from testkit.operator_installation import Operator
 from testkit.soak import scaled
@@ -90,6 +91,7 @@ def test_a_namespace_with_a_running_a_failing_and_a_finished_job_goes(
             job.apply()
         finished.wait_until_complete()
         failing.wait_for_condition("Failed")
+        running.wait_for_shards(1)
         with operator.up_or_down(is_up):
             cluster.kubectl("delete", "namespace", doomed.name, "--wait=false")
             wait_for(
@@ -157,8 +159,16 @@ def test_a_deadline_ends_the_job_with_a_report(namespace: Namespace, tmp_path: P
     job.spec["activeDeadlineSeconds"] = 15
     job.apply()
     found = job.wait_for_condition("Failed", reason="DeadlineExceeded")
-    assert "activeDeadlineSeconds" in found["message"] or "15" in found["message"]
+    assert "the run took longer than spec.activeDeadlineSeconds" in found["message"], (
+        "not the driver"
+    )
     assert job.status()["progress"]["rowsProcessed"] > 0
+    assert exit_code_of_head(job) in PERMANENT_EXIT_CODES
+
+
+def exit_code_of_head(job: ClusterJob) -> int:
+    (head,) = [pod for pod in job.pods() if pod["metadata"]["labels"][INDEX_LABEL] == "0"]
+    return head["status"]["containerStatuses"][0]["state"]["terminated"]["exitCode"]
 
 
 def _named_job(namespace: Namespace, folder: Path, name: str) -> ClusterJob:

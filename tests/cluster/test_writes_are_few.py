@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from batch_inference_operator.settings import Settings
 from testkit.cluster.namespaces import Namespace
 from testkit.cluster_jobs import KIND, make_cluster_job
 from testkit.deadlines import wait_for
@@ -15,20 +16,21 @@ from testkit.operator_metrics import reconciles_of, writes_of
 from testkit.status_recorder import StatusRecorder
 
 SETTLED = 200
+PROGRESS_SECONDS = Settings().progress_seconds
 
 
 def test_a_job_costs_four_creates_and_three_writes_beside_its_progress(
     operator: Operator, namespace: Namespace, tmp_path: Path
 ) -> None:
     job = make_cluster_job(namespace, tmp_path)
-    before = writes_of(operator)
+    before, began = writes_of(operator), time.monotonic()
     with StatusRecorder(job) as recorder:
         job.apply()
         job.wait_until_complete()
         time.sleep(3)  # whatever would be written after the end is written by now
-    writes = writes_of(operator) - before
-    creates = {what: n for (verb, what), n in writes.items() if verb == "create"}
-    creates.pop("events")
+    writes, seconds = writes_of(operator) - before, time.monotonic() - began
+    created = {what: n for (verb, what), n in writes.items() if verb == "create"}
+    creates = {what: n for what, n in created.items() if what != "events"}
     assert creates == {"jobs": 1, "services": 1, "secrets": 1, "networkpolicies": 1}
     conditions = [
         tuple((c["type"], c["status"], c["reason"]) for c in status.get("conditions", []))
@@ -36,6 +38,8 @@ def test_a_job_costs_four_creates_and_three_writes_beside_its_progress(
         if status.get("conditions")
     ]
     assert len(set(conditions)) <= 4, conditions
+    progress = seconds / PROGRESS_SECONDS + 1
+    assert 3 <= writes["patch", "batchinferencejobs"] <= 3 + progress, writes
     assert writes.get(("delete", "jobs"), 0) == 0
 
 
