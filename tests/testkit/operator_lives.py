@@ -83,10 +83,6 @@ class OperatorLife:
                 await self._reconciler.reconcile(key)
             await asyncio.sleep(_PAUSE_SECONDS)
 
-    def children(self, key: Key) -> list[dict[str, Any]]:
-        """Run Jobs as last seen."""
-        return [dict(item) for item in self._cache.all(Kind.RUN_JOB) if _owner(item) == key.name]
-
     async def _look(self, namespace: str) -> None:
         for kind in Kind:
             began = self._cache.begin_list()
@@ -97,7 +93,3 @@ class OperatorLife:
 
 async def _ask_nobody(_target: PollTarget) -> Poll:
     return Poll()
-
-
-def _owner(item: Any) -> str:
-    return item["metadata"]["labels"]["batchinference.dev/job-name"]
