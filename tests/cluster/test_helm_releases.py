@@ -4,33 +4,27 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from testkit.checkout import ROOT
 from testkit.cluster.kubectl import Kubectl
 from testkit.cluster.namespaces import Namespace, fresh_namespace
 from testkit.cluster.provider import Cluster
 from testkit.cluster_jobs import KIND, make_cluster_job
-from testkit.helm import CHART, CRD_FILE, HelmFailed, Release, helm_of, image_value
+from testkit.helm import CHART, HelmFailed, Release, helm_of, image_value
 from testkit.images import OPERATOR, RUNNER, built_image
-from testkit.operator_installation import DEPLOYMENT, NAMESPACE, Operator
+from testkit.operator_installation import DEPLOYMENT, Operator
 from testkit.tenants import make_tenant
-
-CRD = f"crd/{KIND}"
 
 
 @pytest.fixture(scope="module", autouse=True)
-def alone(cluster: Cluster) -> Iterator[None]:
+def _alone(operator: Operator) -> Iterator[None]:
     """The CRD, and no other operator that would run these tests' jobs too."""
-    cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(CRD_FILE))
-    cluster.kubectl("wait", CRD, "--for=condition=Established", "--timeout=30s")
-    others = cluster.kubectl.within(NAMESPACE)
-    installed = others.find("deployment", DEPLOYMENT)
-    with Operator(others).down() if installed else nullcontext():
+    with operator.down():
         yield
 
 
@@ -91,14 +85,16 @@ def test_helm_test_names_the_right_that_is_missing(tenant: Release) -> None:
     with pytest.raises(HelmFailed) as failed:
         tenant.test()
     for missing in ("create services", "create secrets"):
-        assert f"FAILED  the right to {missing} in {tenant.namespace} is missing" in str(failed.value)
+        assert f"FAILED  the right to {missing} in {tenant.namespace} is missing" in str(
+            failed.value
+        )
 
 
 def test_a_run_goes_on_through_upgrade_and_rollback(
     tenant: Release, namespace: Namespace, tmp_path: Path
 ) -> None:
     tenant.install()
-    job = make_cluster_job(namespace, tmp_path, rows=30_000, shards=30, slow=True).apply()
+    job = make_cluster_job(namespace, tmp_path, rows=60_000, shards=60, slow=True).apply()
     job.wait_for_shards(2)
     pods = [uid_of(pod) for pod in job.pods()]
     first = operator_pod(namespace.kubectl)
@@ -118,22 +114,36 @@ def uid_of(found: dict[str, Any]) -> str:
     return found["metadata"]["uid"]
 
 
-def test_one_operator_runs_the_jobs_of_all_namespaces(
+def previous_chart(folder: Path) -> Path:
+    """This chart with the CRD of version 0.1.0, as if it were an older one."""
+    chart = shutil.copytree(CHART, folder / "previous")
+    (crd,) = (chart / "files" / "crds").iterdir()
+    shutil.copy(ROOT / "tests" / "data" / "crd-0.1.0.yaml", crd)
+    about = chart / "Chart.yaml"
+    about.write_text(about.read_text().replace("\nversion: 0.1.0\n", "\nversion: 0.0.9\n"))
+    return chart
+
+
+def test_an_upgrade_of_operator_and_crd_for_all_namespaces_keeps_what_runs(
     cluster: Cluster, namespace: Namespace, tmp_path: Path, images: dict[str, Any]
 ) -> None:
     """The CRD of this cluster is there already, so the release takes it over, and leaves it."""
     with fresh_namespace(cluster, "platform") as platform:
         values = {**images, "fullnameOverride": platform.name}
-        release = Release(helm_of(cluster), platform.kubectl, values)
+        chart = previous_chart(tmp_path)
+        release = Release(helm_of(cluster), platform.kubectl, values, chart=chart)
         try:
             notes = release.install("--take-ownership", "--force-conflicts")
             assert "runs the jobs of every namespace" in notes
-            release.test()
-            job = make_cluster_job(namespace, tmp_path).apply()
+            job = make_cluster_job(namespace, tmp_path, rows=45_000, shards=45, slow=True).apply()
+            job.wait_for_shards(2)
+            replace(release, chart=CHART).upgrade("--force-conflicts")
+            assert job.status()["phase"] == "Running", "the job was through before the upgrade"
             job.wait_until_complete()
             job.assert_exact()
-            cluster_wide = objects_of(release, "clusterroles,clusterrolebindings")
-            assert len(cluster_wide) == 5
+            assert job.status()["run"] == {**job.status()["run"], "number": 1, "attempt": 1}
+            release.test()
+            assert len(objects_of(release, "clusterroles,clusterrolebindings")) == 5
         finally:
             release.uninstall()
         assert objects_of(release, "clusterroles,clusterrolebindings") == []
