@@ -431,8 +431,19 @@ def test_a_status_that_somebody_strips_is_rebuilt_and_what_has_ended_stays_ended
     before = scene.wait_for_condition(running, "Reconciling", "Unschedulable")
     end = scene.wait_for_condition(ended, "Failed", "PreRunningDeadlineExceeded")
     wait_for(lambda: not scene.run_jobs(ended), seconds=STEP_SECONDS, what="the Job to be gone")
+    stripped = {}
     for name in (running, ended):
+        written = scene.proxy.seen(calls("patch", STATUS, name))
         scene.write_status(name, [{"op": "replace", "path": "/status", "value": {}}])
+        stripped[name] = len(written)
+    for name, count in stripped.items():
+        wait_for(
+            lambda name=name, count=count: (
+                len(scene.proxy.seen(calls("patch", STATUS, name))) > count
+            ),
+            seconds=STEP_SECONDS,
+            what=f"a status of {name} that is written anew",
+        )
     rebuilt = scene.wait_for_condition(running, "Reconciling", "Unschedulable")
     restored = scene.wait_for_condition(ended, "Failed", "PreRunningDeadlineExceeded")
     assert summary(rebuilt) == summary(before)
