@@ -39,7 +39,7 @@ from testkit.observations import ago, make_report
 _Made = TypeVar("_Made")
 
 _HUGE = 10**30
-_TEXTS = ("", "so it is", "\x1b[2J\x00", '"\\' * 4000, "\N{SNOWMAN}" * 9000)
+_TEXTS = ("", "so it is", "\x1b[2J\x00", '"\\' * 600, "\N{SNOWMAN}" * 1200)
 _INSTANTS = tuple(ago(seconds) for seconds in (-5, 0, 1, 29, 61, 131, 3600, 10**7))
 
 _ROWS = (
@@ -163,7 +163,7 @@ def _make_pod(random: Random) -> RunPod:
         ),
         waiting_message=random.choice(_TEXTS),
         unscheduled_message=random.choice(
-            ("", "", "0/3 nodes", 'persistentvolumeclaim "x" not found', "y" * 9000)
+            ("", "", "0/3 nodes", 'persistentvolumeclaim "x" not found', "y" * 1200)
         ),
         disruption=random.choice(("", "", "EvictionByEvictionAPI", "DeletionByTaintManager")),
         failure_reason=random.choice(("", "", "Evicted")),
@@ -180,7 +180,7 @@ def _make_warning(random: Random) -> ClusterWarning:
                 "exceeded quota: x",
                 'secret "s" not found',
                 'secret "churn-run-1" not found',
-                "z" * 9000,
+                "z" * 1200,
             )
         ),
         seen=random.choice(_INSTANTS),
@@ -188,7 +188,7 @@ def _make_warning(random: Random) -> ClusterWarning:
 
 
 def _make_refusal(random: Random) -> Refusal | None:
-    message = random.choice(("exceeded quota", "w" * 9000))
+    message = random.choice(("exceeded quota", "w" * 1200))
     refusal = Refusal(reason=random.choice(list(Reason)), message=message)
     return random.choice((None, None, refusal))
 

@@ -56,7 +56,7 @@ def check_that_planning_again_changes_nothing(
     assert again.announcements == ()
 
 
-@settings(max_examples=500)
+@settings(max_examples=300)
 @given(HISTORIES)
 def test_every_history_has_truthful_statuses(
     history: list[tuple[dict[str, Any], timedelta, Observation]],
