@@ -1,7 +1,8 @@
 """The process edge: command line in, exit code out.
 
 Kept thin on purpose. A run's scorer needs a quarter of a second of imports before its first row, so
-it is spawned here, before anything but argparse is loaded, and imports beside the driver.
+it is spawned here, before anything but argparse is loaded, and imports beside the driver. `bij pod`
+spawns the driver itself without even that.
 """
 
 from __future__ import annotations
@@ -28,11 +29,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return supervise(words[1:], os.environ)
     from batch_inference_runner.cli.arguments import parse
 
-    words = sys.argv[1:] if argv is None else argv
-    if words[:1] == ["pod"] and not {"-h", "--help"}.intersection(words):
-        from batch_inference_runner.supervise.start import supervise
-
-        return supervise(words[1:], os.environ)
     _skip_pydantic_plugins()
     try:
         arguments = parse(argv)
