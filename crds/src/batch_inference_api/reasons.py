@@ -120,9 +120,10 @@ class Reason(StrEnum):
     Raise the deadline or use more workers, and run the job again: it resumes.
     """
     VERSION_SKEW = "VersionSkew"
-    """A plan, claim, marker or manifest was written by another release.
+    """A pod's config, or a plan, claim, marker or manifest was written by another release.
 
-    Go on with the release that began, or start anew with another output.
+    Go on with the release that began, operator and runner image alike, or start anew with another
+    output.
     """
     ACCESS_DENIED = "AccessDenied"
     """A store refused the credentials.
