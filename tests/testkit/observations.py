@@ -255,3 +255,10 @@ def why(status: JobStatus) -> tuple[str, str]:
     reconciling = condition(status, "Reconciling")
     assert reconciling.status == "True"
     return reconciling.reason, reconciling.message
+
+
+def failure(status: JobStatus) -> tuple[str, str]:
+    """The reason and the message of a job that failed."""
+    failed = condition(status, "Failed")
+    assert failed.status == "True"
+    return failed.reason, failed.message

@@ -17,6 +17,7 @@ from testkit.observations import (
     SETTINGS,
     ago,
     condition,
+    failure,
     instant,
     make_pod,
     make_record,
@@ -211,8 +212,7 @@ def test_a_missed_limit_ends_the_job(case: Case, reason: str, message: str) -> N
 
     plan = plan_for(make_record(changes, status=status), observe(run, pod, report))
 
-    failed = condition(plan.status, "Failed")
-    assert (failed.status, failed.reason, failed.message) == ("True", reason, message)
+    assert failure(plan.status) == (reason, message)
     assert plan.is_urgent
     assert plan.actions == (), "what is deleted first may be begun again, should we be interrupted"
 
@@ -298,9 +298,10 @@ def test_no_run_begins_when_nothing_is_left() -> None:
     plan = plan_for(record, observe())
 
     assert plan.actions == ()
-    failed = condition(plan.status, "Failed")
-    assert failed.reason == "DeadlineExceeded"
-    assert failed.message == "the job took longer than spec.activeDeadlineSeconds (600 s)"
+    assert failure(plan.status) == (
+        "DeadlineExceeded",
+        "the job took longer than spec.activeDeadlineSeconds (600 s)",
+    )
 
 
 def test_a_limit_of_decades_can_be_reckoned_with() -> None:

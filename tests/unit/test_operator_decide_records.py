@@ -8,7 +8,7 @@ import pytest
 
 from batch_inference_operator.decide.record import format_time, parse_time, read_record
 from testkit.observations import (
-    condition,
+    failure,
     finished_status,
     make_ended_pod,
     make_record,
@@ -47,8 +47,7 @@ def test_a_spec_that_contradicts_itself_ends_the_job(changes, problem):
 
     assert plan.actions == ()
     assert plan.is_urgent
-    failed = condition(plan.status, "Failed")
-    assert (failed.reason, failed.message) == ("InvalidSpec", problem)
+    assert failure(plan.status) == ("InvalidSpec", problem)
 
 
 @pytest.mark.parametrize("changes", NEWER.values(), ids=NEWER)

@@ -13,7 +13,7 @@ from batch_inference_operator.observation import JobEnd, Refusal
 from testkit.observations import (
     NOW,
     ago,
-    condition,
+    failure,
     make_ended_pod,
     make_ended_run,
     make_pod,
@@ -132,9 +132,9 @@ def test_what_the_platform_does_not_allow_fails_before_anything_is_created():
     plan = plan_for(record, observe())
 
     assert plan.actions == ()
-    failed = condition(plan.status, "Failed")
-    assert failed.reason == Reason.NOT_ALLOWED
-    assert failed.message.startswith(
+    reason, message = failure(plan.status)
+    assert reason == Reason.NOT_ALLOWED
+    assert message.startswith(
         "spec.workers.serviceAccountName: the ServiceAccount 'admin' is not allowed here; use one "
         "of default"
     )
@@ -291,9 +291,7 @@ def test_after_three_runs_without_a_report_a_fourth_is_tried_and_no_fifth():
 
     record = play_unreported_runs(record, 1)
 
-    failed = condition(record.status, "Failed")
-    assert (failed.status, failed.reason) == ("True", Reason.REPORT_MISSING)
-    assert failed.message == "run 4 ended without a report"
+    assert failure(record.status) == (Reason.REPORT_MISSING, "run 4 ended without a report")
 
 
 def test_a_run_that_is_given_up_keeps_its_pods_for_whoever_looks():

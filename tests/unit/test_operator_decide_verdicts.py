@@ -13,6 +13,7 @@ from batch_inference_operator.observation import JobEnd
 from testkit.observations import (
     ago,
     condition,
+    failure,
     instant,
     make_ended_pod,
     make_ended_run,
@@ -118,8 +119,10 @@ WORDS_FOR_AN_END = {
     ),
     "the kubelet's word": (
         make_ended_pod(137, reason="OOMKilled"),
-        "; pod churn-run-1-0 ended with exit code 137 (OOMKilled): raise "
-        "spec.workers.resources.limits.memory or lower spec.batching.batchSize",
+        (
+            "; pod churn-run-1-0 ended with exit code 137 (OOMKilled): raise "
+            "spec.workers.resources.limits.memory or lower spec.batching.batchSize"
+        ),
     ),
     "an ordinary error needs no word": (
         make_ended_pod(1, reason="Error"),
@@ -151,9 +154,10 @@ def test_the_message_says_how_the_last_pod_ended(pod, words):
 
     status = status_for(make_record(), observe(run, pod))
 
-    failed = condition(status, "Failed")
-    assert failed.reason == Reason.BACKOFF_LIMIT_EXCEEDED
-    assert failed.message == f"more pods failed than spec.backoffLimit allows{words}"
+    assert failure(status) == (
+        Reason.BACKOFF_LIMIT_EXCEEDED,
+        f"more pods failed than spec.backoffLimit allows{words}",
+    )
 
 
 def test_success_is_told_at_once_without_waiting_for_the_job():
@@ -175,8 +179,7 @@ def test_failure_has_the_reason_and_the_message_of_the_report():
 
     assert plan.actions == ()
     assert true_conditions(plan.status) == {"Failed", "Stalled"}
-    failed = condition(plan.status, "Failed")
-    assert (failed.reason, failed.message) == ("SchemaMismatch", "column 'age' is missing")
+    assert failure(plan.status) == ("SchemaMismatch", "column 'age' is missing")
 
 
 @pytest.mark.parametrize("reason", [None, "", "two words", "x" * 2000, "no/slash", "a\n"])
@@ -185,7 +188,7 @@ def test_a_report_whose_reason_is_no_reason_still_ends_the_job(reason):
         make_record(), observe(make_run(), make_ended_pod(70, make_failure(reason)))
     )
 
-    assert condition(status, "Failed").reason == Reason.REPORT_MISSING
+    assert failure(status)[0] == Reason.REPORT_MISSING
 
 
 def test_a_reason_of_another_release_is_passed_on():
@@ -193,7 +196,7 @@ def test_a_reason_of_another_release_is_passed_on():
 
     status = status_for(make_record(), observe(make_run(), make_ended_pod(70, report)))
 
-    assert condition(status, "Failed").reason == "QuantumFlux"
+    assert failure(status)[0] == "QuantumFlux"
 
 
 def test_a_run_that_ended_while_no_operator_looked_is_told_as_a_whole():
@@ -232,7 +235,7 @@ def test_a_deadline_that_was_raised_meanwhile_is_not_missed(deadline, fails, is_
 
     if fails:
         assert plan.actions == ()
-        assert condition(plan.status, "Failed").reason == Reason.DEADLINE_EXCEEDED
+        assert failure(plan.status)[0] == Reason.DEADLINE_EXCEEDED
     else:
         assert why(plan.status) == (
             "DeadlineExceeded",
