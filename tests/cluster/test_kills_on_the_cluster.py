@@ -141,17 +141,19 @@ def test_a_job_that_ends_while_the_operator_is_down_is_told_when_it_is_back(
 def test_the_api_server_may_be_gone_for_a_while(
     slow_job: ClusterJob, local_cluster: LocalCluster
 ) -> None:
-    slow_job.apply()
-    slow_job.wait_for_shards(1)
-    before = len(slow_job.on_s3.markers())
-    with local_cluster.component("kube-apiserver").stopped():
-        wait_for(
-            lambda: len(slow_job.on_s3.markers()) > before + 5,
-            seconds=60,
-            what="shards committed without an API server",
-        )
-    slow_job.wait_until_complete()
-    assert_invariants(slow_job)
+    with StatusRecorder(slow_job) as recorder:
+        slow_job.apply()
+        slow_job.wait_for_shards(1)
+        before = len(slow_job.on_s3.markers())
+        with local_cluster.component("kube-apiserver").stopped():
+            wait_for(
+                lambda: len(slow_job.on_s3.markers()) > before + 5,
+                seconds=60,
+                what="shards committed without an API server",
+            )
+        local_cluster.wait_for_api_server()
+        slow_job.wait_until_complete()
+    assert_invariants(slow_job, recorder)
 
 
 def test_the_kubelet_may_be_gone_for_a_while(
@@ -168,9 +170,9 @@ def test_the_kubelet_may_be_gone_for_a_while(
 def test_a_pod_that_runs_out_of_memory_is_told_with_advice(
     namespace: Namespace, tmp_path: Path
 ) -> None:
-    """The limit is too small for any runner: the kernel kills it, again and again."""
+    """The limit is too small for a driver, even after its scorer was killed in its place."""
     job = make_cluster_job(namespace, tmp_path)
-    job.spec["workers"]["resources"] = {"limits": {"memory": "48Mi", "cpu": "500m"}}
+    job.spec["workers"]["resources"] = {"limits": {"memory": "24Mi", "cpu": "500m"}}
     job.spec["backoffLimit"] = 0
     job.apply()
     found = job.wait_for_condition("Failed", seconds=180)
