@@ -135,6 +135,8 @@ class Scenario:
     begin: Callable[[ClusterModel], None] = lambda _model: None
     events: tuple[tuple[int, Callable[[ClusterModel], None]], ...] = ()
     ends: str = "Succeeded"
+    runs: int = 1
+    """How many runs it takes."""
 
 
 def change(**changes: object) -> Callable[[ClusterModel], None]:
@@ -181,7 +183,7 @@ SCENARIOS = {
     "it succeeds": Scenario(),
     "it succeeds with two workers": Scenario(begin=change(workers_replicas=2)),
     "it cannot succeed": Scenario(begin=set_flag("is_doomed"), ends="SchemaMismatch"),
-    "its reports are lost": Scenario(begin=leave_no_report, ends="ReportMissing"),
+    "its reports are lost": Scenario(begin=leave_no_report, ends="ReportMissing", runs=4),
     "no pod ever starts": Scenario(
         begin=without_nodes("preRunningDeadlineSeconds"), ends="PreRunningDeadlineExceeded"
     ),
@@ -189,16 +191,18 @@ SCENARIOS = {
         begin=without_nodes("activeDeadlineSeconds"), ends="DeadlineExceeded"
     ),
     "it hangs": Scenario(begin=hang_with_a_limit, ends="ProgressDeadlineExceeded"),
-    "its first pod is lost": Scenario(events=((3, lose_head),)),
+    "its first pod is lost": Scenario(events=((3, lose_head),), runs=2),
     "it is suspended": Scenario(events=((3, change(suspend=True)),), ends="Suspended"),
     "it is suspended and resumed": Scenario(
-        events=((3, change(suspend=True)), (12, change(suspend=False)))
+        events=((3, change(suspend=True)), (12, change(suspend=False))), runs=2
     ),
     "it is scaled up": Scenario(events=((3, change(workers_replicas=2)),)),
     "it is scaled down": Scenario(
         begin=change(workers_replicas=2), events=((3, change(workers_replicas=1)),)
     ),
-    "it uses what is not allowed": Scenario(begin=change(workers_image="evil"), ends="NotAllowed"),
+    "it uses what is not allowed": Scenario(
+        begin=change(workers_image="evil"), ends="NotAllowed", runs=0
+    ),
 }
 _STEPS = 40
 _STEP_SECONDS = 10
@@ -255,6 +259,8 @@ def test_a_job_ends_as_it_should_when(scenario: Scenario):
 
     assert model.is_at_rest(), model.history
     assert reason_of_end(model.status) == scenario.ends
+    assert len(model.created) == scenario.runs
+    assert model.is_cleared()
     if scenario.ends == "Succeeded":
         assert condition(model.status, "Complete").message == f"{SHARDS} rows written"
 
