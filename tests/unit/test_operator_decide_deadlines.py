@@ -19,6 +19,7 @@ from testkit.observations import (
     condition,
     failure,
     instant,
+    make_ended_pod,
     make_pod,
     make_record,
     make_report,
@@ -29,6 +30,7 @@ from testkit.observations import (
     observe,
     plan_for,
     running_status,
+    stored,
 )
 
 ACTIVE = {"spec.activeDeadlineSeconds": 600}
@@ -225,6 +227,16 @@ def test_a_limit_is_not_missed_where_it_does_not_apply(case: Case) -> None:
     plan = plan_for(record, observe(run, pod, report, unreachable_seconds=0 if report else 900))
 
     assert condition(plan.status, "Reconciling").status == "True"
+
+
+def test_a_run_that_has_begun_stays_begun_when_its_first_pod_is_replaced_before_the_first_row():
+    record = make_record(BEFORE)
+    record = stored(record, plan_for(record, observe(begun(599), make_pod(), NOTHING_YET)).status)
+
+    for _ in range(2):
+        plan = plan_for(record, observe(begun(601), make_ended_pod(137)))
+        assert plan.status.phase == "Pending"
+        record = stored(record, plan.status)
 
 
 def test_the_last_counts_are_kept_when_a_limit_is_missed() -> None:

@@ -9,7 +9,7 @@ from batch_inference_api.reasons import Reason
 from batch_inference_api.runner_contract import RunPhase
 from batch_inference_operator.decide.head import is_head_silent
 from batch_inference_operator.decide.progress import rows_processed
-from batch_inference_operator.decide.record import parse_time, start_of, was_running
+from batch_inference_operator.decide.record import parse_time, start_of
 from batch_inference_operator.decide.verdict import Failed
 
 if TYPE_CHECKING:
@@ -115,8 +115,12 @@ def _limits_of_progress(
 
 
 def _has_run(record: Record, observation: Observation) -> bool:
-    """Whether this run, or an earlier one, has begun to score."""
-    if was_running(record.status) or rows_processed(record.status):
+    """Whether this run, or an earlier one, has begun to score.
+
+    Its phase does not tell: a run whose first pod is replaced starts anew.
+    """
+    verified = record.condition("SchemaValid")
+    if (verified is not None and verified.status == "True") or rows_processed(record.status):
         return True
     return observation.report is not None and observation.report.phase in _SCORING
 
