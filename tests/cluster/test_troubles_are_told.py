@@ -9,7 +9,7 @@ import pytest
 from testkit.cluster.accelerators import pretended_gpus
 from testkit.cluster.local import LocalCluster
 from testkit.cluster.namespaces import Namespace
-from testkit.cluster_invariants import assert_invariants
+from testkit.cluster_invariants import assert_invariants, assert_nothing_is_left
 from testkit.cluster_jobs import ClusterJob, make_cluster_job
 from testkit.s3_jobs import SECRET
 
@@ -67,7 +67,7 @@ def test_an_image_that_cannot_be_pulled_ends_with_the_deadline(job: ClusterJob) 
     job.wait_for_reason("ImagePullFailed")
     found = job.wait_for_condition("Failed", reason="PreRunningDeadlineExceeded")
     assert "no-such-image" in found["message"]
-    assert job.jobs() == []
+    assert_nothing_is_left(job)
 
 
 def test_a_quota_is_told_and_the_job_starts_when_there_is_room(job: ClusterJob) -> None:

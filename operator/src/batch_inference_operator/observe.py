@@ -92,11 +92,10 @@ def _may_mislead(jobs: tuple[RunJob, ...], pods: tuple[RunPod, ...], record: Rec
 async def _read_live(
     record: Record, cluster: Cluster
 ) -> tuple[tuple[RunJob, ...], tuple[RunPod, ...]]:
+    """List Jobs before pods: a Job that is gone by then makes no pod that the list would miss."""
     selector = job_selector(record.uid)
-    jobs, pods = await asyncio.gather(
-        cluster.list("Job", namespace=record.namespace, labels=selector),
-        cluster.list("Pod", namespace=record.namespace, labels=selector),
-    )
+    jobs = await cluster.list("Job", namespace=record.namespace, labels=selector)
+    pods = await cluster.list("Pod", namespace=record.namespace, labels=selector)
     return _read_jobs(jobs, record), _read_pods(pods)
 
 
@@ -126,7 +125,7 @@ async def _read_warnings(
         return ()
     waiting = [pod for pod in pods if pod.node and not pod.running_since and not pod.is_over]
     uids = [pod.uid for pod in waiting if now - pod.created >= _PATIENCE][:_MAX_PODS_ASKED]
-    if len(pods) < run.parallelism:
+    if sum(not pod.is_over for pod in pods) < run.parallelism:
         uids.append(run.uid)
     found = await asyncio.gather(
         *(

@@ -158,7 +158,8 @@ def _run(record: Record) -> Iterator[Fact]:
     run = record.status.run
     if run is not None and run.number:
         restarts = f", driver started {run.attempt} times" if (run.attempt or 0) > 1 else ""
-        yield "Run", f"{run.number}, Job {run.job_name}{restarts}"
+        job = f", Job {run.job_name}" if run.job_name else ""
+        yield "Run", f"{run.number}{job}{restarts}"
 
 
 def _times(record: Record) -> Iterator[Fact]:
