@@ -82,3 +82,10 @@ def second_node(local_cluster: LocalCluster) -> Iterator[Node]:
 def operator(cluster: Cluster) -> Operator:
     """The operator as users install it, and the image of its runner; it works in all namespaces."""
     return install(cluster)
+
+
+@pytest.fixture
+def nobody_else(operator: Operator) -> Iterator[None]:
+    """For one test, no operator works in all namespaces: the test has one of its own."""
+    with operator.down():
+        yield

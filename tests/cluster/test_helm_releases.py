@@ -94,7 +94,7 @@ def test_a_run_goes_on_through_upgrade_and_rollback(
     tenant: Release, namespace: Namespace, tmp_path: Path
 ) -> None:
     tenant.install()
-    job = make_cluster_job(namespace, tmp_path, rows=60_000, shards=60, slow=True).apply()
+    job = make_cluster_job(namespace, tmp_path, rows=160_000, shards=160, slow=True).apply()
     job.wait_for_shards(2)
     pods = [uid_of(pod) for pod in job.pods()]
     first = operator_pod(namespace.kubectl)

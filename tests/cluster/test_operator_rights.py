@@ -70,6 +70,18 @@ def put_a_job_in_the_way(job: ClusterJob) -> None:
     )
 
 
+def make_room_for_pods(namespace: Namespace, pods: int) -> None:
+    namespace.kubectl.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "ResourceQuota",
+            "metadata": {"name": "room"},
+            "spec": {"hard": {"pods": str(pods)}},
+        }
+    )
+
+
+@pytest.mark.usefixtures("nobody_else")
 def test_every_right_is_used_and_none_is_missing(
     local_cluster: LocalCluster, namespace: Namespace, release: Release, tmp_path: Path
 ) -> None:
@@ -82,8 +94,11 @@ def test_every_right_is_used_and_none_is_missing(
     job.name = "waiting"
     job.apply()
     job.wait_for_reason("Unschedulable")
-    job.change(workers={"replicas": 2})
-    wait_for(lambda: len(job.pods()) == 2, seconds=20, what="a second pod", explain=job.explain)
+    make_room_for_pods(
+        namespace, 3
+    )  # the operator's, and two of the job: of the third, events tell
+    job.change(workers={"replicas": 3})
+    job.wait_for_reason("QuotaExceeded")
     account = f"system:serviceaccount:{namespace.name}:batch-inference-operator"
     log = local_cluster.control_plane.audit_log
     assert log.exists(), "this cluster is of an older checkout: make cluster-down cluster"
@@ -96,7 +111,7 @@ def test_every_right_is_used_and_none_is_missing(
             lambda: unused() <= rights, seconds=30, what="calls", explain=lambda: str(unused())
         )
 
-    wait_until_left({"delete jobs.batch"})  # after some seconds of waiting, events are read
+    wait_until_left({"delete jobs.batch"})
     job.change(suspend=True)
     wait_until_left(set())
     found = list(asked(log, account))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -19,7 +19,6 @@ from batch_inference_operator.settings import Settings
 from testkit.cluster.namespaces import Namespace
 from testkit.cluster_jobs import KIND
 from testkit.manifests import make_manifest
-from testkit.operator_installation import Operator
 from testkit.operator_lives import Died, MortalCluster, OperatorLife
 
 SETTINGS = Settings(fence_seconds=1, progress_seconds=1)
@@ -116,12 +115,6 @@ async def tell(
         job = await story.steps(live)
         summary = (conditions_of(job), job["status"]["run"]["number"], await story.end())
         return summary, len(mortal.writes), len(lives) > 1
-
-
-@pytest.fixture
-def nobody_else(operator: Operator) -> Iterator[None]:
-    with operator.down():
-        yield
 
 
 @pytest.mark.usefixtures("nobody_else")
