@@ -2,9 +2,9 @@
 
     python tests/benchmarks/bench_cluster.py --jobs 5
 
-The cluster of `make cluster` must run. Steps are counted from the moment apply is called: the pod's
-container runs (the kubelet says so in whole seconds), the status shows rows, the job is complete.
-`own` is what the runner needed from its process start to its first scored row.
+It runs on the cluster of `make cluster`, or starts one. Steps are counted from the moment apply is
+called: the pod's container runs (the kubelet says so in whole seconds), the status shows rows, the
+job is complete. `own` is what the runner needed from its process start to its first scored row.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from testkit.cluster.local import find
 from testkit.cluster.namespaces import fresh_namespace
+from testkit.cluster.provider import chosen_cluster
 from testkit.cluster_jobs import ClusterJob, make_cluster_job
 from testkit.operator_installation import install
 from testkit.status_recorder import StatusRecorder
@@ -32,11 +32,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--jobs", type=int, default=5)
     jobs = parser.parse_args().jobs
-    cluster = find()
-    if cluster is None:
-        sys.exit("no cluster runs: make cluster")
-    install(cluster)
-    with fresh_namespace(cluster, "bench") as namespace:
+    with chosen_cluster() as cluster, fresh_namespace(cluster, "bench") as namespace:
+        install(cluster)
         measured = [_measure(_make_job(namespace, number)) for number in range(jobs)]
     for step, seconds in zip(STEPS, zip(*measured, strict=True), strict=True):
         print(

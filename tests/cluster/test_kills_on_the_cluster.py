@@ -24,7 +24,7 @@ from testkit.status_recorder import StatusRecorder
 ROWS = scaled(60_000, soak=2_000_000)
 KILLS = scaled(20, soak=60)
 POD_KILLS = scaled(1, soak=5)
-PAUSE_SECONDS = scaled(2, soak=20)
+PAUSE_SECONDS = scaled(2, soak=10)
 
 pytestmark = pytest.mark.usefixtures("operator")
 
