@@ -20,16 +20,20 @@ from testkit.cluster.namespaces import Namespace, fresh_namespace
 from testkit.cluster.node import Node
 from testkit.cluster.provider import Cluster, chosen_cluster
 from testkit.operator_installation import Operator, install
+from testkit.soak import IS_SOAK
 
 _HERE = Path(__file__).parent
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark everything in this folder, so that no test can forget to say what it needs."""
     for item in items:
         if _HERE in item.path.parents:
             item.add_marker(pytest.mark.cluster)
+    too_long = [item for item in items if not IS_SOAK and item.get_closest_marker("soak_only")]
+    config.hook.pytest_deselected(items=too_long)
+    items[:] = [item for item in items if item not in too_long]
 
 
 @pytest.hookimpl(wrapper=True)

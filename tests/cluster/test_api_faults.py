@@ -52,7 +52,6 @@ STEP_SECONDS = 45
 OUTAGE_SECONDS = scaled(4, soak=600)
 CAUGHT_UP_SECONDS = 30
 FROZEN_SECONDS = 75
-IS_SOAK = bool(scaled(0, soak=1))
 QUICK = {"BIO_LEADER_ELECTION": "false", "BIO_PROGRESS_SECONDS": "1", "BIO_FENCE_SECONDS": "1"}
 Job = dict[str, Any]
 
@@ -532,7 +531,7 @@ def test_a_server_that_was_away_is_caught_up_with(
 
 
 @pytest.mark.soak
-@pytest.mark.skipif(not IS_SOAK, reason="a dead watch is noticed after 70 s: `make soak` has them")
+@pytest.mark.soak_only
 def test_a_watch_that_went_silent_is_opened_again(scene: Scene) -> None:
     began = time.monotonic()
     with scene.proxy.disturbed(Freeze(), watches) as frozen:

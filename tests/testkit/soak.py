@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 
+IS_SOAK = os.environ.get("BIJ_SOAK") == "1"
+
 
 def scaled(sample: int, *, soak: int) -> int:
     """Return the sample, or under BIJ_SOAK=1 the long figure."""
-    return soak if os.environ.get("BIJ_SOAK") == "1" else sample
+    return soak if IS_SOAK else sample
