@@ -84,9 +84,12 @@ class Reconciler:
             return None
         record = read_record(raw)
         plan = self._plan_end(record) or await self._step(record)
-        if self._was_just_written(record, plan):
+        status = plan.status
+        if status is None or without_clock(status) == without_clock(record.status):
+            return plan.look_again_seconds
+        if not self._is_due(record, status, is_urgent=plan.is_urgent):
             return min(plan.look_again_seconds or inf, self._settings.progress_seconds)
-        await self._write_status(record, plan)
+        await self._write_status(record, plan, status)
         return plan.look_again_seconds
 
     def _plan_end(self, record: Record) -> Plan | None:
@@ -134,12 +137,10 @@ class Reconciler:
             make_token=self._make_token,
         )
 
-    async def _write_status(self, record: Record, plan: Plan) -> None:
+    async def _write_status(self, record: Record, plan: Plan, status: JobStatus) -> None:
         now = self._clock()
-        if plan.status is None or not self._is_due(record, plan, now):
-            return
-        if await self._replace_status(record, plan.status):
-            self._written[record.key] = _Written(at=now, status=plan.status)
+        if await self._replace_status(record, status):
+            self._written[record.key] = _Written(at=now, status=status)
             await act.announce(plan.announcements, record, cluster=self._cluster, now=now)
 
     async def _replace_status(self, record: Record, status: JobStatus) -> bool:
@@ -163,24 +164,26 @@ class Reconciler:
         ):
             self._cache.see(Kind.JOB, found)
 
-    def _is_due(self, record: Record, plan: Plan, now: datetime) -> bool:
-        assert plan.status is not None
-        last = self._written.get(record.key)
-        return is_worth_writing(
+    def _is_due(self, record: Record, status: JobStatus, *, is_urgent: bool) -> bool:
+        return not self._was_just_written(record, status) and is_worth_writing(
             record.status,
-            plan.status,
-            is_urgent=plan.is_urgent,
-            since_last_seconds=inf if last is None else (now - last.at).total_seconds(),
+            status,
+            is_urgent=is_urgent,
+            since_last_seconds=self._since_written_seconds(record),
             interval=self._settings.progress_seconds,
         )
 
-    def _was_just_written(self, record: Record, plan: Plan) -> bool:
+    def _was_just_written(self, record: Record, status: JobStatus) -> bool:
         """Whether a status that differs from the stored one was written a moment ago.
 
         Somebody took it away; or the CRD of an earlier release cuts some of it off, each time.
         """
         last = self._written.get(record.key)
-        if last is None or plan.status is None or without_clock(record.status) == last.told:
+        if last is None or without_clock(record.status) == last.told:
             return False
-        is_recent = (self._clock() - last.at).total_seconds() < self._settings.progress_seconds
-        return is_recent and without_clock(plan.status) == last.told
+        is_recent = self._since_written_seconds(record) < self._settings.progress_seconds
+        return is_recent and without_clock(status) == last.told
+
+    def _since_written_seconds(self, record: Record) -> float:
+        last = self._written.get(record.key)
+        return inf if last is None else (self._clock() - last.at).total_seconds()
