@@ -13,12 +13,11 @@ class Deadline:
     """`at` is on the monotonic clock; None: a run may take as long as it needs."""
 
     at: float | None = None
-    seconds: int | None = None
 
     @classmethod
     def after(cls, seconds: int | None, *, began: float) -> Deadline:
         """Set the deadline of a run that began at `began`."""
-        return cls() if seconds is None else cls(began + seconds, seconds)
+        return cls() if seconds is None else cls(began + seconds)
 
     def check(self, now: float) -> None:
         """Fail the run if its time is over.
@@ -29,6 +28,6 @@ class Deadline:
         if self.at is not None and now > self.at:
             raise JobFailed(
                 Reason.DEADLINE_EXCEEDED,
-                f"the run took longer than spec.activeDeadlineSeconds ({self.seconds} s); what is "
-                f"committed stays: raise the deadline and run the job again to resume",
+                "the run took longer than spec.activeDeadlineSeconds; what is committed stays: "
+                "raise the deadline and run the job again to resume",
             )
