@@ -40,6 +40,8 @@ def kubelet_settings(
         # The machine's disk and memory are not the cluster's to defend.
         "evictionHard": {"memory.available": "50Mi", "nodefs.available": "1%"},
         "imageGCHighThresholdPercent": 100,
+        # By default, what tests kill for the fifth time stays down for minutes, in any later test.
+        "crashLoopBackOff": {"maxContainerRestartPeriod": "2s"},
     }
 
 
