@@ -76,19 +76,22 @@ def test_everything_is_killed_again_and_again_and_the_same_command_completes(job
 
 
 def test_scorers_are_killed_and_crashed_and_the_run_goes_on(job, workload):
+    """Only scorers at work are crashed: the model is to blame for three that never become ready."""
     chance = random.Random(7)
     run = job.start()
-    kills, committed = 0, 0
+    kills, scorers, committed = 0, [], 0
     while run.poll() is None and kills < 30:
         time.sleep(chance.uniform(0.05, 0.6))
-        progress = len(markers_of(job)) > committed
-        if not progress and chance.random() < 0.8:
-            continue  # mostly after a commit, now and then while a scorer is only starting
-        committed = len(markers_of(job))
+        if scorers != (scorers := scorers_below(run.pid)):
+            committed = len(markers_of(job))
+        # Two commits may have been on their way when the last scorer was killed.
+        at_work = len(markers_of(job)) > committed + 2
+        if not at_work and chance.random() < 0.8:
+            continue  # mostly one at work, now and then one that is only starting
         number = signal.SIGKILL
-        if progress and chance.random() < 0.3:
+        if at_work and chance.random() < 0.3:
             number = chance.choice([signal.SIGSEGV, signal.SIGABRT])
-        kills += sum(kill(scorer, number) for scorer in scorers_below(run.pid))
+        kills += sum(kill(scorer, number) for scorer in scorers)
     assert run.wait(120) == 0
     assert kills >= 10
     assert_exact(job, workload[2])

@@ -46,11 +46,13 @@ class Job:
         return [*BIJ, "run", str(self.write()), "--output-format", "json", *arguments]
 
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen:
-        """Start a run in a session of its own, so that all of it can be killed at once."""
+        """Start a run in a session of its own, so that all of it can be killed at once.
+
+        What it has to say goes where the test's own output goes, and is shown if the test fails.
+        """
         return subprocess.Popen(
             self.command(*arguments),
             stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
             env={**os.environ, **environment},
             start_new_session=True,
         )
