@@ -96,7 +96,7 @@ def test_a_namespace_with_a_running_a_failing_and_a_finished_job_goes(
             cluster.kubectl("delete", "namespace", doomed.name, "--wait=false")
             wait_for(
                 lambda: cluster.kubectl.find("namespace", doomed.name) is None,
-                seconds=60,
+                seconds=30,
                 what="the namespace to be gone",
                 explain=lambda: cluster.kubectl("get", "namespace", doomed.name, "-o", "yaml"),
             )
