@@ -25,9 +25,11 @@ DEV_PROJECTS := $(DEMO_PROJECTS) operator/pyproject.toml
 DEMO_STAMP := $(VENV)/.demo-$(shell cat $(DEMO_PINS) $(DEMO_PROJECTS) | sha256sum | cut -c1-16)
 DEV_STAMP := $(VENV)/.dev-$(shell cat $(DEV_PINS) $(DEV_PROJECTS) | sha256sum | cut -c1-16)
 CLUSTER := PYTHONPATH=tests $(BIN)/python -m testkit.cluster
+# What runs side by side prints whole lines only.
+WHOLE_LINES := sed --unbuffered ''
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
-.PHONY: help demo venv test check format tools cluster cluster-shell cluster-down soak images manifests bench bench-full pins clean
+.PHONY: help demo venv test test-here test-cluster check format tools cluster cluster-shell cluster-down soak images manifests bench bench-full pins clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,18 +40,23 @@ demo: $(DEMO_STAMP) ## Train a model, score millions of rows, kill the run half-
 venv: $(DEV_STAMP) ## Create .venv with everything for development, pinned and hash-checked.
 	@echo "Ready: . $(BIN)/activate"
 
-test: $(DEV_STAMP) tools ## Run every test: unit, repository, integration, faults, and on a real cluster.
+test: $(DEV_STAMP) tools ## Run every test, here and on a real cluster, both at once (about 25 minutes).
+	@$(MAKE) --keep-going --jobs=2 test-here test-cluster
+
+test-here: $(DEV_STAMP) tools ## Run the tests that need no cluster: unit, repository, integration, faults, Ray.
 	@echo "==> Tests: unit, repository, integration, faults"
-	@$(BIN)/python -m pytest -m "not ray and not cluster"
+	@$(BIN)/python -m pytest -m "not ray and not cluster" | $(WHOLE_LINES)
 	@echo "==> Tests that start Ray, in a network namespace of their own: Ray listens on every address"
-	@$(BIN)/python tests/tools/private_network.py $(BIN)/python -m pytest -m ray || [ $$? -eq 5 ]
+	@$(BIN)/python tests/tools/private_network.py $(BIN)/python -m pytest -m ray | $(WHOLE_LINES)
+
+test-cluster: $(DEV_STAMP) tools ## Run the tests on a real Kubernetes cluster of this machine.
 	@tests/tools/install_cluster_packages
 	@$(CLUSTER) build
 	@echo "==> Tests on a real Kubernetes cluster of this machine"
-	@$(BIN)/python -m pytest -m cluster
+	@$(BIN)/python -m pytest -m cluster | $(WHOLE_LINES)
 
 soak: $(DEV_STAMP) tools ## Kill and disturb for hours, with the figures of the design, on the cluster.
-	@BIJ_SOAK=1 $(BIN)/python -m pytest -m soak --durations=0
+	@BIJ_SOAK=1 $(BIN)/python -m pytest -m soak --durations=0 -rP
 
 check: $(DEV_STAMP) ## Lint, formatting, types, import contracts, and generated files in sync.
 	@$(BIN)/ruff check .
