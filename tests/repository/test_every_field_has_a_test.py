@@ -150,6 +150,10 @@ MESSAGES = {
         f"{REFUSALS}::test_a_store_that_lets_several_writers_win_is_refused"
     ),
     Reason.ROW_COUNT_MISMATCH: f"{REFUSALS}::test_rows_that_do_not_add_up_are_not_committed",
+    Reason.OUT_OF_MEMORY: (
+        "unit/test_dispatch.py"
+        "::test_scorers_that_are_killed_again_and_again_before_they_are_ready_lack_memory"
+    ),
     Reason.MAX_FAILED_SHARDS_EXCEEDED: (
         f"{EXECUTION}::test_without_backoff_limit_per_shard_one_crash_is_one_too_many"
     ),

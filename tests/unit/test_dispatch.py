@@ -351,6 +351,14 @@ def test_scorers_that_crash_while_they_load_the_model_fail_the_job():
     assert caught.value.reason == Reason.MODEL_UNSUPPORTED
 
 
+def test_scorers_that_are_killed_again_and_again_before_they_are_ready_lack_memory():
+    run = Run()
+    run.add(*(FakeScorer(on_open=lambda scorer: scorer.exit(KILL)) for _ in range(10)))
+    with pytest.raises(JobFailed, match=r"limits\.memory") as caught:
+        run.go()
+    assert caught.value.reason == Reason.OUT_OF_MEMORY
+
+
 def test_scorers_that_are_killed_while_they_load_the_model_may_try_more_often():
     run = Run(shards=1)
     killed = [FakeScorer(on_open=lambda scorer: scorer.exit(KILL)) for _ in range(8)]

@@ -59,6 +59,12 @@ class Reason(StrEnum):
 
     Export the model again as the message says, with an opset that this version supports.
     """
+    OUT_OF_MEMORY = "OutOfMemory"
+    """Scorers were killed again and again before they could score, as the kernel does to programs
+    that need more memory than there is.
+
+    Raise `spec.workers.resources.limits.memory`, or lower `spec.batching.batchSize`.
+    """
     MODEL_UNSAFE = "ModelUnsafe"
     """The model uses something a scorer does not load, such as custom operators.
 

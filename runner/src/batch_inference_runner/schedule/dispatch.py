@@ -281,11 +281,7 @@ class Dispatch:
     def _on_exit(self, slot: Slot, exited: Exited) -> None:
         own_doing = slot.deadline_missed or exited.is_crash
         if not slot.ready and self._start_failures.add(exited):
-            raise JobFailed(
-                Reason.MODEL_UNSUPPORTED,
-                f"scorers keep ending while they load the model (the last one with status "
-                f"{exited.status}); try the model with ONNX Runtime alone, or give more memory",
-            )
+            raise JobFailed(*self._start_failures.explain(exited))
         self._lose_assigned(slot, Loss.CRASHED if own_doing else Loss.KILLED)
         slot.start(self._events.put)
         self._open(slot)

@@ -135,7 +135,7 @@ class Planner:
                     raise Unavailable(message)
                 case Exited() as exited:
                     if failures.add(exited, hung=self._slot.deadline_missed):
-                        raise _hopeless(exited)
+                        raise InvalidJob(*failures.explain(exited))
                     self._slot.start(self._events.put)
                     # The first rows may be what crashed it.
                     self._ask(files, probe=failures.crashes == 0)
@@ -161,13 +161,3 @@ class Planner:
                     case Prepared() | Refused() | Unreachable() | Exited():
                         return event.what
         raise Interrupted("the run was asked to stop")
-
-
-def _hopeless(exited: Exited) -> InvalidJob:
-    return InvalidJob(
-        Reason.MODEL_UNSUPPORTED,
-        f"scorers keep ending or hanging (the last one ended with status {exited.status}) while "
-        f"they read the input's metadata or load the model; a file or the model crashes the "
-        f"libraries that read it, or needs more memory than a scorer has: see "
-        f"spec.workers.resources",
-    )

@@ -11,6 +11,8 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from batch_inference_api.reasons import Reason
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -64,6 +66,20 @@ class StartFailures:
         self.crashes += crashed
         self.kills += not crashed
         return self.crashes >= _MOST_CRASHES_AT_START or self.kills >= _MOST_KILLS_AT_START
+
+    def explain(self, exited: Exited) -> tuple[Reason, str]:
+        """Say what keeps scorers from becoming ready; `exited` was the last of them."""
+        if self.kills >= _MOST_KILLS_AT_START:
+            return Reason.OUT_OF_MEMORY, (
+                f"{self.kills} scorers were killed before they could score (the last one ended "
+                f"with status {exited.status}), as the kernel does for want of memory: raise "
+                f"spec.workers.resources.limits.memory, or lower spec.batching.batchSize"
+            )
+        return Reason.MODEL_UNSUPPORTED, (
+            f"scorers keep ending or hanging (the last one ended with status {exited.status}) "
+            f"while they read the input's metadata or load the model: a file or the model crashes "
+            f"the libraries that read it; try the model with ONNX Runtime alone"
+        )
 
 
 @dataclass(frozen=True, slots=True)
