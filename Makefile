@@ -29,10 +29,10 @@ CLUSTER := PYTHONPATH=tests $(BIN)/python -m testkit.cluster
 WHOLE_LINES := sed --unbuffered ''
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
-.PHONY: help demo venv test test-here test-cluster check format tools cluster cluster-shell cluster-down soak images manifests bench bench-full pins clean
+.PHONY: help demo venv test test-here test-cluster check format tools cluster cluster-install cluster-shell cluster-down soak images manifests bench bench-full pins clean
 
 help: ## List the targets.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(DEMO_STAMP) ## Train a model, score millions of rows, kill the run half-way, resume it, check the result.
 	@$(BIN)/python examples/demo.py
@@ -81,6 +81,9 @@ $(BIJ_TOOLS_DIR)/versitygw:
 cluster: $(DEV_STAMP) ## Start a real Kubernetes on this machine (root on Debian; built once, in 12 minutes).
 	@tests/tools/install_cluster_packages
 	@$(CLUSTER) up
+
+cluster-install: $(DEV_STAMP) ## Build the images of this checkout, and install the operator in that cluster.
+	@$(CLUSTER) install
 
 cluster-shell: $(DEV_STAMP) ## Open a shell whose kubectl and helm talk to that cluster.
 	@$(CLUSTER) shell

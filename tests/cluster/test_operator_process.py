@@ -5,12 +5,7 @@ Each test watches its own namespace only, with its Lease there, beside whatever 
 
 from __future__ import annotations
 
-import json
-import os
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,39 +16,10 @@ from testkit.checkout import ROOT
 from testkit.cluster.namespaces import Namespace
 from testkit.cluster.provider import Cluster
 from testkit.deadlines import wait_for
+from testkit.operator_process import OperatorProcess
 
 CRD = ROOT / "crds" / "batchinference.dev_batchinferencejobs.yaml"
 SECONDS = 60
-
-
-class Process:
-    """An operator that watches one namespace."""
-
-    def __init__(self, namespace: Namespace, log: Path) -> None:
-        self._log = log
-        environment = {name: value for name, value in os.environ.items() if "BIO_" not in name}
-        command = [sys.executable, "-m", "batch_inference_operator", "--health-port=0"]
-        flags = [f"--namespace={namespace.name}", f"--watch-namespaces={namespace.name}"]
-        with log.open("w", encoding="utf-8") as stderr:
-            self.process = subprocess.Popen(
-                [*command, *flags],
-                stderr=stderr,
-                env={**environment, "KUBECONFIG": str(namespace.cluster.kubeconfig)},
-            )
-
-    def wait_until(self, message: str, seconds: float = SECONDS) -> float:
-        """Wait until it logs this; returns for how long that took."""
-        began = time.monotonic()
-        wait_for(lambda: message in self.messages(), seconds=seconds, what=f"the log {message!r}")
-        return time.monotonic() - began
-
-    def messages(self) -> list[str]:
-        lines = self._log.read_text(encoding="utf-8").splitlines()
-        return [json.loads(line)["message"] for line in lines if line.endswith("}")]
-
-    def end(self, number: int = signal.SIGTERM) -> int:
-        self.process.send_signal(number)
-        return self.process.wait(30)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -64,18 +30,18 @@ def _crd(cluster: Cluster) -> None:
 
 
 @pytest.fixture
-def start(namespace: Namespace, tmp_path: Path) -> Iterator[Callable[[], Process]]:
+def start(namespace: Namespace, tmp_path: Path) -> Iterator[Callable[[], OperatorProcess]]:
     """Starts operators, and ends those that are left."""
-    started: list[Process] = []
+    started: list[OperatorProcess] = []
 
-    def start_one() -> Process:
-        started.append(Process(namespace, tmp_path / f"operator-{len(started)}.log"))
+    def start_one() -> OperatorProcess:
+        log = tmp_path / f"operator-{len(started)}.log"
+        started.append(OperatorProcess(namespace.cluster.kubeconfig, namespace.name, log))
         return started[-1]
 
     yield start_one
     for one in started:
-        one.process.kill()
-        one.process.wait(10)
+        one.kill()
 
 
 def suspended_job(name: str, **annotations: str) -> dict[str, Any]:
@@ -104,7 +70,7 @@ def wait_until_seen(namespace: Namespace, job: str) -> None:
 
 
 def test_one_that_is_told_to_end_hands_over_at_once(
-    namespace: Namespace, start: Callable[[], Process]
+    namespace: Namespace, start: Callable[[], OperatorProcess]
 ) -> None:
     first = start()
     first.wait_until("leading")
@@ -120,7 +86,7 @@ def test_one_that_is_told_to_end_hands_over_at_once(
 
 
 def test_one_that_was_stopped_for_too_long_ends_instead_of_going_on(
-    start: Callable[[], Process],
+    start: Callable[[], OperatorProcess],
 ) -> None:
     first = start()
     first.wait_until("leading")
@@ -132,7 +98,7 @@ def test_one_that_was_stopped_for_too_long_ends_instead_of_going_on(
 
 
 def test_an_annotation_that_kopf_would_choke_on_stops_nobody(
-    namespace: Namespace, start: Callable[[], Process]
+    namespace: Namespace, start: Callable[[], OperatorProcess]
 ) -> None:
     start().wait_until("leading")
     forged = {"kopf.zalando.org/last-handled-configuration": "{not json"}

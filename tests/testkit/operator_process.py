@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +21,8 @@ _READY_SECONDS = 60
 class OperatorProcess:
     """A running operator, and what it logs."""
 
-    def __init__(self, kubeconfig: Path, namespace: str, log: Path, settings: dict[str, str]):
+    def __init__(self, kubeconfig: Path, namespace: str, log: Path, **settings: str) -> None:
+        """Start it, with settings by their environment variables."""
         self._log = log
         environment = {name: value for name, value in os.environ.items() if "BIO_" not in name}
         own = {
@@ -43,14 +45,20 @@ class OperatorProcess:
     def messages(self) -> list[str]:
         return [record["message"] for record in self.records()]
 
-    def wait_until(self, message: str, seconds: float = _READY_SECONDS) -> None:
-        """Wait until it logs this."""
+    def wait_until(self, message: str, seconds: float = _READY_SECONDS) -> float:
+        """Wait until it logs this; returns for how long that took."""
+        began = time.monotonic()
         wait_for(
             lambda: message in self.messages(),
             seconds=seconds,
             what=f"the log {message!r}",
             explain=lambda: self._log.read_text(encoding="utf-8")[-4000:],
         )
+        return time.monotonic() - began
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait(10)
 
     def end(self, number: int = signal.SIGTERM) -> int:
         """Tell it to end; returns its exit code."""
@@ -62,11 +70,10 @@ class OperatorProcess:
 def running_operator(
     kubeconfig: Path, namespace: str, log: Path, **settings: str
 ) -> Iterator[OperatorProcess]:
-    """Run an operator, with settings by their environment variables."""
-    operator = OperatorProcess(kubeconfig, namespace, log, settings)
+    """Run an operator while a `with` block runs."""
+    operator = OperatorProcess(kubeconfig, namespace, log, **settings)
     try:
         operator.wait_until("started")
         yield operator
     finally:
-        operator.process.kill()
-        operator.process.wait(10)
+        operator.kill()

@@ -1,4 +1,4 @@
-"""The cluster for people: `make cluster`, `make cluster-shell`, `make cluster-down`."""
+"""The cluster for people: `make cluster`, `cluster-install`, `cluster-shell`, `cluster-down`."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import argparse
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 from testkit.cluster import local
 from testkit.cluster.binaries import BuildFailed, built_tools
 from testkit.cluster.machine import ClusterUnavailable
+from testkit.images import ImagesUnavailable
+from testkit.operator_installation import apply_manifests, installed_runner
 
 
 def main() -> int:
@@ -19,7 +22,7 @@ def main() -> int:
     chosen = parser.parse_args()
     try:
         return _COMMANDS[chosen.command](chosen.name)
-    except (BuildFailed, ClusterUnavailable) as error:
+    except (BuildFailed, ClusterUnavailable, ImagesUnavailable) as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 1
 
@@ -37,6 +40,18 @@ def _build(_name: str) -> int:
 def _up(name: str) -> int:
     cluster = local.find(name) or local.start(name)
     print(f"Running. export KUBECONFIG={cluster.kubeconfig}, or: make cluster-shell")
+    print("The operator is not in it yet: make cluster-install")
+    return 0
+
+
+def _install(name: str) -> int:
+    """Build both images, give them to the cluster, install the operator; offer a volume, too."""
+    cluster = local.find(name)
+    if cluster is None:
+        return _no_cluster()
+    apply_manifests(cluster).wait_until_ready()
+    cluster.offer_volume()
+    print("Installed: jobs of every namespace are run. The next claim for a volume will find one.")
     return 0
 
 
@@ -48,15 +63,30 @@ def _down(name: str) -> int:
 def _shell(name: str) -> int:
     cluster = local.find(name)
     if cluster is None:
-        print("No cluster is running: make cluster", file=sys.stderr)
-        return 1
-    environment = {**cluster.kubectl.environment(), "PATH": cluster.tools.search_path}
+        return _no_cluster()
+    own_programs = str(Path(sys.executable).parent)  # bij, and the plugin of kubectl
+    environment = {
+        **cluster.kubectl.environment(),
+        "PATH": f"{own_programs}{os.pathsep}{cluster.tools.search_path}",
+        "RUNNER_IMAGE": installed_runner(cluster.kubectl),
+    }
     shell = os.environ.get("SHELL", "/bin/sh")
     print(f"kubectl and helm in this shell talk to the cluster {name!r}; `exit` leaves it running.")
     return subprocess.run([shell], env=environment, check=False).returncode
 
 
-_COMMANDS = {"build": _build, "up": _up, "down": _down, "shell": _shell}
+def _no_cluster() -> int:
+    print("No cluster is running: make cluster", file=sys.stderr)
+    return 1
+
+
+_COMMANDS = {
+    "build": _build,
+    "up": _up,
+    "install": _install,
+    "shell": _shell,
+    "down": _down,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

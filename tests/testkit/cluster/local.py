@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import secrets
 import shutil
 import time
 from collections.abc import Iterator
@@ -30,6 +31,7 @@ from testkit.cluster.node import Node
 from testkit.cluster.storage import (
     ObjectStorage,
     create_shared_folder,
+    create_volume,
     local_object_storage,
     start_object_storage,
 )
@@ -162,6 +164,11 @@ class LocalCluster:
         folder = self.folder / "volumes" / namespace / claim
         create_shared_folder(self.kubectl, namespace=namespace, claim=claim, folder=folder)
         return folder
+
+    def offer_volume(self) -> None:
+        """Create a volume that any claim may take which names no class, once."""
+        name = f"volume-{secrets.token_hex(3)}"
+        create_volume(self.kubectl, name, folder=self.folder / "volumes" / name, labels={})
 
     def components(self) -> list[Component]:
         """Return every component that was started, running or not."""

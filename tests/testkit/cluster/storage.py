@@ -66,24 +66,13 @@ def start_object_storage(
 
 def create_shared_folder(kubectl: Kubectl, *, namespace: str, claim: str, folder: Path) -> None:
     """Create a claim on a folder of this machine, which is every node's folder too, as with NFS."""
-    folder.mkdir(parents=True)
-    folder.chmod(0o777)  # fsGroup is not applied to such volumes, and pods run as somebody else
     volume = f"{namespace}-{claim}"
-    size = {"storage": "1Gi"}
-    kubectl.apply(
-        {
-            "apiVersion": "v1",
-            "kind": "PersistentVolume",
-            "metadata": {"name": volume, "labels": {"tests/namespace": namespace}},
-            "spec": {
-                "capacity": size,
-                "accessModes": ["ReadWriteMany"],
-                "persistentVolumeReclaimPolicy": "Retain",
-                "storageClassName": "",
-                "claimRef": {"namespace": namespace, "name": claim},
-                "hostPath": {"path": str(folder)},
-            },
-        }
+    create_volume(
+        kubectl,
+        volume,
+        folder=folder,
+        labels={"tests/namespace": namespace},
+        claimRef={"namespace": namespace, "name": claim},
     )
     create_claim(
         kubectl.within(namespace),
@@ -91,6 +80,29 @@ def create_shared_folder(kubectl: Kubectl, *, namespace: str, claim: str, folder
         accessModes=["ReadWriteMany"],
         storageClassName="",
         volumeName=volume,
+    )
+
+
+def create_volume(
+    kubectl: Kubectl, name: str, *, folder: Path, labels: dict[str, str], **spec: object
+) -> None:
+    """Make a folder a PersistentVolume, for whichever claim comes if the spec says no more."""
+    folder.mkdir(parents=True)
+    folder.chmod(0o777)  # fsGroup is not applied to such volumes, and pods run as somebody else
+    kubectl.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "PersistentVolume",
+            "metadata": {"name": name, "labels": labels},
+            "spec": {
+                "capacity": {"storage": "1Gi"},
+                "accessModes": ["ReadWriteOnce", "ReadWriteMany"],
+                "persistentVolumeReclaimPolicy": "Retain",
+                "storageClassName": "",
+                "hostPath": {"path": str(folder)},
+                **spec,
+            },
+        }
     )
 
 
