@@ -70,6 +70,26 @@ def test_a_large_row_group_is_read_in_slices_and_the_first_one_in_small_slices(t
     assert [chunk.positions.first for chunk in second] == [300_000, 431_072]
 
 
+def test_the_first_chunk_has_the_same_columns_and_rows_as_the_others(tmp_path, open_file):
+    """It is read a few columns at a time, all others all columns at once."""
+    numbers = range(20_000)
+    points = pa.array([{"x": n, "y": -n, "z": str(n)} for n in numbers])
+    columns = {f"c{column}": [n * column for n in numbers] for column in range(9)}
+    table = pa.table({"point": points, **columns})
+    pq.write_table(table, tmp_path / "a.parquet")
+    names = ["c8", "point.y", "c0", "c1", "c2", "point.z", "c3", "c7", "c4"]
+    chunks = Dataset((pinned(tmp_path / "a.parquet"),), open_file=open_file).read(names)
+    assert [chunk.table.num_rows for chunk in chunks] == [8192, 8192, 3616]
+    expected = [
+        {
+            name: {"y": -n, "z": str(n)}[name[-1]] if name.startswith("p") else n * int(name[1:])
+            for name in names
+        }
+        for n in numbers
+    ]
+    assert rows_of(chunks) == expected
+
+
 NESTED = pa.table(
     {
         "a": pa.array([{"b": 1, "c": {"d": "x"}}, None, {"b": None, "c": None}]),
