@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -92,3 +92,14 @@ class Chunk:
     table: pa.Table
     positions: Positions
     unreadable: tuple[UnreadableRows, ...] = field(default=())
+
+    def slice(self, start: int, stop: int) -> Chunk:
+        """Take the rows [start, stop) of the table, and all that is unreadable."""
+        offsets = self.positions.offsets
+        positions = replace(
+            self.positions,
+            first=self.positions.first + start,
+            offsets=None if offsets is None else offsets[start:stop],
+        )
+        table = self.table.slice(start, stop - start)
+        return replace(self, table=table, positions=positions)

@@ -7,7 +7,7 @@ import resource
 import threading
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -30,6 +30,7 @@ from batch_inference_runner.score.messages import (
 )
 from batch_inference_runner.score.preparation import (
     check_details,
+    chunks_from,
     compile_stages,
     details_of,
     inspect_inputs,
@@ -49,10 +50,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from batch_inference_api.runner_contract import RunnerConfig
+    from batch_inference_runner.plan.plan import InputFile
+    from batch_inference_runner.rows import Chunk
     from batch_inference_runner.score.messages import Assignment, Message
     from batch_inference_runner.score.stages import Stages
 
 _PROBE_HUNG = 3
+_MOST_BYTES_KEPT = 32 * 1024 * 1024
 
 
 class Scorer:
@@ -62,6 +66,10 @@ class Scorer:
         self._send = send
         self._stages: Stages | None = None
         """What was prepared: a scorer serves one job, so opening it costs nothing more."""
+        self._first_chunk: Chunk | None = None
+        """What the model was probed on: the first shard need not wait for it again."""
+        self._planned: tuple[tuple[InputFile, ...], dict[str, Any]] | None = None
+        """The files and details that this chunk is of."""
         self._pool: WorkPool | None = None
         pa.set_cpu_count(1)  # the work pool's threads are all that may run
         _allow_open_files()
@@ -107,8 +115,11 @@ class Scorer:
         if message.probe:
             reader = reader_for(config, inspection.schema, message.files, stages.columns)
             with _ends_process_after(config.execution.batch_timeout_seconds):
-                probe_on_real_rows(stages, reader, inspection.inventories)
+                first = probe_on_real_rows(stages, reader, inspection.inventories)
+            if first is not None and first.table.nbytes <= _MOST_BYTES_KEPT:
+                self._first_chunk = first
         details = details_of(inspection.schema, stages)
+        self._planned = message.files, details
         return Prepared(details, tuple(inspection.inventories))
 
     def _open(self, message: Open) -> Ready:
@@ -132,6 +143,8 @@ class Scorer:
         self, message: Open, config: RunnerConfig, schema: pa.Schema, stages: Stages
     ) -> WorkPool:
         reader = reader_for(config, schema, message.files, stages.columns)
+        is_same_plan = self._planned == (message.files, message.details)
+        first_chunk = self._first_chunk if is_same_plan else None
         uris = [file.uri for file in message.files]
         output = ShardOutput(
             store=open_store(config.output.location),
@@ -149,7 +162,7 @@ class Scorer:
 
         def open_task(assignment: Assignment, slice_rows: Callable[[], int]) -> ShardTask:
             if assignment.given_up is None:
-                chunks = reader.chunks(assignment.shard)
+                chunks = chunks_from(first_chunk, reader, assignment.shard)
             else:
                 empty = stages.input_schema.empty_table()
                 chunks = unread_chunks(assignment.shard, assignment.given_up, empty)

@@ -246,16 +246,9 @@ def _cut(chunks: Iterator[Chunk], slice_rows: Callable[[], int]) -> Iterator[Chu
         start, total = 0, chunk.table.num_rows
         unreadable = chunk.unreadable
         while start < total or unreadable:
-            rows = min(slice_rows(), total - start)
-            offsets = chunk.positions.offsets
-            positions = replace(
-                chunk.positions,
-                first=chunk.positions.first + start,
-                offsets=None if offsets is None else offsets[start : start + rows],
-            )
-            table = chunk.table.slice(start, rows)
-            yield replace(chunk, table=table, positions=positions, unreadable=unreadable)
-            start, unreadable = start + rows, ()
+            stop = min(start + slice_rows(), total)
+            yield replace(chunk.slice(start, stop), unreadable=unreadable)
+            start, unreadable = stop, ()
 
 
 def _first_reject(rejected: pa.Table) -> str:
