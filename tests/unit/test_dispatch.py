@@ -471,7 +471,7 @@ def test_idle_scorers_take_what_the_busiest_has_not_begun():
         def send(self, message) -> None:
             super().send(message)
             if isinstance(message, Withdraw):
-                taken = [waiting.pop() for _ in range(min(message.count, len(waiting)))]
+                taken = [waiting.pop() for _ in range(min(message.most, len(waiting)))]
                 self.say(Withdrawn(tuple(each.shard.index for each in taken)))
                 if not waiting and not self.finished:
                     self.finished = True

@@ -85,4 +85,4 @@ def test_what_is_not_a_message_is_a_value_error(frame):
 
 
 def test_frames_are_json_without_anything_executable():
-    assert json.loads(encode(Withdraw(1))) == {"type": "Withdraw", "count": 1}
+    assert json.loads(encode(Withdraw(1))) == {"type": "Withdraw", "most": 1}

@@ -2,7 +2,8 @@
 
 A frame is a 4-byte big-endian length and that many bytes of UTF-8 JSON, so that a scorer whose
 memory was corrupted by native code can at worst send a message that does not parse. Standard
-library only: the driver spawns a scorer before it imports anything else.
+library only: the driver spawns a scorer before it imports anything else. Named tuples, because both
+import them before the first row: as frozen dataclasses they take 7 ms to define instead of 2.5.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import json
 import struct
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from batch_inference_runner.plan.plan import FileInventory, InputFile, Piece, Shard, Unit
 
@@ -19,10 +20,6 @@ if TYPE_CHECKING:
     import socket
 
 _LENGTH = struct.Struct(">I")
-
-
-class Message:
-    """Base of everything that is sent."""
 
 
 class FailureKind(StrEnum):
@@ -36,8 +33,7 @@ class FailureKind(StrEnum):
     """Something about this shard: charged to it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Prepare(Message):
+class Prepare(NamedTuple):
     """Inspect the files and check that model, SQL and columns fit. Answer: Prepared or Refused.
 
     `probe`: let the model score a few real rows, to see that it is row-wise and how fast it is.
@@ -49,8 +45,7 @@ class Prepare(Message):
     probe: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Open(Message):
+class Open(NamedTuple):
     """Get ready to score shards of this plan. Answer: Ready or Refused."""
 
     config: str
@@ -75,30 +70,26 @@ class Assignment:
     given_up: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Score(Message):
+class Score(NamedTuple):
     """Score these shards, in this order, after those already given."""
 
     assignments: tuple[Assignment, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Withdraw(Message):
-    """Give back up to `count` shards that were not started, last first. Answer: Withdrawn."""
+class Withdraw(NamedTuple):
+    """Give back up to `most` shards that were not started, last first. Answer: Withdrawn."""
 
-    count: int
+    most: int
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared(Message):
+class Prepared(NamedTuple):
     """What inspection found: `details` for the plan, and the units of each file."""
 
     details: dict[str, Any]
     inventories: tuple[FileInventory, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Ready(Message):
+class Ready(NamedTuple):
     """The model is loaded."""
 
     digest: str
@@ -106,8 +97,7 @@ class Ready(Message):
     batch_size: int
 
 
-@dataclass(frozen=True, slots=True)
-class Refused(Message):
+class Refused(NamedTuple):
     """The job cannot run as it is. `invalid`: found while planning."""
 
     reason: str
@@ -115,29 +105,25 @@ class Refused(Message):
     invalid: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Unreachable(Message):
+class Unreachable(NamedTuple):
     """A store could not be reached while preparing."""
 
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class Started(Message):
+class Started(NamedTuple):
     """Work on a shard has begun."""
 
     shard: int
 
 
-@dataclass(frozen=True, slots=True)
-class FirstRow(Message):
+class FirstRow(NamedTuple):
     """The first rows have scores; `at` is CLOCK_MONOTONIC in seconds."""
 
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class Beat(Message):
+class Beat(NamedTuple):
     """Sent several times a second for as long as the process lives.
 
     `rows`: rows scored so far of each active shard. `stalled`: shards whose present slice has been
@@ -149,15 +135,13 @@ class Beat(Message):
     cpu_seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Staged(Message):
+class Staged(NamedTuple):
     """A shard is scored and its files are staged; `staged` is a commit.StagedShard as JSON."""
 
     staged: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class ShardFailed(Message):
+class ShardFailed(NamedTuple):
     """An attempt ended without a result."""
 
     shard: int
@@ -167,18 +151,35 @@ class ShardFailed(Message):
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class Withdrawn(Message):
+class Withdrawn(NamedTuple):
     """Shards that were given back."""
 
     shards: tuple[int, ...]
 
 
+Message = (
+    Prepare
+    | Open
+    | Score
+    | Withdraw
+    | Prepared
+    | Ready
+    | Refused
+    | Unreachable
+    | Started
+    | FirstRow
+    | Beat
+    | Staged
+    | ShardFailed
+    | Withdrawn
+)
+"""Everything that is sent."""
+
+
 def encode(message: Message) -> bytes:
     """Make the JSON of a message, without its frame."""
-    fields = asdict(message)  # type: ignore[call-overload]  # every Message is a dataclass
-    fields["type"] = type(message).__name__
-    return json.dumps(fields, separators=(",", ":")).encode()
+    fields = {**message._asdict(), "type": type(message).__name__}
+    return json.dumps(fields, separators=(",", ":"), default=asdict).encode()
 
 
 def decode(frame: bytes) -> Message:

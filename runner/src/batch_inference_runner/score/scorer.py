@@ -84,7 +84,7 @@ class Scorer:
             case Score() if self._pool is not None:
                 self._pool.add(message.assignments)
             case Withdraw() if self._pool is not None:
-                self._send(Withdrawn(self._pool.withdraw(message.count)))
+                self._send(Withdrawn(self._pool.withdraw(message.most)))
             case _:
                 raise ValueError(f"message {type(message).__name__!r} makes no sense now")
 
