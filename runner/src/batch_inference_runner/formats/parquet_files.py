@@ -21,7 +21,6 @@ from batch_inference_runner.formats.read_ahead import read_ahead
 from batch_inference_runner.formats.schemas import plain_schema
 from batch_inference_runner.plan.plan import FileInventory, Unit
 from batch_inference_runner.rows import CHUNK_ROWS, Chunk, Positions, UnreadableRows
-from batch_inference_runner.storage.object_file import coalesce
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -216,6 +215,8 @@ class _Decoder:
         return ranges, self._handle.foreign.source.read_ranges(ranges)
 
     def _ranges(self, ordinal: int) -> list[tuple[int, int]]:
+        from batch_inference_runner.storage.object_file import coalesce
+
         size = self._handle.foreign.size
         group = self._handle.parquet.metadata.row_group(ordinal)
         chunks = [_chunk_range(group.column(leaf)) for leaf in self._leaves]

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import socket
-import subprocess
 import sys
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -21,6 +20,7 @@ from batch_inference_runner.models.isolator_wire import Closed, receive, send
 from batch_inference_runner.models.onnx import InferenceFailed
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
@@ -129,6 +129,8 @@ class Isolator:
                 self.close()
 
     def _start(self) -> socket.socket:
+        import subprocess
+
         ours, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(

@@ -7,7 +7,6 @@ enough of them, and the last ones are scored by everybody.
 
 from __future__ import annotations
 
-import logging
 import sys
 import threading
 import time
@@ -16,7 +15,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from batch_inference_api.reasons import Reason
-from batch_inference_runner import logs
 from batch_inference_runner.errors import JobFailed
 from batch_inference_runner.rows import CHUNK_ROWS
 from batch_inference_runner.score.messages import (
@@ -213,6 +211,10 @@ def _explain(error: Exception) -> tuple[FailureKind, str | None, str]:
         case StoreError():
             return FailureKind.STORE, None, message
         case _:
+            import logging
+
+            from batch_inference_runner import logs
+
             logs.configure(json_lines=not sys.stderr.isatty())  # which redacts secrets
             logging.getLogger(__name__).error("shard failed", exc_info=error)
             return FailureKind.SHARD, None, f"{type(error).__name__}: {message}"
