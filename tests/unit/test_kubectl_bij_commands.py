@@ -76,7 +76,7 @@ def test_every_command_has_examples_and_the_flags_of_kubectl(command, capsys):
 def test_the_version_is_that_of_the_distribution(capsys):
     with pytest.raises(SystemExit):
         parse(["--version"])
-    assert capsys.readouterr().out == "kubectl bij 0.1.0\n"
+    assert capsys.readouterr().out == "kubectl bij 0.2.0\n"
 
 
 def test_flags_are_kept_for_the_next_command():

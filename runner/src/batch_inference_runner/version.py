@@ -1,3 +1,3 @@
 """The version of this distribution, without asking the package metadata at start-up."""
 
-VERSION = "0.1.0"
+VERSION = "0.2.0"
