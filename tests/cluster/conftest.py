@@ -5,7 +5,6 @@ If `make cluster` has started one, it is used and goes on running.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -20,6 +19,7 @@ from testkit.cluster.namespaces import Namespace, fresh_namespace
 from testkit.cluster.node import Node
 from testkit.cluster.provider import Cluster, chosen_cluster
 from testkit.operator_installation import Operator, install
+from testkit.skipping import skip_or_fail
 from testkit.soak import IS_SOAK
 
 _HERE = Path(__file__).parent
@@ -53,9 +53,7 @@ def cluster() -> Iterator[Cluster]:
         try:
             found = stack.enter_context(chosen_cluster())
         except (ClusterUnavailable, BuildFailed) as error:
-            if os.environ.get("CI") == "true":
-                pytest.fail(str(error))
-            pytest.skip(str(error))
+            skip_or_fail(str(error))
         yield found
 
 

@@ -20,6 +20,7 @@ from packaging.requirements import Requirement
 from testkit.checkout import ROOT
 from testkit.images import OPERATOR, RUNNER, Image, ImagesUnavailable, built_image
 from testkit.images.recipes import Recipe
+from testkit.skipping import skip_or_fail
 
 OF_DATA = {"ray", "pyarrow", "onnxruntime", "numpy", "duckdb", "obstore"}
 OF_KUBERNETES = {"kopf", "kubernetes"}
@@ -62,9 +63,7 @@ def opened(request: pytest.FixtureRequest) -> Iterator[Opened]:
     try:
         image = built_image(request.param)
     except ImagesUnavailable as error:
-        if os.environ.get("CI") == "true":
-            pytest.fail(str(error))
-        pytest.skip(str(error))
+        skip_or_fail(str(error))
     with image.buildah.mounted(image.name) as root:
         yield Opened(request.param, image, root)
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import lupa.lua51
-import pytest
 
 from testkit.checkout import ROOT
+from testkit.skipping import skip_or_fail
 
 SCRIPT = ROOT / "examples" / "gitops" / "argo-cd" / "health.lua"
 _MODULE = ROOT / "tests" / "kstatus"
@@ -51,10 +51,7 @@ def _built_program() -> Path:
 
 def _build(program: Path) -> None:
     if shutil.which("go") is None:
-        message = "kstatus is built from its Go module, and Go was not found"
-        if os.environ.get("CI") == "true":
-            pytest.fail(message)
-        pytest.skip(message)
+        skip_or_fail("kstatus is built from its Go module, and Go was not found")
     unfinished = program.with_name(f"kstatus.{os.getpid()}")
     environment = {**os.environ, "CGO_ENABLED": "0", "GOTOOLCHAIN": "auto"}
     command = ["nice", "go", "build", "-buildvcs=false", "-ldflags", "-s -w", "-o", unfinished, "."]

@@ -7,10 +7,10 @@ import os
 import re
 from pathlib import Path
 
-import pytest
 import yaml
 
 from testkit.checkout import ROOT
+from testkit.skipping import skip_or_fail
 
 ALERTS = ROOT / "charts" / "batch-inference-operator" / "files" / "alerts.yaml"
 DASHBOARD = ROOT / "charts" / "batch-inference-operator" / "files" / "dashboard.json"
@@ -21,10 +21,7 @@ def find_program(name: str) -> Path:
     """Find `prometheus` or `promtool`; without it the test is skipped, or fails if CI=true."""
     program = _CACHE / "batch-inference-operator" / "tools" / "prometheus" / name
     if not program.exists():
-        message = f"{name} is not there: make tools"
-        if os.environ.get("CI") == "true":
-            pytest.fail(message)
-        pytest.skip(message)
+        skip_or_fail(f"{name} is not there: make tools")
     return program
 
 

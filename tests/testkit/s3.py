@@ -17,9 +17,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
 
-import pytest
-
 from batch_inference_runner.storage.object_store import ObjectStore
+from testkit.skipping import skip_or_fail
 
 ACCESS_KEY = "test-access-key"
 SECRET_KEY = "test-secret-key-of-the-s3-server"
@@ -78,13 +77,11 @@ class S3Server:
 def find_binary() -> Path:
     """Return the server's binary; skip, or fail under CI, when it was not built."""
     folder = Path(os.environ.get("BIJ_TOOLS_DIR") or _ROOT / ".tools" / "bin")
-    for candidate in (folder / "versitygw", folder / "bin" / "versitygw"):
-        if candidate.exists():
-            return candidate
-    message = f"no versitygw in {folder}: `make tools` builds it"
-    if os.environ.get("CI") == "true":
-        pytest.fail(message)
-    pytest.skip(message)
+    candidates = (folder / "versitygw", folder / "bin" / "versitygw")
+    found = next((path for path in candidates if path.exists()), None)
+    if found is None:
+        skip_or_fail(f"no versitygw in {folder}: `make tools` builds it")
+    return found
 
 
 def write_credentials(folder: Path, endpoint: str, *, secret: str = SECRET_KEY) -> Path:
