@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from testkit.checkout import ROOT
-from testkit.cluster.kubectl import Kubectl
+from batch_inference_runner.version import VERSION
+from testkit import previous_release
 from testkit.cluster.namespaces import Namespace, fresh_namespace
 from testkit.cluster.provider import Cluster
 from testkit.cluster_jobs import KIND, make_cluster_job
-from testkit.helm import CHART, HelmFailed, Release, helm_of, image_value
+from testkit.helm import CHART, CRD_FILE, HelmFailed, Release, helm_of, image_value
 from testkit.images import OPERATOR, RUNNER, built_image
 from testkit.operator_installation import DEPLOYMENT, Operator
 from testkit.tenants import make_tenant
@@ -49,11 +50,6 @@ def objects_of(release: Release, kinds: str) -> list[str]:
     """What there is of a release, in its namespace and in the cluster."""
     selector = f"--selector=app.kubernetes.io/instance={release.name}"
     return release.kubectl("get", kinds, selector, "-o", "name").split()
-
-
-def operator_pod(kubectl: Kubectl) -> str:
-    (pod,) = kubectl.list("pods", f"--selector=app.kubernetes.io/name={DEPLOYMENT}")
-    return pod["metadata"]["uid"]
 
 
 def test_a_tenant_without_cluster_rights_installs_tests_and_uninstalls(
@@ -90,64 +86,64 @@ def test_helm_test_names_the_right_that_is_missing(tenant: Release) -> None:
         )
 
 
-def test_a_run_goes_on_through_upgrade_and_rollback(
-    tenant: Release, namespace: Namespace, tmp_path: Path
+@pytest.fixture
+def platform(cluster: Cluster, images: dict[str, Any]) -> Iterator[Release]:
+    """A release for all namespaces, in a namespace of its own."""
+    with fresh_namespace(cluster, "platform") as created:
+        values = {**images, "fullnameOverride": created.name}
+        yield Release(helm_of(cluster), created.kubectl, values)
+
+
+@contextmanager
+def previous_release_of(platform: Release) -> Iterator[Release]:
+    """Install version 0.1.0: chart, CRD and code. Its CRD takes the place of today's meanwhile."""
+    values = {**platform.values, **previous_release.with_its_code(platform.kubectl)}
+    previous = replace(platform, chart=previous_release.CHART, values=values)
+    try:
+        notes = previous.install("--take-ownership", "--force-conflicts")
+        assert "runs the jobs of every namespace" in notes
+        yield previous
+    finally:
+        previous.uninstall()
+        previous.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(CRD_FILE))
+
+
+def running_version(release: Release) -> str:
+    """The version of the code that the operator's container runs."""
+    deployment = f"deployment/{release.values['fullnameOverride']}"
+    printed = release.kubectl("exec", deployment, "--", DEPLOYMENT, "--version")
+    return printed.split()[-1]
+
+
+def uids_of(pods: list[dict[str, Any]]) -> list[str]:
+    return [pod["metadata"]["uid"] for pod in pods]
+
+
+def test_a_run_outlives_an_upgrade_from_the_previous_version_and_a_rollback_to_it(
+    platform: Release, namespace: Namespace, tmp_path: Path
 ) -> None:
-    tenant.install()
-    job = make_cluster_job(namespace, tmp_path, rows=160_000, shards=160, slow=True).apply()
-    job.wait_for_shards(2)
-    pods = [uid_of(pod) for pod in job.pods()]
-    first = operator_pod(namespace.kubectl)
-    tenant.upgrade(logLevel="debug")
-    second = operator_pod(namespace.kubectl)
-    tenant.rollback()
-    third = operator_pod(namespace.kubectl)
-    assert len({first, second, third}) == 3
-    assert job.status()["phase"] == "Running", "the job was through before the operators changed"
-    job.wait_until_complete()
-    job.assert_exact()
-    assert [uid_of(pod) for pod in job.pods()] == pods
-    assert job.status()["run"] == {**job.status()["run"], "number": 1, "attempt": 1}
-
-
-def uid_of(found: dict[str, Any]) -> str:
-    return found["metadata"]["uid"]
-
-
-def previous_chart(folder: Path) -> Path:
-    """This chart with the CRD of version 0.1.0, as if it were an older one."""
-    chart = shutil.copytree(CHART, folder / "previous")
-    (crd,) = (chart / "files" / "crds").iterdir()
-    shutil.copy(ROOT / "tests" / "data" / "crd-0.1.0.yaml", crd)
-    about = chart / "Chart.yaml"
-    about.write_text(about.read_text().replace("\nversion: 0.1.0\n", "\nversion: 0.0.9\n"))
-    return chart
-
-
-def test_an_upgrade_of_operator_and_crd_for_all_namespaces_keeps_what_runs(
-    cluster: Cluster, namespace: Namespace, tmp_path: Path, images: dict[str, Any]
-) -> None:
-    """The CRD of this cluster is there already, so the release takes it over, and leaves it."""
-    with fresh_namespace(cluster, "platform") as platform:
-        values = {**images, "fullnameOverride": platform.name}
-        chart = previous_chart(tmp_path)
-        release = Release(helm_of(cluster), platform.kubectl, values, chart=chart)
-        try:
-            notes = release.install("--take-ownership", "--force-conflicts")
-            assert "runs the jobs of every namespace" in notes
-            job = make_cluster_job(namespace, tmp_path, rows=45_000, shards=45, slow=True).apply()
-            job.wait_for_shards(2)
-            replace(release, chart=CHART).upgrade("--force-conflicts")
-            assert job.status()["phase"] == "Running", "the job was through before the upgrade"
-            job.wait_until_complete()
-            job.assert_exact()
-            assert job.status()["run"] == {**job.status()["run"], "number": 1, "attempt": 1}
-            release.test()
-            assert len(objects_of(release, "clusterroles,clusterrolebindings")) == 5
-        finally:
-            release.uninstall()
-        assert objects_of(release, "clusterroles,clusterrolebindings") == []
-        assert namespace.kubectl.find(KIND, job.name) is not None, "the CRD went with the release"
+    with previous_release_of(platform) as previous:
+        versions = [running_version(platform)]
+        job = make_cluster_job(namespace, tmp_path, rows=60_000, shards=60, slow=True).apply()
+        job.wait_for_shards(2)
+        pods = uids_of(job.pods())
+        platform.upgrade("--force-conflicts")
+        versions.append(running_version(platform))
+        previous.rollback("--force-conflicts")
+        assert job.status()["phase"] == "Running"  # neither through already, nor begun anew
+        job.wait_until_complete()
+        versions.append(running_version(platform))
+        assert versions == [previous_release.VERSION, VERSION, previous_release.VERSION]
+        job.assert_exact()
+        assert uids_of(job.pods()) == pods
+        done = job.status()
+        assert done["run"] == {**done["run"], "number": 1, "attempt": 1}
+        platform.upgrade("--force-conflicts", test={"job": True})
+        assert "has run" in platform.test()
+        assert job.status() == done, "what was done before the upgrade is left alone"
+        assert len(objects_of(platform, "clusterroles,clusterrolebindings")) == 5
+    assert objects_of(platform, "clusterroles,clusterrolebindings") == []
+    assert namespace.kubectl.find(KIND, job.name) is not None, "the CRD went with the release"
 
 
 @pytest.mark.parametrize("keep", [True, False], ids=["kept", "not kept"])

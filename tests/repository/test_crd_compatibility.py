@@ -1,6 +1,6 @@
 """Within v1alpha1 nothing is taken away or tightened unless the changelog says so.
 
-The CRD of each version that was published lies in tests/data.
+The CRD of each version lies in tests/data, in the chart that it was installed by.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from batch_inference_api.crd import custom_resource_definition
 from testkit.checkout import ROOT
 from testkit.crd_compatibility import find_breaks
 
-PUBLISHED = sorted((ROOT / "tests" / "data").glob("crd-*.yaml"))
+PUBLISHED = sorted((ROOT / "tests" / "data").glob("release-*/chart/files/crds/*.yaml"))
 CHANGELOG = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
@@ -23,7 +23,7 @@ def schema_of(definition: dict[str, Any]) -> dict[str, Any]:
     return version["schema"]["openAPIV3Schema"]
 
 
-@pytest.mark.parametrize("published", PUBLISHED, ids=lambda path: path.stem)
+@pytest.mark.parametrize("published", PUBLISHED, ids=lambda path: path.parents[3].name)
 def test_what_an_older_crd_accepted_is_accepted_still(published) -> None:
     old = schema_of(yaml.safe_load(published.read_text()))
     breaks = find_breaks(old, schema_of(custom_resource_definition()))

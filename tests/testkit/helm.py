@@ -84,8 +84,10 @@ class Release:
         changed = {**self.values, **values}
         return self._run("upgrade", *flags, "--wait", "--timeout=90s", values=changed)
 
-    def rollback(self) -> str:
-        return self.helm("rollback", self.name, self._place(), "--wait", "--timeout=90s")
+    def rollback(self, *flags: str) -> str:
+        """Go back to the revision before."""
+        place = self._place()
+        return self.helm("rollback", self.name, place, *flags, "--wait", "--timeout=90s")
 
     def test(self) -> str:
         return self.helm("test", self.name, self._place(), "--logs", "--timeout=240s", seconds=250)

@@ -1,0 +1,142 @@
+{{/* Name of everything: the chart's, unless the release has a name of its own. */}}
+{{- define "operator.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{ .Values.fullnameOverride }}
+{{- else if hasPrefix .Release.Name .Chart.Name -}}
+{{ .Chart.Name }}
+{{- else -}}
+{{ printf "%s-%s" .Release.Name .Chart.Name | trunc 52 | trimSuffix "-" }}
+{{- end -}}
+{{- end -}}
+
+{{/* Which pods are the operator's. Runs let in pods of this name, so no value changes it. */}}
+{{- define "operator.selector" -}}
+app.kubernetes.io/name: batch-inference-operator
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "operator.labels" -}}
+{{ include "operator.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- define "operator.metadata" -}}
+name: {{ include "operator.fullname" . }}
+namespace: {{ .Release.Namespace }}
+labels:
+  {{- include "operator.labels" . | nindent 2 }}
+{{- end -}}
+
+{{- define "operator.serviceAccountName" -}}
+{{ .Values.serviceAccount.name | default (include "operator.fullname" .) }}
+{{- end -}}
+
+{{/* A reference to an image: a dict of `image` and `version`, the tag if the image has none. */}}
+{{- define "operator.image" -}}
+{{- with .image.registry }}{{ . }}/{{ end -}}
+{{ .image.repository }}
+{{- if .image.digest }}@{{ .image.digest }}{{ else }}:{{ .image.tag | default .version }}{{ end -}}
+{{- end -}}
+
+{{- define "operator.ownImage" -}}
+{{ include "operator.image" (dict "image" .Values.image "version" .Chart.AppVersion) }}
+{{- end -}}
+
+{{/* A namespace whose jobs are run, given the one to take if they are those of all. */}}
+{{- define "operator.someNamespace" -}}
+{{- with .root.Values.watchNamespaces }}{{ first . }}{{ else }}{{ .default }}{{ end -}}
+{{- end -}}
+
+{{/* Settings of the operator, as variables of its container. */}}
+{{- define "operator.environment" -}}
+{{- $accounts := .Values.allowed.serviceAccounts -}}
+{{- range .Values.runner.serviceAccounts }}{{ $accounts = append $accounts .name }}{{ end -}}
+{{- $image := dict "image" .Values.runner.image "version" .Chart.AppVersion -}}
+- name: BIO_NAMESPACE
+  valueFrom: {fieldRef: {fieldPath: metadata.namespace}}
+- name: BIO_POD_NAME
+  valueFrom: {fieldRef: {fieldPath: metadata.name}}
+{{- $settings := list
+  (list "WATCH_NAMESPACES" (join "," .Values.watchNamespaces))
+  (list "RUNNER_IMAGE" (include "operator.image" $image))
+  (list "RUNNER_IMAGE_PULL_POLICY" .Values.runner.image.pullPolicy)
+  (list "ALLOWED_IMAGES" (join "," .Values.allowed.images))
+  (list "ALLOWED_SERVICE_ACCOUNTS" (join "," ($accounts | uniq)))
+  (list "ALLOWED_URI_SCHEMES" (join "," .Values.allowed.uriSchemes))
+  (list "DEFAULT_CPU" .Values.runner.defaultResources.cpu)
+  (list "DEFAULT_MEMORY" .Values.runner.defaultResources.memory)
+  (list "LEASE_NAME" (include "operator.fullname" .))
+  (list "LEADER_ELECTION" .Values.leaderElection.enabled)
+  (list "CONCURRENCY" (int64 .Values.concurrency))
+  (list "RESYNC_SECONDS" (int64 .Values.resyncSeconds))
+  (list "PROGRESS_SECONDS" (int64 .Values.progressSeconds))
+  (list "FENCE_SECONDS" (int64 .Values.fenceSeconds))
+  (list "SYNC_DEADLINE_SECONDS" (int64 .Values.syncDeadlineSeconds))
+  (list "PRE_RUNNING_DEADLINE_SECONDS" (int64 .Values.jobDefaults.preRunningDeadlineSeconds))
+  (list "PROGRESS_DEADLINE_SECONDS" (int64 .Values.jobDefaults.progressDeadlineSeconds))
+  (list "TTL_SECONDS_AFTER_FINISHED" (int64 .Values.jobDefaults.ttlSecondsAfterFinished))
+  (list "NETWORK_POLICIES" .Values.runner.networkPolicies)
+  (list "MONITORING_NAMESPACES" (join "," .Values.monitoring.namespaces))
+  (list "HEALTH_PORT" 8081)
+  (list "LOG_LEVEL" .Values.logLevel)
+}}
+{{- range $settings }}
+- name: BIO_{{ first . }}
+  value: {{ last . | toString | quote }}
+{{- end }}
+{{- end -}}
+
+{{- define "operator.podSecurityContext" -}}
+runAsNonRoot: true
+seccompProfile: {type: RuntimeDefault}
+{{- end -}}
+
+{{- define "operator.securityContext" -}}
+runAsNonRoot: true
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities: {drop: [ALL]}
+seccompProfile: {type: RuntimeDefault}
+{{- end -}}
+
+{{/* What the operator may do in a namespace whose jobs it runs; nothing reads a Secret. */}}
+{{- define "operator.rules" -}}
+- apiGroups: [batchinference.dev]
+  resources: [batchinferencejobs]
+  verbs: [list, watch]
+- apiGroups: [batchinference.dev]
+  resources: [batchinferencejobs/status]
+  verbs: [patch]
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [list, watch]
+- apiGroups: [""]
+  resources: [services, secrets]
+  verbs: [create]
+{{- if .Values.runner.networkPolicies }}
+- apiGroups: [networking.k8s.io]
+  resources: [networkpolicies]
+  verbs: [create]
+{{- end }}
+- apiGroups: [""]
+  resources: [events]
+  verbs: [list, create]
+{{- end -}}
+
+{{- define "operator.leaseRules" -}}
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  verbs: [create]
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  resourceNames: [{{ include "operator.fullname" . }}]
+  verbs: [get, update]
+{{- end -}}
