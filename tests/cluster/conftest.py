@@ -18,6 +18,7 @@ from testkit.cluster.machine import ClusterUnavailable
 from testkit.cluster.namespaces import Namespace, fresh_namespace
 from testkit.cluster.node import Node
 from testkit.cluster.provider import Cluster, chosen_cluster
+from testkit.foreign_crds import created, foreign_crds
 from testkit.operator_installation import Operator, install
 from testkit.skipping import skip_or_fail
 from testkit.soak import IS_SOAK
@@ -62,6 +63,17 @@ def namespace(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[Name
     """An empty namespace that enforces Pod Security `restricted`."""
     with fresh_namespace(cluster, request.node.name) as created:
         yield created
+
+
+@pytest.fixture(scope="module")
+def foreign_kinds(cluster: Cluster) -> Iterator[None]:
+    """For the tests of one module: kinds of Prometheus's operator, Argo CD and Flux."""
+    try:
+        files = foreign_crds()
+    except BuildFailed as error:
+        skip_or_fail(str(error))
+    with created(cluster.kubectl, files):
+        yield
 
 
 @pytest.fixture(scope="session")

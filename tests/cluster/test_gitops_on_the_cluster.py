@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +14,16 @@ import pytest
 import yaml
 
 from testkit.checkout import ROOT
+from testkit.cluster.kubectl import KubectlFailed, Manifest
 from testkit.cluster.namespaces import Namespace
 from testkit.cluster_jobs import KIND, ClusterJob, make_cluster_job
 from testkit.gitops_health import argo_health, kstatus_of
+from testkit.helm import find_kind, helm_of
 from testkit.status_recorder import StatusRecorder
 
-OVERLAYS = ROOT / "examples" / "gitops" / "jobs" / "overlays"
+EXAMPLES = ROOT / "examples" / "gitops"
+OVERLAYS = EXAMPLES / "jobs" / "overlays"
+FOR_TOOLS = ("argo-cd/jobs.yaml", "argo-cd/operator.yaml", "flux/jobs.yaml", "flux/operator.yaml")
 GOES_ON = ("Progressing", "InProgress")
 JUDGEMENTS = {
     None: GOES_ON,
@@ -141,3 +147,46 @@ def test_the_example_repository_is_what_the_api_server_accepts(
     (job,) = yaml.safe_load_all(namespace.kubectl("kustomize", str(OVERLAYS / overlay)))
     job["metadata"]["namespace"] = namespace.name
     namespace.kubectl.apply(job, dry_run=True)
+
+
+def example_for_tools(path: str, namespace: Namespace) -> list[Manifest]:
+    """The manifests of a file, in the test's namespace instead of the tool's."""
+    manifests = list(yaml.safe_load_all((EXAMPLES / path).read_text()))
+    for found in manifests:
+        found["metadata"]["namespace"] = namespace.name
+    return manifests
+
+
+@pytest.mark.usefixtures("foreign_kinds")
+@pytest.mark.parametrize("path", FOR_TOOLS)
+def test_the_examples_for_argo_cd_and_flux_are_what_their_schemas_accept(
+    namespace: Namespace, path: str
+) -> None:
+    manifests = example_for_tools(path, namespace)
+    namespace.kubectl.apply(*manifests, dry_run=True)
+    for found in manifests:
+        found["spec"]["misspelt"] = True
+        with pytest.raises(KubectlFailed, match="misspelt"):
+            namespace.kubectl.apply(found, dry_run=True)
+
+
+def test_the_patch_for_argo_cd_applies_as_its_readme_says(namespace: Namespace) -> None:
+    namespace.kubectl("create", "configmap", "argocd-cm")
+    patch = EXAMPLES / "argo-cd" / "argocd-cm.yaml"
+    namespace.kubectl("patch", "configmap", "argocd-cm", f"--patch-file={patch}")
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "keys"),
+    [
+        ("argo-cd/operator.yaml", "Application", ("source", "helm", "valuesObject")),
+        ("flux/operator.yaml", "HelmRelease", ("values",)),
+    ],
+    ids=["Argo CD", "Flux"],
+)
+def test_the_chart_accepts_the_values_of_the_examples(
+    namespace: Namespace, path: str, kind: str, keys: tuple[str, ...]
+) -> None:
+    (found,) = find_kind(example_for_tools(path, namespace), kind)
+    values = reduce(getitem, keys, found["spec"])
+    assert helm_of(namespace.cluster).render(values, namespace=namespace.name)

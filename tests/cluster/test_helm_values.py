@@ -15,7 +15,7 @@ from batch_inference_operator.cluster.rights import (
     Right,
 )
 from batch_inference_operator.settings import Settings
-from testkit.cluster.kubectl import Manifest
+from testkit.cluster.kubectl import KubectlFailed, Manifest
 from testkit.cluster.namespaces import Namespace
 from testkit.cluster.provider import Cluster
 from testkit.helm import CHART, CRD_FILE, Helm, HelmFailed, find_kind, helm_of
@@ -113,15 +113,14 @@ def crd(cluster: Cluster) -> None:
 
 
 def dry_run(manifests: list[Manifest], namespace: Namespace) -> None:
-    """Have the API server check manifests strictly; it does not know Prometheus's kinds."""
-    known = [found for found in manifests if found["kind"] not in PROMETHEUS_KINDS]
-    for pod in find_kind(known, "Pod"):
+    """Have the API server check manifests strictly, against the schema of each kind."""
+    for pod in find_kind(manifests, "Pod"):
         # Without its account a pod is refused, whatever else is right or wrong with it.
         namespace.kubectl("create", "serviceaccount", pod["spec"]["serviceAccountName"])
     namespace.kubectl(
         *("apply", "--server-side", "--force-conflicts", "--dry-run=server", "--validate=strict"),
         *("-f", "-"),
-        stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": known}),
+        stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": manifests}),
     )
 
 
@@ -148,7 +147,7 @@ def test_lint_finds_nothing(helm: Helm) -> None:
     helm("lint", "--strict", str(CHART), values=EVERYTHING)
 
 
-@pytest.mark.usefixtures("crd")
+@pytest.mark.usefixtures("crd", "foreign_kinds")
 @pytest.mark.parametrize("values", VARIANTS.values(), ids=VARIANTS)
 def test_the_api_server_accepts_the_chart(
     helm: Helm, namespace: Namespace, values: dict[str, Any]
@@ -156,7 +155,7 @@ def test_the_api_server_accepts_the_chart(
     dry_run(helm.render(values, namespace=namespace.name), namespace)
 
 
-@pytest.mark.usefixtures("crd")
+@pytest.mark.usefixtures("crd", "foreign_kinds")
 def test_the_api_server_accepts_the_chart_for_one_namespace(
     helm: Helm, namespace: Namespace
 ) -> None:
@@ -167,6 +166,17 @@ def test_the_api_server_accepts_the_chart_for_one_namespace(
         "runner": {"serviceAccounts": accounts},
     }
     dry_run(helm.render(values, namespace=namespace.name), namespace)
+
+
+@pytest.mark.usefixtures("foreign_kinds")
+@pytest.mark.parametrize("kind", PROMETHEUS_KINDS)
+def test_what_prometheus_does_not_know_would_be_refused(
+    helm: Helm, namespace: Namespace, kind: str
+) -> None:
+    (found,) = find_kind(helm.render(EVERYTHING, namespace=namespace.name), kind)
+    found["spec"]["misspelt"] = True
+    with pytest.raises(KubectlFailed, match="misspelt"):
+        dry_run([found], namespace)
 
 
 def test_every_setting_of_the_operator_has_a_value(helm: Helm) -> None:

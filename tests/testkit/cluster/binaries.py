@@ -69,7 +69,7 @@ class Tools:
 def built_tools() -> Tools:
     """Return the cluster's programs, building what the cache does not hold yet."""
     return Tools(
-        kubernetes=_cached(f"kubernetes-{kubernetes_digest()}", _build_kubernetes),
+        kubernetes=cached(f"kubernetes-{kubernetes_digest()}", _build_kubernetes),
         containerd=_installed(
             "github.com/containerd/containerd/v2/cmd",
             CONTAINERD_VERSION,
@@ -120,7 +120,7 @@ def _installed(prefix: str, version: str, *, commands: tuple[str, ...]) -> Path:
         modules = [f"{prefix}/{command}@{version}" for command in commands]
         _go("install", "-ldflags", "-s -w", *modules, destination=folder)
 
-    return _cached(f"{name}-{version}", build)
+    return cached(f"{name}-{version}", build)
 
 
 def _go(*arguments: str, cwd: Path = ROOT, destination: Path | None = None) -> None:
@@ -152,7 +152,7 @@ _ADVICE = (
 )
 
 
-def _cached(name: str, build: Callable[[Path], None]) -> Path:
+def cached(name: str, build: Callable[[Path], None]) -> Path:
     """Return a folder of the cache; build it aside first, so that half a build is never used."""
     folder = CACHE / "tools" / name
     if folder.exists():
