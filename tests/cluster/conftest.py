@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -28,13 +29,17 @@ _HERE = Path(__file__).parent
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark everything in this folder, so that no test can forget to say what it needs."""
+    """Mark everything in this folder, so that no test can forget to say what it needs.
+
+    Tests of what all the others have done are put behind them.
+    """
     for item in items:
         if _HERE in item.path.parents:
             item.add_marker(pytest.mark.cluster)
     too_long = [item for item in items if not IS_SOAK and item.get_closest_marker("soak_only")]
     config.hook.pytest_deselected(items=too_long)
     items[:] = [item for item in items if item not in too_long]
+    items.sort(key=lambda item: item.get_closest_marker("last") is not None)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -45,6 +50,12 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     if report.failed and report.when == "call" and namespace is not None:
         report.sections.append((f"namespace {namespace.name}", dump_namespace(namespace.kubectl)))
     return report
+
+
+@pytest.fixture(scope="session", autouse=True)
+def session_began() -> datetime:
+    """When the first test of this folder was about to begin."""
+    return datetime.now(UTC)
 
 
 @pytest.fixture(scope="session")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+from collections.abc import Iterable
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -15,13 +15,17 @@ from batch_inference_operator.cluster.rights import (
     Right,
 )
 from batch_inference_operator.names import run_name
+from testkit.audit import Event, is_denied, requests_of, right_of
 from testkit.cluster.local import LocalCluster
 from testkit.cluster.namespaces import Namespace
 from testkit.cluster.pods import busybox_pod
+from testkit.cluster.provider import Cluster
 from testkit.cluster_jobs import ClusterJob, make_cluster_job
 from testkit.deadlines import wait_for
 from testkit.helm import CRD_FILE, Release, helm_of, image_value
 from testkit.images import OPERATOR, built_image
+from testkit.operator_installation import DEPLOYMENT, NAMESPACE
+from testkit.roles import rights_of, roles_of
 
 NEEDED = {*JOB_RIGHTS, *NETWORK_POLICY_RIGHTS, *LEASE_RIGHTS}
 
@@ -38,22 +42,6 @@ def release(local_cluster: LocalCluster, namespace: Namespace) -> Release:
         "crds": {"install": False},
     }
     return Release(helm_of(local_cluster), namespace.kubectl, values)
-
-
-def asked(audit_log: Path, account: str) -> Iterator[tuple[Right, bool]]:
-    """What an account asked for, and whether it was allowed to."""
-    for line in audit_log.read_text().splitlines():
-        event = json.loads(line)
-        target = event.get("objectRef")
-        if event["user"]["username"] != account or target is None:
-            continue
-        right = Right(
-            target.get("apiGroup", ""),
-            target["resource"],
-            event["verb"],
-            target.get("subresource", ""),
-        )
-        yield right, event["annotations"]["authorization.k8s.io/decision"] == "allow"
 
 
 def put_a_job_in_the_way(job: ClusterJob) -> None:
@@ -99,12 +87,14 @@ def test_every_right_is_used_and_none_is_missing(
     )  # the operator's, and two of the job: of the third, events tell
     job.change(workers={"replicas": 3})
     job.wait_for_reason("QuotaExceeded")
-    account = f"system:serviceaccount:{namespace.name}:batch-inference-operator"
+    account = account_in(namespace.name)
     log = local_cluster.control_plane.audit_log
-    assert log.exists(), "this cluster is of an older checkout: make cluster-down cluster"
+
+    def used() -> set[Right | None]:
+        return {right_of(event) for event in requests_of(account, log)} - {None}
 
     def unused() -> set[str]:
-        return {str(right) for right in NEEDED - {right for right, _ in asked(log, account)}}
+        return {str(right) for right in NEEDED - used()}
 
     def wait_until_left(rights: set[str]) -> None:
         wait_for(
@@ -114,6 +104,32 @@ def test_every_right_is_used_and_none_is_missing(
     wait_until_left({"delete jobs.batch"})
     job.change(suspend=True)
     wait_until_left(set())
-    found = list(asked(log, account))
-    assert sorted(str(right) for right, is_allowed in found if not is_allowed) == []
-    assert {right for right, _ in found} == NEEDED
+    assert denied(requests_of(account, log)) == set()
+    assert used() == NEEDED
+
+
+def account_in(namespace: str) -> str:
+    return f"system:serviceaccount:{namespace}:{DEPLOYMENT}"
+
+
+def denied(requests: Iterable[Event]) -> set[str]:
+    return {f"{event['verb']} {event['requestURI']}" for event in requests if is_denied(event)}
+
+
+@pytest.mark.usefixtures("operator")
+def test_the_operator_under_all_tests_has_the_rights_that_it_needs_and_no_other(
+    cluster: Cluster,
+) -> None:
+    roles = roles_of(cluster.kubectl, namespace=NAMESPACE, account=DEPLOYMENT)
+    assert rights_of(roles) == sorted(NEEDED)
+
+
+@pytest.mark.last
+@pytest.mark.usefixtures("operator")
+def test_nothing_was_denied_to_it_while_all_tests_ran(
+    local_cluster: LocalCluster, session_began: datetime
+) -> None:
+    log = local_cluster.control_plane.audit_log
+    requests = list(requests_of(account_in(NAMESPACE), log, since=session_began))
+    assert Right("batch", "jobs", "watch") in {right_of(event) for event in requests}
+    assert denied(requests) == set()

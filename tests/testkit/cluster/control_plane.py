@@ -138,6 +138,7 @@ class ControlPlane:
             "--allow-privileged=true",
             f"--audit-policy-file={self._audit_policy}",
             f"--audit-log-path={self.audit_log}",
+            "--audit-log-maxsize=0",  # one file, so that a test finds all that was ever asked
             "--authorization-mode=Node,RBAC",
             "--enable-admission-plugins=NodeRestriction",
             f"--client-ca-file={self.authority.itself.certificate}",
