@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pyarrow as pa
 import pytest
-from onnx import TensorProto
+from onnx import TensorProto, helper
 
 from batch_inference_api.choices import NonFinitePolicy, NullPolicy
 from batch_inference_api.reasons import Reason
@@ -318,6 +318,24 @@ def test_a_model_that_onnx_runtime_cannot_load_is_refused_with_what_to_do(tmp_pa
 
     with pytest.raises(InvalidJob, match="Export it again") as caught:
         make_scorer(path, pa.schema([("input", pa.float32())]))
+
+    assert caught.value.reason is Reason.MODEL_UNSUPPORTED
+    assert "FAIL : Unsupported model IR version: 99, max supported" in str(caught.value)
+
+
+def test_a_model_that_asks_for_a_locale_that_is_not_there_says_how_to_get_it(tmp_path):
+    lower = helper.make_node(
+        "StringNormalizer", ["text"], ["y"], case_change_action="LOWER", locale="xx_YY.UTF-8"
+    )
+    path = onnx_models.save(
+        tmp_path / "m.onnx",
+        [lower],
+        [("text", TensorProto.STRING, ["N"])],
+        [("y", TensorProto.STRING, ["N"])],
+    )
+
+    with pytest.raises(InvalidJob, match=r"localedef -i xx_YY -f UTF-8 xx_YY\.UTF-8") as caught:
+        make_scorer(path, pa.schema([("text", pa.string())]))
 
     assert caught.value.reason is Reason.MODEL_UNSUPPORTED
 

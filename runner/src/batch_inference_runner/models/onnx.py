@@ -50,6 +50,12 @@ _STATUS = re.compile(r"Status Message: (.*)", re.DOTALL)
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 _PATH = re.compile(r"\S*/\S+:\d+ \S+.*\) ")
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
+_FILE = re.compile(r"Load model from .*? failed:|Exception during initialization: ")
+_SOURCE = re.compile(
+    r"/onnxruntime_src/\S+ .*?\)(?: const)?(?:::<lambda\(.*?\)>)?(?: \[with .*?\])? "
+)
+"""File, line and signature in ONNX Runtime's own sources: often longer than the reason."""
+_NO_LOCALE = re.compile(r"Failed to construct locale with name:([\w.@-]+)")
 _OUT_OF_MEMORY = re.compile(r"bad.alloc|bad allocation|failed to allocate memory", re.IGNORECASE)
 
 
@@ -142,22 +148,32 @@ def _load(path: Path, providers: Sequence[str], *, intra_op_threads: int) -> ort
             providers=[(name, _PROVIDER_OPTIONS.get(name, {})) for name in providers],
         )
     except _LOAD_ERRORS as error:
-        raise InvalidJob(
+        raise _cannot_load(str(error)) from error
+
+
+def _cannot_load(text: str) -> InvalidJob:
+    what = f"ONNX Runtime {ort.__version__} cannot load the model: "
+    if locale := _NO_LOCALE.search(text):
+        name = locale[1]
+        return InvalidJob(
             Reason.MODEL_UNSUPPORTED,
-            f"ONNX Runtime {ort.__version__} cannot load the model: {_first_line(error)}. Export "
-            "it again with an opset and operators that this version supports "
-            "(https://onnxruntime.ai/docs/reference/compatibility.html)",
-        ) from error
+            f"{what}its StringNormalizer asks for the locale {name!r}, which this machine does not "
+            f"have. Generate it (on Debian or Ubuntu: apt-get install locales, then "
+            f"localedef -i {name.partition('.')[0]} -f UTF-8 {name}), or export the model for one "
+            "that exists everywhere (skl2onnx: options={TfidfVectorizer: {'locale': 'C.UTF-8'}})",
+        )
+    reason = _SOURCE.sub("", _FILE.sub("", text)).strip().split("\n", maxsplit=1)[0][:300]
+    return InvalidJob(
+        Reason.MODEL_UNSUPPORTED,
+        f"{what}{reason.rstrip('.')}. Export it again with an opset and operators that this "
+        "version supports (https://onnxruntime.ai/docs/reference/compatibility.html)",
+    )
 
 
 def _spec(value: Any) -> ValueSpec:
     shape = value.shape
     dims = tuple(dim if isinstance(dim, int) and dim > 0 else None for dim in shape or ())
     return ValueSpec(name=value.name, type=value.type, shape=dims or None)
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().split("\n", maxsplit=1)[0][:300]
 
 
 def _inference_failed(error: BaseException, signature: Signature) -> InferenceFailed:
