@@ -113,6 +113,13 @@ def test_the_entrypoint_runs_as_that_user(opened: Opened) -> None:
     assert opened.versions[f"batch-inference-{opened.recipe.name}"] in said
 
 
+@pytest.mark.parametrize("opened", [RUNNER], ids=["runner"], indirect=True)
+def test_models_find_the_locale_in_which_they_fold_case(opened: Opened) -> None:
+    program = "import locale; print(locale.setlocale(locale.LC_CTYPE, 'en_US.UTF-8'), 'Ä'.lower())"
+    said = opened.image.buildah.run(opened.image.name, "/opt/bij/bin/python", "-c", program)
+    assert said.split() == ["en_US.UTF-8", "ä"]
+
+
 def test_labels_say_what_it_is(opened: Opened) -> None:
     labels = opened.config["Labels"]
     prefix = "org.opencontainers.image"
