@@ -207,6 +207,11 @@ def test_types_are_inferred(dataset, values, kind):
     assert str(data.inspect().schema.field("v").type) == kind
 
 
+def test_a_last_row_without_a_newline_counts_for_the_types(dataset):
+    assert str(dataset("k,v\n0,2.5").inspect().schema.field("v").type) == "double"
+    assert rows_of(dataset("k,v\n0,1\n1,2.5").read())[1] == {"k": 1, "v": 2.5}
+
+
 def test_messages_name_the_column_and_never_the_value(dataset):
     chunks = dataset(HEADER + "".join(GOOD) + "1,secret,a\n").read()
     (message,) = [rows.message for chunk in chunks for rows in chunk.unreadable]

@@ -176,6 +176,11 @@ def test_keys_of_all_files_are_columns(dataset):
     ]
 
 
+def test_a_last_line_without_a_newline_counts_for_the_types(dataset):
+    data = dataset('{"v": 1}\n{"v": 2.5}')
+    assert [row["v"] for row in rows_of(data.read())] == [1.0, 2.5]
+
+
 def test_an_outlier_does_not_decide_the_type(dataset):
     lines = [json.dumps({"x": 1.5})] * 9 + [json.dumps({"x": "n/a"})]
     chunks = dataset("\n".join(lines)).read()

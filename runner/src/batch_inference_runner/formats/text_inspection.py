@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -212,11 +213,22 @@ def _samples(
             foreign, unit.start, unit.stop, row_ends=row_ends, quoted=quoted, pool=pool
         )
         try:
-            block = next(blocks, None)
+            heads = _first_rows(blocks, _SAMPLED_ROWS // count)
         finally:
             blocks.close()
             foreign.close()
-        if block is not None and len(block.starts):
-            rows = _SAMPLED_ROWS // count
-            head = replace(block, starts=block.starts[:rows], ends=block.ends[:rows])
-            yield _Sample(index, head, holds_header=unit.start == 0)
+        for number, head in enumerate(heads):
+            yield _Sample(index, head, holds_header=unit.start == 0 and number == 0)
+
+
+def _first_rows(blocks: Iterator[TextBlock], rows: int) -> list[TextBlock]:
+    """Take at most `rows`: the last one of a file that lacks its newline is a block by itself."""
+    heads = []
+    for block in islice(blocks, 2):
+        head = replace(block, starts=block.starts[:rows], ends=block.ends[:rows])
+        if len(head.starts):
+            heads.append(head)
+        rows -= len(head.starts)
+        if not rows:
+            break
+    return heads
