@@ -200,6 +200,10 @@ def test_no_columns_still_count_the_rows(dataset):
         (["1"] * 19 + ["2.5"], "double"),
         (["1"] * 8 + ["a", "b"], "string"),
         (["0", "1"], "int64"),
+        (["1234567890123456789", "-9223372036854775808"], "int64"),
+        (["1"] * 19 + ["9223372036854775808"], "int64"),
+        (["1", "9223372036854775808"], "string"),
+        (["1.5", "9223372036854775808"], "double"),
     ],
 )
 def test_types_are_inferred(dataset, values, kind):

@@ -176,6 +176,29 @@ def test_keys_of_all_files_are_columns(dataset):
     ]
 
 
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        (["1", "9223372036854775808"], "uint64"),
+        (["18446744073709551615", "null"], "uint64"),
+        (["1.5", "9223372036854775808"], "double"),
+        (["18446744073709551616"], "double"),
+    ],
+)
+def test_whole_numbers_beyond_int64_keep_every_digit(dataset, values, kind):
+    data = dataset("".join(f'{{"v": {value}}}\n' for value in values))
+    assert str(data.inspect().schema.field("v").type) == kind
+    if kind == "uint64":
+        assert [row["v"] for row in rows_of(data.read())] == [json.loads(text) for text in values]
+
+
+def test_a_number_that_is_not_of_uint64_is_rejected(dataset):
+    lines = ['{"v": 9223372036854775808}\n', '{"v": -1}\n']
+    chunks = dataset("".join(lines)).read()
+    assert [row["v"] for row in rows_of(chunks)] == [2**63]
+    assert rejected(chunks) == [(len(lines[0]), "TypeMismatch")]
+
+
 def test_a_last_line_without_a_newline_counts_for_the_types(dataset):
     data = dataset('{"v": 1}\n{"v": 2.5}')
     assert [row["v"] for row in rows_of(data.read())] == [1.0, 2.5]
@@ -240,12 +263,12 @@ def test_a_truncated_zstd_says_so(dataset):
 VALUES = st.one_of(
     st.none(),
     st.booleans(),
-    st.integers(-(2**63), 2**63 - 1),
+    st.integers(-(2**63), 2**64 - 1),
     st.floats(allow_nan=False),
     st.text(max_size=8),
     st.lists(st.floats(allow_nan=False), max_size=3),
 )
-KINDS = [pa.int64(), pa.float64(), pa.string(), pa.bool_(), pa.list_(pa.float64())]
+KINDS = [pa.int64(), pa.uint64(), pa.float64(), pa.string(), pa.bool_(), pa.list_(pa.float64())]
 
 
 @settings(max_examples=200, deadline=None)

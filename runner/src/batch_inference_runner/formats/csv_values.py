@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 # Text that means "no value" in a column that is not text; an empty value does, too.
 NULL_WORDS = frozenset({"NA", "N/A", "NULL", "null", "\\N"})
 _INFERRED = {
-    pa.int64(): r"^[-+]?(0|[1-9][0-9]{0,17})$",
+    pa.int64(): r"^[-+]?(0|[1-9][0-9]*)$",
     pa.float64(): (
         r"^[-+]?(((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?|[iI]nf(inity)?|NaN|nan)$"
     ),
@@ -24,6 +24,7 @@ _INFERRED = {
 }
 # A typo in a number must not make the whole column text, but a column of codes must stay text.
 _MOSTLY = 0.9
+_SURELY_INT64_DIGITS = 18
 _INT64 = range(-(2**63), 2**63)
 
 
@@ -31,11 +32,17 @@ def infer_type(values: pa.ChunkedArray) -> pa.DataType:
     """Infer a column's type from sampled text: int64, float64, bool, or string.
 
     At least nine tenths of the values that are not null must look like the type. Numbers with a
-    leading zero are codes, so they are text; dates and times stay text.
+    leading zero are codes, so they are text, and so are whole numbers beyond int64, which would
+    lose digits as float64; dates and times stay text.
     """
     present = _present(values)
     if len(present) == 0:
         return pa.string()
+    kind = _looks_like(present)
+    return pa.string() if kind == pa.int64() and not _mostly_int64(present) else kind
+
+
+def _looks_like(present: pa.ChunkedArray) -> pa.DataType:
     for kind, pattern in _INFERRED.items():
         fits = pc.sum(pc.match_substring_regex(present, pattern)).as_py() or 0
         if fits == len(present):
@@ -47,6 +54,13 @@ def infer_type(values: pa.ChunkedArray) -> pa.DataType:
             if not codes and not numbers:
                 return kind
     return pa.string()
+
+
+def _mostly_int64(present: pa.ChunkedArray) -> bool:
+    long = present.filter(pc.greater(pc.utf8_length(present), _SURELY_INT64_DIGITS))
+    numbers = long.filter(pc.match_substring_regex(long, _INFERRED[pa.int64()])).to_pylist()
+    beyond = sum(int(text) not in _INT64 for text in numbers)
+    return beyond <= (1 - _MOSTLY) * len(present)
 
 
 def _present(values: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 MAX_DEPTH = 64
 _INT64 = range(-(2**63), 2**63)
+_UINT64 = range(2**64)
 
 
 class BadLine(Exception):
@@ -102,7 +103,9 @@ def _converted(value: Any, kind: pa.DataType, name: str) -> Any:
     if types.is_boolean(kind):
         return value if isinstance(value, bool) else None
     if types.is_int64(kind):
-        return _whole(value)
+        return _whole(value, _INT64)
+    if types.is_uint64(kind):
+        return _whole(value, _UINT64)
     if types.is_float64(kind):
         return _real(value)
     if types.is_string(kind):
@@ -115,10 +118,10 @@ def _converted(value: Any, kind: pa.DataType, name: str) -> Any:
     return None
 
 
-def _whole(value: Any) -> int | None:
+def _whole(value: Any, allowed: range) -> int | None:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    fits = isinstance(value, int) and not isinstance(value, bool) and value in _INT64
+    fits = isinstance(value, int) and not isinstance(value, bool) and value in allowed
     return value if fits else None
 
 
@@ -151,7 +154,9 @@ def type_of(value: Any) -> pa.DataType:
     if isinstance(value, bool):
         return pa.bool_()
     if isinstance(value, int):
-        return pa.int64() if value in _INT64 else pa.float64()
+        if value in _INT64:
+            return pa.int64()
+        return pa.uint64() if value in _UINT64 else pa.float64()
     if isinstance(value, float):
         return pa.float64()
     if isinstance(value, str):
@@ -166,14 +171,18 @@ def type_of(value: Any) -> pa.DataType:
     return pa.null()
 
 
+_WIDTHS = (pa.int64(), pa.uint64(), pa.float64())
+"""Numbers of one column have the last of these that one of them needs."""
+
+
 def merged_type(left: pa.DataType, right: pa.DataType) -> pa.DataType | None:
     """Find a type for values of both; None if there is none (a number and a string, say)."""
     if left.equals(right) or pa.types.is_null(right):
         return left
     if pa.types.is_null(left):
         return right
-    if {left, right} == {pa.int64(), pa.float64()}:
-        return pa.float64()
+    if left in _WIDTHS and right in _WIDTHS:
+        return max(left, right, key=_WIDTHS.index)
     if pa.types.is_list(left) and pa.types.is_list(right):
         item = merged_type(left.value_type, right.value_type)
         return None if item is None else pa.list_(item)
