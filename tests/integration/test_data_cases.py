@@ -209,6 +209,17 @@ def test_a_dataset_without_rows_gives_one_empty_file_with_its_schema(
         assert (job.output / file["path"]).read_text() == '"id","score"\n'
 
 
+@pytest.mark.parametrize("codec", ["", "gzip"])
+@pytest.mark.parametrize("output_format", ["Parquet", "CSV", "JSONLines", "Arrow"])
+def test_csv_files_that_only_have_a_header_are_a_dataset_without_rows(
+    tmp_path, codec, output_format
+):
+    job = job_over(tmp_path, "CSV", {"output.format": output_format})
+    write(small_table().slice(0, 0), tmp_path / "data", "a", "CSV", codec=codec)
+
+    assert succeed(job).counts == {"read": 0, "written": 0, "rejected": 0, "filtered": 0}
+
+
 def test_files_of_zero_bytes_are_no_parquet(tmp_path):
     job = job_over(tmp_path, "Parquet")
     (tmp_path / "data" / "a.parquet").write_bytes(b"")

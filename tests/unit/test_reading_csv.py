@@ -211,6 +211,13 @@ def test_types_are_inferred(dataset, values, kind):
     assert str(data.inspect().schema.field("v").type) == kind
 
 
+def test_files_that_only_have_a_header_leave_the_types_to_the_others(dataset):
+    headers = ["k,v\n", "k,v", "\ufeffk,v\r\n"] * 20
+    assert str(dataset(*headers).inspect().schema.field("v").type) == "null"
+    data = dataset(*headers[:30], "k,v\n1,2.5\n", *headers[30:])
+    assert rows_of(data.read()) == [{"k": 1, "v": 2.5}]
+
+
 def test_a_last_row_without_a_newline_counts_for_the_types(dataset):
     assert str(dataset("k,v\n0,2.5").inspect().schema.field("v").type) == "double"
     assert rows_of(dataset("k,v\n0,1\n1,2.5").read())[1] == {"k": 1, "v": 2.5}

@@ -75,6 +75,8 @@ def cast_text(
     """Cast text to `kind`; beside it a mask of the rows that do not fit (null there), or None."""
     if pa.types.is_string(kind):
         return values, None
+    if not len(values):  # a column of files without rows has no type to cast to
+        return pa.chunked_array([], kind), None
     try:
         return pc.cast(values, kind), None
     except pa.ArrowInvalid:

@@ -25,7 +25,7 @@ from batch_inference_runner.formats.csv_values import infer_type
 from batch_inference_runner.formats.foreign_file import ForeignFile
 from batch_inference_runner.formats.json_lines import infer_schema, line_ends
 from batch_inference_runner.formats.schemas import refuse_ambiguous_names
-from batch_inference_runner.formats.text_blocks import TextBlock, text_blocks
+from batch_inference_runner.formats.text_blocks import BOM, TextBlock, text_blocks
 from batch_inference_runner.plan.plan import FileInventory, Unit
 
 if TYPE_CHECKING:
@@ -44,10 +44,11 @@ _NOT_TEXT = {b"PAR1": "Parquet", b"ARROW1": "Arrow"}
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """One file: its units, and (CSV) the names of its columns; no names where it has no rows."""
+    """One file: its units, and (CSV) the names of its columns; no names where it is empty."""
 
     units: tuple[Unit, ...]
     names: tuple[str, ...] = ()
+    has_rows: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +106,9 @@ def inspect_csv(
             units = _whole_if_compressed(foreign)
             if units is None:
                 units = _csv_units(foreign, options, target_bytes)
-            return _Found(units, column_names(first_row(foreign, dialect, pool=fetching), options))
+            first = first_row(foreign, dialect, pool=fetching)
+            has_rows = not (options.header and _is_only(first, foreign))
+            return _Found(units, column_names(first, options), has_rows)
         finally:
             foreign.close()
 
@@ -121,16 +124,27 @@ def inspect_csv(
             rows = CsvRows(sample.rows, dialect, names=found[sample.file].names, wanted=names)
             if options.header and sample.holds_header:
                 rows.skip_first()
-            texts.append(rows.parse().table)
-    schema = _inferred(names, texts)
+            if len(rows.starts):
+                texts.append(rows.parse().table)
+    is_empty = not texts and len(_places(found)) <= _MOST_SAMPLES
+    schema = _inferred(names, texts, is_empty=is_empty)
     return schema, tuple(FileInventory(item.units) for item in found)
 
 
-def _inferred(names: Sequence[str], texts: Sequence[pa.Table]) -> pa.Schema:
-    if not texts:
-        return pa.schema([pa.field(name, pa.string()) for name in names])
-    sampled = pa.concat_tables(texts)
-    return pa.schema([pa.field(name, infer_type(sampled.column(name))) for name in names])
+def _is_only(row: bytes, foreign: ForeignFile) -> bool:
+    """Tell whether a file holds nothing but this row."""
+    if foreign.size > len(BOM) + len(row):
+        return False
+    return bytes(foreign.source.read_at(0, foreign.size)).removeprefix(BOM) == row
+
+
+def _inferred(names: Sequence[str], texts: Sequence[pa.Table], *, is_empty: bool) -> pa.Schema:
+    if texts:
+        sampled = pa.concat_tables(texts)
+        return pa.schema([pa.field(name, infer_type(sampled.column(name))) for name in names])
+    # Without a row any type is right, and nulls fit every input of a model.
+    kind = pa.null() if is_empty else pa.string()
+    return pa.schema([pa.field(name, kind) for name in names])
 
 
 def _csv_units(foreign: ForeignFile, options: CsvOptions, target_bytes: int) -> tuple[Unit, ...]:
@@ -194,6 +208,11 @@ def _refuse_difference(left: set[str], left_uri: str, right: set[str], right_uri
             )
 
 
+def _places(found: Sequence[_Found]) -> list[tuple[int, Unit]]:
+    """List the units that may hold rows, with the numbers of their files."""
+    return [(i, unit) for i, item in enumerate(found) if item.has_rows for unit in item.units]
+
+
 def _samples(
     files: Sequence[InputFile],
     found: Sequence[_Found],
@@ -204,7 +223,7 @@ def _samples(
     pool: ThreadPoolExecutor,
 ) -> Iterator[_Sample]:
     """Read the beginning of up to 16 units, spread over all: 4,096 rows together at most."""
-    places = [(index, unit) for index, item in enumerate(found) for unit in item.units]
+    places = _places(found)
     count = min(_MOST_SAMPLES, len(places))
     for sample in range(count):
         index, unit = places[sample * len(places) // count]
