@@ -225,6 +225,22 @@ def test_loose_columns_are_never_bound_by_guess_but_offered_as_a_snippet():
             ["fillValue is not a int8"],
             id="a fill value out of range",
         ),
+        pytest.param(
+            spec(shape=(None, 2)),
+            {"tenure": FLOAT, " Plan": FLOAT},
+            {"columns": ("tenure", "plan")},
+            Reason.SCHEMA_MISMATCH,
+            ["'plan', which does not exist; did you mean ' Plan'? the columns are 'tenure'"],
+            id="a column that is nearly there",
+        ),
+        pytest.param(
+            spec(shape=(None, 2)),
+            {},
+            {"columns": ("tenure", "plan")},
+            Reason.SCHEMA_MISMATCH,
+            ["the files of the input are empty"],
+            id="no columns at all",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused_with_what_to_do(value, schema, binding, reason, words):

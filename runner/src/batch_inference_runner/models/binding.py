@@ -12,6 +12,7 @@ file, because nothing would notice a wrong order.
 
 from __future__ import annotations
 
+import difflib
 import json
 import math
 from dataclasses import dataclass
@@ -138,9 +139,18 @@ def _require_columns(
         raise _no_column(spec, schema)
     raise InvalidJob(
         Reason.SCHEMA_MISMATCH,
-        f"spec.model.inputs binds {spec.name!r} to column {missing[0]!r}, which does not exist "
-        f"once; the columns are {_listed(schema.names)}",
+        f"spec.model.inputs binds {spec.name!r} to column {missing[0]!r}, which does not exist; "
+        f"{_what_there_is(missing[0], schema)}",
     )
+
+
+def _what_there_is(name: str, schema: pa.Schema) -> str:
+    if not schema.names:
+        return "the files of the input are empty, so there are no columns"
+    by_lower_case = {column.strip().lower(): column for column in schema.names}
+    near = difflib.get_close_matches(name.lower(), by_lower_case, n=1)
+    hint = f"did you mean {by_lower_case[near[0]]!r}? " if near else ""
+    return f"{hint}the columns are {_listed(schema.names)}"
 
 
 def _scalar_shape(
