@@ -161,6 +161,9 @@ def test_files_under_different_partition_keys_are_refused(tmp_path):
         (DataFormat.PARQUET, "a.parquet", b"id,x\n1,2\n" * 10),
         (DataFormat.CSV, "a.csv.gz", b"a,b\n1,2\n"),
         (DataFormat.JSON_LINES, "a.jsonl.zst", b'{"a": 1}\n'),
+        (DataFormat.CSV, "a.csv", "a,b\n1,2\n".encode("utf-16")),
+        (DataFormat.JSON_LINES, "a.jsonl", b"\xfe\xff" + '{"a": 1}\n'.encode("utf-16-be")),
+        (DataFormat.CSV, "a.csv", b"PK\x03\x04" + bytes(30)),
     ],
 )
 def test_a_file_that_is_not_what_it_claims_is_refused_by_name(tmp_path, kind, name, body):

@@ -39,7 +39,9 @@ if TYPE_CHECKING:
 _THREADS = 16
 _MOST_SAMPLES = 16
 _SAMPLED_ROWS = 4096
-_NOT_TEXT = {b"PAR1": "Parquet", b"ARROW1": "Arrow"}
+_OTHER_FORMATS = {b"PAR1": "Parquet", b"ARROW1": "Arrow"}
+_NOT_UTF8 = {b"\xff\xfe": "UTF-16 text", b"\xfe\xff": "UTF-16 text", b"PK\x03\x04": "a ZIP archive"}
+"""What a spreadsheet program writes when it is not asked for CSV in UTF-8."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +163,14 @@ def _whole_if_compressed(foreign: ForeignFile) -> tuple[Unit, ...] | None:
     if foreign.size == 0:
         return ()
     head = bytes(foreign.source.read_at(0, min(6, foreign.size)))
-    for magic, name in _NOT_TEXT.items():
+    for magic, name in _NOT_UTF8.items():
+        if head.startswith(magic):
+            raise InvalidJob(
+                Reason.INPUT_CORRUPT,
+                f"{foreign.file.uri!r} begins as {name} does: write it as text in UTF-8, or leave "
+                "the file out",
+            )
+    for magic, name in _OTHER_FORMATS.items():
         if head.startswith(magic):
             raise InvalidJob(
                 Reason.INPUT_CORRUPT,
