@@ -169,6 +169,13 @@ def test_columns_that_differ_by_case_are_refused_only_when_they_are_used():
     assert compile_all(schema, new="b + 1").required == {"b"}
 
 
+@pytest.mark.parametrize("expression", ["x >", "WHERE x > 1"])
+def test_a_message_speaks_only_of_what_was_written(expression):
+    message = refusal(new=expression).message
+    assert "FROM" not in message
+    assert "without WHERE" in message
+
+
 @pytest.mark.parametrize("name", ["x", "X"])
 def test_a_column_cannot_be_redefined(name):
     assert refusal(**{name: "1"}).reason is Reason.AMBIGUOUS_COLUMN
