@@ -238,7 +238,7 @@ def test_loose_columns_are_never_bound_by_guess_but_offered_as_a_snippet():
             {},
             {"columns": ("tenure", "plan")},
             Reason.SCHEMA_MISMATCH,
-            ["the files of the input are empty"],
+            ["the input has no rows"],
             id="no columns at all",
         ),
     ],

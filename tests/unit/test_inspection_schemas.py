@@ -163,6 +163,8 @@ def test_files_under_different_partition_keys_are_refused(tmp_path):
         (DataFormat.JSON_LINES, "a.jsonl.zst", b'{"a": 1}\n'),
         (DataFormat.CSV, "a.csv", "a,b\n1,2\n".encode("utf-16")),
         (DataFormat.JSON_LINES, "a.jsonl", b"\xfe\xff" + '{"a": 1}\n'.encode("utf-16-be")),
+        (DataFormat.JSON_LINES, "a.jsonl", b'[{"a": 1}, {"a": 2}]'),
+        (DataFormat.JSON_LINES, "a.jsonl", b'{\n  "a": 1\n}\n'),
         (DataFormat.CSV, "a.csv", b"PK\x03\x04" + bytes(30)),
     ],
 )

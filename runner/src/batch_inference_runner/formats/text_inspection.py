@@ -86,8 +86,15 @@ def inspect_json_lines(
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="inspect") as pool:
         found = list(pool.map(look, files))
     with ThreadPoolExecutor(2, thread_name_prefix="fetch") as pool:
-        samples = _samples(files, found, open_file, row_ends=line_ends, quoted=False, pool=pool)
+        sampled = _samples(files, found, open_file, row_ends=line_ends, quoted=False, pool=pool)
+        samples = list(sampled)
         schema = infer_schema(sample.text for sample in samples)
+    if not schema.names and any(sample.text.strip() for sample in samples):
+        raise InvalidJob(
+            Reason.INPUT_CORRUPT,
+            f"no line of {files[samples[0].file].uri!r} that was looked at is one JSON object with "
+            "keys: write each object on a line of its own, not in an array or over several lines",
+        )
     refuse_ambiguous_names(schema.names, files[0].uri if files else "the input")
     return schema, tuple(FileInventory(item.units) for item in found)
 

@@ -146,7 +146,7 @@ def _require_columns(
 
 def _what_there_is(name: str, schema: pa.Schema) -> str:
     if not schema.names:
-        return "the files of the input are empty, so there are no columns"
+        return "the input has no rows that would say which columns there are"
     by_lower_case = {column.strip().lower(): column for column in schema.names}
     near = difflib.get_close_matches(name.lower(), by_lower_case, n=1)
     hint = f"did you mean {by_lower_case[near[0]]!r}? " if near else ""
