@@ -276,6 +276,29 @@ def test_a_model_that_does_not_score_row_by_row_is_refused(tmp_path, build):
     assert caught.value.reason is Reason.MODEL_NOT_ROWWISE
 
 
+def test_an_output_that_is_not_of_rows_can_be_left_out(tmp_path):
+    path = onnx_models.save(
+        tmp_path / "m.onnx",
+        [
+            helper.make_node("Identity", ["x"], ["score"]),
+            helper.make_node("Identity", ["names"], ["classes"]),
+        ],
+        [("x", TensorProto.FLOAT, ["N"])],
+        [("score", TensorProto.FLOAT, ["N"]), ("classes", TensorProto.STRING, [3])],
+        [("names", np.array(["a", "b", "c"], dtype=object))],
+    )
+    table = pa.table({"x": pa.array([1.0, 2.0], pa.float32())})
+
+    with pytest.raises(JobFailed, match=r"'classes' has 3 rows .* spec\.model\.outputs"):
+        make_scorer(path, table.schema).probe(table)
+
+    kept = make_scorer(
+        path, table.schema, outputs=(ModelOutputBinding(name="score", column="score"),)
+    )
+    kept.probe(table)
+    assert kept.score(table).table["score"].to_pylist() == [1.0, 2.0]
+
+
 def test_a_model_that_depends_on_the_batch_is_accepted_one_row_at_a_time(tmp_path):
     path = onnx_models.softmax_over_rows(tmp_path / "m.onnx")
     table = pa.table({"x": pa.array([1.0, 2.0, 3.0], pa.float32())})

@@ -76,14 +76,17 @@ def checked_rows(name: str, value: Any, rows: int) -> Array:
         array = np.asarray(value)
     if array.ndim == 0 or len(array) != rows:
         count = "one value" if array.ndim == 0 else f"{len(array)} rows"
-        raise not_rowwise(f"output {name!r} has {count} for {rows} row(s)")
+        raise not_rowwise(
+            f"output {name!r} has {count} for {rows} row(s)",
+            "If only this output is so, list the others in spec.model.outputs. Else export",
+        )
     return array
 
 
-def not_rowwise(what: str) -> JobFailed:
+def not_rowwise(what: str, todo: str = "Export") -> JobFailed:
     """Build the error for a model whose outputs do not belong to single rows."""
     return JobFailed(
         Reason.MODEL_NOT_ROWWISE,
-        f"the model does not score row by row: {what}. Export it so that every row's score depends "
+        f"the model does not score row by row: {what}. {todo} it so that every row's score depends "
         "on that row only; if single rows are scored correctly, set spec.batching.batchSize: 1",
     )
