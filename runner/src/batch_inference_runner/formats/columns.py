@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from batch_inference_runner.formats.partitions import partition_column
+from batch_inference_runner.formats.schemas import plain_type
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -97,7 +98,24 @@ def as_type(column: pa.ChunkedArray, planned: pa.DataType) -> pa.ChunkedArray:
     column = _storage(column)
     if pa.types.is_run_end_encoded(column.type):
         column = _run_end_decoded(column)
+    if _has_views(column.type):
+        chunks = [_without_views(chunk) for chunk in column.chunks]
+        column = pa.chunked_array(chunks) if chunks else pa.chunked_array([], planned)
     return column if column.type.equals(planned) else column.cast(planned, safe=True)
+
+
+def _has_views(kind: pa.DataType) -> bool:
+    """Tell whether a type holds list views, or dictionaries of string or binary views."""
+    types = pa.types
+    if types.is_dictionary(kind):
+        return bool(types.is_string_view(kind.value_type) or types.is_binary_view(kind.value_type))
+    if _is_list_view(kind):
+        return True
+    return any(_has_views(kind.field(place).type) for place in range(kind.num_fields))
+
+
+def _is_list_view(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list_view(kind) or pa.types.is_large_list_view(kind))
 
 
 # pyarrow.compute takes 40 ms to import, which most jobs never need.
@@ -113,6 +131,38 @@ def _run_end_decoded(column: pa.ChunkedArray) -> pa.ChunkedArray:
     import pyarrow.compute as pc
 
     return pc.run_end_decode(column)
+
+
+def _without_views(array: pa.Array) -> pa.Array:
+    """Copy views into what can be cast.
+
+    `cast` itself makes lists of list views whose offsets lack their end (pyarrow 26), and knows no
+    dictionaries of views.
+    """
+    types, kind = pa.types, array.type
+    if types.is_dictionary(kind):
+        return array.dictionary.cast(plain_type(kind.value_type)).take(array.indices)
+    if types.is_struct(kind):
+        fields = [_without_views(array.field(place)) for place in range(kind.num_fields)]
+        names = [kind.field(place).name for place in range(kind.num_fields)]
+        return pa.StructArray.from_arrays(fields, names=names, mask=array.is_null())
+    if types.is_fixed_size_list(kind):
+        size = kind.list_size
+        values = array.values.slice(array.offset * size, len(array) * size)
+        return pa.FixedSizeListArray.from_arrays(_without_views(values), size, mask=array.is_null())
+    if _is_list_view(kind) or types.is_list(kind) or types.is_large_list(kind):
+        return _list_of(array)
+    return array
+
+
+def _list_of(array: pa.Array) -> pa.ListArray:
+    import pyarrow.compute as pc
+
+    lengths = pc.fill_null(pc.list_value_length(array), 0).cast(pa.int64())
+    ends = pc.cumulative_sum(lengths).cast(pa.int32())
+    offsets = pa.concat_arrays([pa.array([0], pa.int32()), ends])
+    values = _without_views(array.flatten())  # of the lists in order, without those of null ones
+    return pa.ListArray.from_arrays(offsets, values, mask=array.is_null())
 
 
 def _storage(column: pa.ChunkedArray) -> pa.ChunkedArray:
