@@ -124,14 +124,14 @@ def test_a_run_outlives_an_upgrade_from_the_previous_version_and_a_rollback_to_i
 ) -> None:
     with previous_release_of(platform) as previous:
         versions = [running_version(platform)]
-        job = make_cluster_job(namespace, tmp_path, rows=60_000, shards=60, slow=True).apply()
+        job = make_cluster_job(namespace, tmp_path, rows=90_000, shards=90, slow=True).apply()
         job.wait_for_shards(2)
         pods = uids_of(job.pods())
         platform.upgrade("--force-conflicts")
         versions.append(running_version(platform))
         previous.rollback("--force-conflicts")
         assert job.status()["phase"] == "Running"  # neither through already, nor begun anew
-        job.wait_until_complete()
+        job.wait_until_complete(seconds=240)
         versions.append(running_version(platform))
         assert versions == [previous_release.VERSION, VERSION, previous_release.VERSION]
         job.assert_exact()

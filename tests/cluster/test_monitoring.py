@@ -79,7 +79,7 @@ def test_panels_show_jobs_and_alerts_name_those_that_failed(
         wrong.name = "wrong"
         wrong.spec["input"]["storageUris"] = [wrong.spec["input"]["storageUris"][0] + "nothing/"]
         wrong.apply()
-        job = make_cluster_job(namespace, tmp_path, rows=12_000, shards=12, slow=True).apply()
+        job = make_cluster_job(namespace, tmp_path, rows=80_000, shards=80, slow=True).apply()
         wrong.wait_for_condition("Failed", reason="InputNotFound")
         job.wait_for_shards(3)
 
