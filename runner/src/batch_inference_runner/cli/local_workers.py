@@ -74,7 +74,7 @@ def _config_of_worker(config: RunnerConfig, port: int, token_path: str) -> Runne
 
 
 def _start_worker(config_path: str) -> subprocess.Popen[bytes]:
-    program = [sys.executable, "-m", "batch_inference_runner", "worker"]
+    program = [sys.executable, "-P", "-m", "batch_inference_runner", "worker"]
     # A session of its own: Ctrl-C is for this process, which then ends its workers.
     return subprocess.Popen(
         [*program, "--config", config_path, "--ip", _HOST, "--parent", str(os.getpid())],

@@ -215,7 +215,7 @@ class _Bridge:
         self._numbers = itertools.count(1)
         self._scorers: dict[int, _RemoteScorer] = {}
         with theirs:
-            command = [sys.executable, "-c", _BRIDGE]
+            command = [sys.executable, "-P", "-c", _BRIDGE]
             self._process = subprocess.Popen(
                 [*command, str(theirs.fileno()), str(os.getpid()), address, ip],
                 pass_fds=[theirs.fileno()],

@@ -135,7 +135,7 @@ def _start(
         *arguments,
     ]
     keeper = subprocess.Popen(
-        [sys.executable, "-m", "batch_inference_runner.schedule.ray_keeper", *command],
+        [sys.executable, "-P", "-m", "batch_inference_runner.schedule.ray_keeper", *command],
         env={**os.environ, **environment(token_path)},
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,

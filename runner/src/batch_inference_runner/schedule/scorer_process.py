@@ -48,7 +48,7 @@ class ScorerProcess:
             theirs.set_inheritable(True)
             pid = os.posix_spawn(
                 sys.executable,
-                [sys.executable, "-c", _MAIN, str(theirs.fileno()), str(os.getpid())],
+                [sys.executable, "-P", "-c", _MAIN, str(theirs.fileno()), str(os.getpid())],
                 _environment(gpu),
                 file_actions=[
                     (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),

@@ -30,7 +30,7 @@ class Child:
         try:
             pid = os.posix_spawn(
                 sys.executable,
-                [sys.executable, "-m", _MODULE, *words],
+                [sys.executable, "-P", "-m", _MODULE, *words],
                 os.environ,
                 file_actions=[(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)],
             )
