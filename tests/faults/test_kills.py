@@ -19,6 +19,7 @@ from testkit.deadlines import wait_for
 from testkit.exactness import assert_exact, markers_of
 from testkit.jobs import Job, spec_of
 from testkit.processes import kill, run_until_killed, scorers_below
+from testkit.soak import scaled
 
 ROWS = 160_000
 SHARD_ROWS = 1_000
@@ -57,8 +58,10 @@ def job(workload, tmp_path) -> Job:
     return Job(tmp_path, spec)
 
 
-def test_everything_is_killed_again_and_again_and_the_same_command_completes(job, workload):
-    chance = random.Random(20261122)
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(scaled(1, soak=40)))
+def test_everything_is_killed_again_and_again_and_the_same_command_completes(job, workload, seed):
+    chance = random.Random(seed)
     kills, before = 0, {}
     while kills < 25:
         seconds = chance.uniform(0.05, 1.5)
@@ -71,6 +74,7 @@ def test_everything_is_killed_again_and_again_and_the_same_command_completes(job
         before = after
     ended = job.run()
     assert ended.code == 0, ended.stderr
+    print(f"killed {kills} times")
     assert kills >= 10
     assert_exact(job, workload[2])
 
