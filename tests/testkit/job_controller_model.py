@@ -179,16 +179,20 @@ class ClusterModel:
             self._judge_job(name)
             if self.jobs[name].end is None:
                 self._make_pods(self.jobs[name])
-        owned = {job.number for job in self.jobs.values() if job.end is None}
+        owners = {job.uid for job in self.jobs.values() if job.end is None}
         for pod in self.pods:
-            if pod.seen.run not in owned and not pod.seen.is_over and pod.seen.deleted is None:
+            if (
+                pod.seen.owner_uid not in owners
+                and not pod.seen.is_over
+                and pod.seen.deleted is None
+            ):
                 pod.change(deleted=self.now, grace_seconds=GRACE_SECONDS)
 
     def _judge_job(self, name: str) -> None:
         job = self.jobs[name]
         if job.end is not None:
             return
-        ends = [pod.seen for pod in self.pods if pod.seen.run == job.number and pod.seen.is_over]
+        ends = [pod.seen for pod in self.pods if pod.seen.owner_uid == job.uid and pod.seen.is_over]
         codes = {(pod.index, pod.termination.exit_code) for pod in ends if pod.termination}
         if any(64 <= code < 80 for _, code in codes):
             self._change_job(name, end=JobEnd.FAILED, end_reason="PodFailurePolicy")
@@ -217,7 +221,7 @@ class ClusterModel:
                 pod.change(deleted=self.now, grace_seconds=GRACE_SECONDS)
 
     def _serves(self, pod: Pod, job: RunJob) -> bool:
-        return pod.seen.run == job.number and not pod.seen.is_over
+        return pod.seen.owner_uid == job.uid and not pod.seen.is_over
 
     # What may happen.
 
@@ -308,8 +312,7 @@ class ClusterModel:
 
     def get_on(self, head: Pod) -> None:
         """Let a first pod do its next piece of work: a shard, the result, or giving up."""
-        job = next((job for job in self.jobs.values() if job.number == head.seen.run), None)
-        if job is not None and job.uid not in self.equipped:
+        if head.seen.owner_uid not in self.equipped:
             return  # its Secret is not there
         if self.is_doomed and not self.has_result:
             self.end(head, 70, make_failure(Reason.SCHEMA_MISMATCH, "column 'age' is missing"))
@@ -332,9 +335,9 @@ class ClusterModel:
             self._count_failure(pod)
 
     def _count_failure(self, pod: Pod) -> None:
-        for job in self.jobs.values():
-            if job.number == pod.seen.run and not pod.seen.disruption:
-                self._failures[job.uid] = self._failures.get(job.uid, 0) + 1
+        owner = pod.seen.owner_uid
+        if not pod.seen.disruption:
+            self._failures[owner] = self._failures.get(owner, 0) + 1
 
     def _change_job(self, name: str, **changes: Any) -> None:
         self.jobs[name] = replace(self.jobs[name], **changes)
@@ -342,7 +345,7 @@ class ClusterModel:
     # What may be said about it.
 
     def head_of(self, run: RunJob) -> Pod | None:
-        heads = [pod for pod in self.pods if pod.seen.run == run.number and pod.seen.index == 0]
+        heads = [pod for pod in self.pods if pod.seen.owner_uid == run.uid and pod.seen.index == 0]
         return max(heads, key=lambda pod: pod.seen.created, default=None)
 
     def living_heads(self) -> list[str]:
