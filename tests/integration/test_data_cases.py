@@ -52,8 +52,9 @@ def test_a_damaged_row_group_is_rejected_and_the_others_are_scored(tmp_path):
     assert result.rejected() == wanted
 
 
-def test_a_damaged_first_row_group_is_rejected_too(tmp_path):
-    job = job_over(tmp_path, "Parquet", {"sharding.targetRowsPerShard": 10})
+@pytest.mark.parametrize("shard_rows", [10, 20, 30])
+def test_a_damaged_first_row_group_is_rejected_too(tmp_path, shard_rows):
+    job = job_over(tmp_path, "Parquet", {"sharding.targetRowsPerShard": shard_rows})
     path = tmp_path / "data" / "a.parquet"
     pq.write_table(small_table(30), path, row_group_size=10, write_page_checksum=True)
     damage_row_group(path, 0)

@@ -72,17 +72,23 @@ def probe_on_real_rows(
     stages: Stages, reader: ShardReader, inventories: Sequence[FileInventory]
 ) -> Chunk | None:
     """Let the model score the first rows of the dataset, if it has any, and return their chunk."""
-    for index, inventory in enumerate(inventories):
-        for unit in inventory.units:
-            if unit.rows == 0 or unit.bytes == 0:
-                continue
-            first_row = None if unit.rows is None else 0
-            piece = Piece(index, unit.start, unit.stop, first_row, unit.rows)
-            chunk = next(iter(reader.chunks(Shard(0, (piece,)))), None)
-            if chunk is not None and chunk.table.num_rows:
-                stages.probe(chunk.table.slice(0, PROBE_ROWS))
-                return chunk
+    for piece in _units_of(inventories):
+        chunk = next(iter(reader.chunks(Shard(0, (piece,)))), None)
+        if chunk is not None and chunk.table.num_rows:
+            stages.probe(chunk.table.slice(0, PROBE_ROWS))
+            return chunk
     return None
+
+
+def _units_of(inventories: Sequence[FileInventory]) -> Iterator[Piece]:
+    """Every unit that may hold rows, with the number of its first row where rows have numbers."""
+    for index, inventory in enumerate(inventories):
+        first_row = 0
+        for unit in inventory.units:
+            if unit.bytes and unit.rows != 0:
+                known = None if unit.rows is None else first_row
+                yield Piece(index, unit.start, unit.stop, known, unit.rows)
+            first_row += unit.rows or 0
 
 
 def chunks_from(first: Chunk | None, reader: ShardReader, shard: Shard) -> Iterator[Chunk]:
