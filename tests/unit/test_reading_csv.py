@@ -203,6 +203,9 @@ def test_no_columns_still_count_the_rows(dataset):
         (["1234567890123456789", "-9223372036854775808"], "int64"),
         (["1"] * 19 + ["9223372036854775808"], "int64"),
         (["1", "9223372036854775808"], "string"),
+        (["1"] * 9 + ["9223372036854775808"], "int64"),
+        (["1"] * 8 + ["9223372036854775808", "a"], "string"),
+        (["9" * 5000], "string"),
         (["1.5", "9223372036854775808"], "double"),
     ],
 )
@@ -216,6 +219,11 @@ def test_files_that_only_have_a_header_leave_the_types_to_the_others(dataset):
     assert str(dataset(*headers).inspect().schema.field("v").type) == "null"
     data = dataset(*headers[:30], "k,v\n1,2.5\n", *headers[30:])
     assert rows_of(data.read()) == [{"k": 1, "v": 2.5}]
+
+
+def test_a_row_behind_everything_that_was_looked_at_is_read_as_text(dataset):
+    data = dataset("k,v\n" + "\n" * 5_000_000 + "1,2.5\n")
+    assert rows_of(data.read()) == [{"k": "1", "v": "2.5"}]
 
 
 def test_a_last_row_without_a_newline_counts_for_the_types(dataset):

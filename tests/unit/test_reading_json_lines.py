@@ -182,6 +182,9 @@ def test_keys_of_all_files_are_columns(dataset):
         (["1", "9223372036854775808"], "uint64"),
         (["18446744073709551615", "null"], "uint64"),
         (["1.5", "9223372036854775808"], "double"),
+        (["-1", "1", "9223372036854775808"], "double"),
+        (["[1]", "[18446744073709551615]"], "list<item: uint64>"),
+        (["[1]", "[-2]"], "list<item: int64>"),
         (["18446744073709551616"], "double"),
     ],
 )
@@ -193,7 +196,7 @@ def test_whole_numbers_beyond_int64_keep_every_digit(dataset, values, kind):
 
 
 def test_a_number_that_is_not_of_uint64_is_rejected(dataset):
-    lines = ['{"v": 9223372036854775808}\n', '{"v": -1}\n']
+    lines = ['{"v": 9223372036854775808}\n', '{"v": true}\n']
     chunks = dataset("".join(lines)).read()
     assert [row["v"] for row in rows_of(chunks)] == [2**63]
     assert rejected(chunks) == [(len(lines[0]), "TypeMismatch")]

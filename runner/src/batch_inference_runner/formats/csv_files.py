@@ -37,7 +37,7 @@ from batch_inference_runner.formats.utf8 import is_utf8
 from batch_inference_runner.rows import CHUNK_ROWS, Chunk, Positions, UnreadableRows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Iterator, Sequence
 
     from batch_inference_api.runner_contract import CsvOptions
     from batch_inference_runner.formats.foreign_file import OpenFile
@@ -72,10 +72,7 @@ def column_names(first_row: bytes, options: CsvOptions) -> tuple[str, ...]:
 
 def first_row(foreign: ForeignFile, dialect: CsvDialect, *, pool: ThreadPoolExecutor) -> bytes:
     """Read the first row that is not blank; empty bytes for a file without rows."""
-    ends = partial(row_ends, dialect=dialect)
-    blocks = text_blocks(
-        foreign, 0, foreign.size, row_ends=ends, quoted=dialect.multiline, pool=pool
-    )
+    blocks = _blocks_of(foreign, dialect, pool)
     try:
         for block in blocks:
             starts, stops = block.without_blank(_LINE_END, most_bytes=len(_LINE_END))
@@ -84,6 +81,30 @@ def first_row(foreign: ForeignFile, dialect: CsvDialect, *, pool: ThreadPoolExec
     finally:
         blocks.close()
     return b""
+
+
+def has_more_rows(
+    foreign: ForeignFile, than: int, dialect: CsvDialect, *, pool: ThreadPoolExecutor
+) -> bool:
+    """Tell whether a file holds more than so many rows; it is read until that is known."""
+    blocks = _blocks_of(foreign, dialect, pool)
+    rows = 0
+    try:
+        for block in blocks:
+            starts, _ = block.without_blank(_LINE_END, most_bytes=len(_LINE_END))
+            rows += len(starts) + len(block.unreadable)
+            if rows > than:
+                return True
+    finally:
+        blocks.close()
+    return False
+
+
+def _blocks_of(
+    foreign: ForeignFile, dialect: CsvDialect, pool: ThreadPoolExecutor
+) -> Generator[TextBlock]:
+    ends = partial(row_ends, dialect=dialect)
+    return text_blocks(foreign, 0, foreign.size, row_ends=ends, quoted=dialect.multiline, pool=pool)
 
 
 @dataclass(frozen=True, slots=True)

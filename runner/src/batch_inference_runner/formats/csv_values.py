@@ -25,6 +25,7 @@ _INFERRED = {
 # A typo in a number must not make the whole column text, but a column of codes must stay text.
 _MOSTLY = 0.9
 _SURELY_INT64_DIGITS = 18
+_MOST_INT64_DIGITS = 20  # with a sign
 _INT64 = range(-(2**63), 2**63)
 
 
@@ -57,10 +58,10 @@ def _looks_like(present: pa.ChunkedArray) -> pa.DataType:
 
 
 def _mostly_int64(present: pa.ChunkedArray) -> bool:
-    long = present.filter(pc.greater(pc.utf8_length(present), _SURELY_INT64_DIGITS))
-    numbers = long.filter(pc.match_substring_regex(long, _INFERRED[pa.int64()])).to_pylist()
-    beyond = sum(int(text) not in _INT64 for text in numbers)
-    return beyond <= (1 - _MOSTLY) * len(present)
+    wholes = present.filter(pc.match_substring_regex(present, _INFERRED[pa.int64()]))
+    long = wholes.filter(pc.greater(pc.utf8_length(wholes), _SURELY_INT64_DIGITS)).to_pylist()
+    beyond = sum(len(text) > _MOST_INT64_DIGITS or int(text) not in _INT64 for text in long)
+    return len(wholes) - beyond >= _MOSTLY * len(present)
 
 
 def _present(values: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -26,6 +26,7 @@ from batch_inference_runner.formats.columns import ColumnPath, empty_table, take
 from batch_inference_runner.formats.foreign_file import ForeignFile, read_pieces
 from batch_inference_runner.formats.json_values import (
     MAX_DEPTH,
+    NATURAL,
     BadLine,
     conform,
     merged_type,
@@ -89,6 +90,8 @@ def _agreed(kinds: Counter[pa.DataType]) -> pa.DataType:
 def _settled(kind: pa.DataType) -> pa.DataType:
     if pa.types.is_null(kind):
         return pa.string()
+    if kind == NATURAL:
+        return pa.int64()
     if pa.types.is_list(kind):
         return pa.list_(_settled(kind.value_type))
     if pa.types.is_struct(kind):

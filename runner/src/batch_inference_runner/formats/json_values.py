@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 MAX_DEPTH = 64
 _INT64 = range(-(2**63), 2**63)
 _UINT64 = range(2**64)
+NATURAL = pa.uint32()
+"""Stands, while types are inferred, for numbers that int64 and uint64 both hold."""
+_NUMBERS = (NATURAL, pa.int64(), pa.uint64(), pa.float64())
 
 
 class BadLine(Exception):
@@ -155,7 +158,7 @@ def type_of(value: Any) -> pa.DataType:
         return pa.bool_()
     if isinstance(value, int):
         if value in _INT64:
-            return pa.int64()
+            return pa.int64() if value < 0 else NATURAL
         return pa.uint64() if value in _UINT64 else pa.float64()
     if isinstance(value, float):
         return pa.float64()
@@ -171,24 +174,25 @@ def type_of(value: Any) -> pa.DataType:
     return pa.null()
 
 
-_WIDTHS = (pa.int64(), pa.uint64(), pa.float64())
-"""Numbers of one column have the last of these that one of them needs."""
-
-
 def merged_type(left: pa.DataType, right: pa.DataType) -> pa.DataType | None:
     """Find a type for values of both; None if there is none (a number and a string, say)."""
     if left.equals(right) or pa.types.is_null(right):
         return left
     if pa.types.is_null(left):
         return right
-    if left in _WIDTHS and right in _WIDTHS:
-        return max(left, right, key=_WIDTHS.index)
+    if left in _NUMBERS and right in _NUMBERS:
+        return _merged_number({left, right})
     if pa.types.is_list(left) and pa.types.is_list(right):
         item = merged_type(left.value_type, right.value_type)
         return None if item is None else pa.list_(item)
     if pa.types.is_struct(left) and pa.types.is_struct(right):
         return _merged_struct(left, right)
     return None
+
+
+def _merged_number(kinds: set[pa.DataType]) -> pa.DataType:
+    (kind,) = kinds - {NATURAL} if len(kinds - {NATURAL}) == 1 else {pa.float64()}
+    return kind
 
 
 def _merged_struct(left: pa.DataType, right: pa.DataType) -> pa.DataType | None:

@@ -19,7 +19,13 @@ from batch_inference_runner.formats.byte_ranges import (
     units_between,
 )
 from batch_inference_runner.formats.compressed_text import compression_of, promises_compression
-from batch_inference_runner.formats.csv_files import CsvRows, column_names, dialect_of, first_row
+from batch_inference_runner.formats.csv_files import (
+    CsvRows,
+    column_names,
+    dialect_of,
+    first_row,
+    has_more_rows,
+)
 from batch_inference_runner.formats.csv_rows import row_ends
 from batch_inference_runner.formats.csv_values import infer_type
 from batch_inference_runner.formats.foreign_file import ForeignFile
@@ -87,12 +93,13 @@ def inspect_json_lines(
         found = list(pool.map(look, files))
     with ThreadPoolExecutor(2, thread_name_prefix="fetch") as pool:
         sampled = _samples(files, found, open_file, row_ends=line_ends, quoted=False, pool=pool)
-        samples = list(sampled)
-        schema = infer_schema(sample.text for sample in samples)
-    if not schema.names and any(sample.text.strip() for sample in samples):
+        texts = [(sample.file, sample.text) for sample in sampled]
+        schema = infer_schema(text for _, text in texts)
+    strange = next((file for file, text in texts if text.strip()), None)
+    if not schema.names and strange is not None:
         raise InvalidJob(
             Reason.INPUT_CORRUPT,
-            f"no line of {files[samples[0].file].uri!r} that was looked at is one JSON object with "
+            f"no line of {files[strange].uri!r} that was looked at is one JSON object with "
             "keys: write each object on a line of its own, not in an array or over several lines",
         )
     refuse_ambiguous_names(schema.names, files[0].uri if files else "the input")
@@ -135,7 +142,16 @@ def inspect_csv(
                 rows.skip_first()
             if len(rows.starts):
                 texts.append(rows.parse().table)
-    is_empty = not texts and len(_places(found)) <= _MOST_SAMPLES
+
+        def has_rows(file: InputFile) -> bool:
+            foreign = ForeignFile(file, open_file)
+            try:
+                header = 1 if options.header else 0
+                return has_more_rows(foreign, header, dialect, pool=fetching)
+            finally:
+                foreign.close()
+
+        is_empty = not texts and not any(map(has_rows, files))
     schema = _inferred(names, texts, is_empty=is_empty)
     return schema, tuple(FileInventory(item.units) for item in found)
 
