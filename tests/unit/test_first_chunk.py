@@ -29,8 +29,6 @@ class Reader:
         self.asked = True
         yield from self._chunks
 
-    def close(self) -> None: ...
-
 
 def shard_of(rows: int | None, *, file: int = 0) -> Shard:
     first_row = None if rows is None else 0

@@ -60,8 +60,8 @@ class Reason(StrEnum):
     Export the model again as the message says, with an opset that this version supports.
     """
     OUT_OF_MEMORY = "OutOfMemory"
-    """Scorers were killed again and again before they could score, as the kernel does to programs
-    that need more memory than there is.
+    """The model needs more memory than a scorer has, or scorers were killed again and again before
+    they could score, as the kernel does for want of memory.
 
     Raise `spec.workers.resources.limits.memory`, or lower `spec.batching.batchSize`.
     """

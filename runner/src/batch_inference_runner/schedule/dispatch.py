@@ -280,7 +280,7 @@ class Dispatch:
 
     def _on_exit(self, slot: Slot, exited: Exited) -> None:
         own_doing = slot.deadline_missed or exited.is_crash
-        if not slot.ready and self._start_failures.add(exited):
+        if not slot.ready and self._start_failures.add(exited, hung=slot.deadline_missed):
             raise JobFailed(*self._start_failures.explain(exited))
         self._lose_assigned(slot, Loss.CRASHED if own_doing else Loss.KILLED)
         slot.start(self._events.put)

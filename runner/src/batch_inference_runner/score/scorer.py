@@ -7,6 +7,7 @@ import resource
 import threading
 import time
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -56,7 +57,16 @@ if TYPE_CHECKING:
     from batch_inference_runner.score.stages import Stages
 
 _PROBE_HUNG = 3
-_MOST_BYTES_KEPT = 32 * 1024 * 1024
+_MOST_KEPT_BYTES = 32 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class _Probed:
+    """The chunk on which the model was probed: the first shard need not wait for it again."""
+
+    files: tuple[InputFile, ...]
+    details: dict[str, Any]
+    chunk: Chunk
 
 
 class Scorer:
@@ -66,10 +76,7 @@ class Scorer:
         self._send = send
         self._stages: Stages | None = None
         """What was prepared: a scorer serves one job, so opening it costs nothing more."""
-        self._first_chunk: Chunk | None = None
-        """What the model was probed on: the first shard need not wait for it again."""
-        self._planned: tuple[tuple[InputFile, ...], dict[str, Any]] | None = None
-        """The files and details that this chunk is of."""
+        self._probed: _Probed | None = None
         self._pool: WorkPool | None = None
         pa.set_cpu_count(1)  # the work pool's threads are all that may run
         _allow_open_files()
@@ -102,9 +109,9 @@ class Scorer:
         except StoreError as error:
             answer = Unreachable(str(error))
         except (MemoryError, pa.ArrowMemoryError) as error:
-            advice = "ask for more memory in spec.workers.resources"
+            advice = "raise spec.workers.resources.limits.memory"
             text = f"loading the model needs more memory than the scorer has: {error}; {advice}"
-            answer = Refused(Reason.MODEL_UNSUPPORTED, text, invalid=True)
+            answer = Refused(Reason.OUT_OF_MEMORY, text, invalid=True)
         self._send(answer)
 
     def _prepare(self, message: Prepare) -> Prepared:
@@ -112,14 +119,14 @@ class Scorer:
         config = read_config(message.config)
         inspection = inspect_inputs(config, message.files)
         stages = self._load(message, config, inspection.schema)
+        first = None
         if message.probe:
             reader = reader_for(config, inspection.schema, message.files, stages.columns)
             with _ends_process_after(config.execution.batch_timeout_seconds):
                 first = probe_on_real_rows(stages, reader, inspection.inventories)
-            if first is not None and first.table.nbytes <= _MOST_BYTES_KEPT:
-                self._first_chunk = first
         details = details_of(inspection.schema, stages)
-        self._planned = message.files, details
+        if first is not None and first.table.get_total_buffer_size() <= _MOST_KEPT_BYTES:
+            self._probed = _Probed(message.files, details, first)
         return Prepared(details, tuple(inspection.inventories))
 
     def _open(self, message: Open) -> Ready:
@@ -133,6 +140,13 @@ class Scorer:
         model = stages.model
         return Ready(stages.digest, model.provider, model.batch_size)
 
+    def _chunk_of(self, plan: Open) -> Chunk | None:
+        """The first chunk of a plan, if it is at hand."""
+        probed = self._probed
+        if probed is None or (probed.files, probed.details) != (plan.files, plan.details):
+            return None
+        return probed.chunk
+
     def _load(self, message: Prepare | Open, config: RunnerConfig, schema: pa.Schema) -> Stages:
         model = fetch_model(config.model, make_workspace())
         stages = compile_stages(config, schema, model, memory_bytes=message.memory_bytes)
@@ -143,8 +157,7 @@ class Scorer:
         self, message: Open, config: RunnerConfig, schema: pa.Schema, stages: Stages
     ) -> WorkPool:
         reader = reader_for(config, schema, message.files, stages.columns)
-        is_same_plan = self._planned == (message.files, message.details)
-        first_chunk = self._first_chunk if is_same_plan else None
+        first_chunk = self._chunk_of(message)
         uris = [file.uri for file in message.files]
         output = ShardOutput(
             store=open_store(config.output.location),
