@@ -44,6 +44,7 @@ _PROVIDER_OPTIONS: dict[str, dict[str, str]] = {
         "cudnn_conv_algo_search": "HEURISTIC",
     },
 }
+_LONGEST_MESSAGE = 2048
 _QUIET = 4  # fatal only: warnings go to stderr unredacted, and may quote values
 _NODE = re.compile(r"running (\w+) node")
 _STATUS = re.compile(r"Status Message: (.*)", re.DOTALL)
@@ -55,7 +56,7 @@ _SOURCE = re.compile(
     r"/onnxruntime_src/\S+ .*?\)(?: const)?(?:::<lambda\(.*?\)>)?(?: \[with .*?\])? "
 )
 """File, line and signature in ONNX Runtime's own sources: often longer than the reason."""
-_NO_LOCALE = re.compile(r"Failed to construct locale with name:([\w.@-]+)")
+_NO_LOCALE = re.compile(r"Failed to construct locale with name:((\w{1,32})\.?([\w-]{0,32}))")
 _OUT_OF_MEMORY = re.compile(r"bad.alloc|bad allocation|failed to allocate memory", re.IGNORECASE)
 
 
@@ -152,17 +153,18 @@ def _load(path: Path, providers: Sequence[str], *, intra_op_threads: int) -> ort
 
 
 def _cannot_load(text: str) -> InvalidJob:
+    text = _first_line(text)
     what = f"ONNX Runtime {ort.__version__} cannot load the model: "
     if locale := _NO_LOCALE.search(text):
         name = locale[1]
         return InvalidJob(
             Reason.MODEL_UNSUPPORTED,
             f"{what}its StringNormalizer asks for the locale {name!r}, which this machine does not "
-            f"have. Generate it (on Debian or Ubuntu: apt-get install locales, then "
-            f"localedef -i {name.partition('.')[0]} -f UTF-8 {name}), or export the model for one "
-            "that exists everywhere (skl2onnx: options={TfidfVectorizer: {'locale': 'C.UTF-8'}})",
+            f"have. Generate it (on Debian or Ubuntu: apt-get install locales, then localedef "
+            f"-i {locale[2]} -f {locale[3] or 'UTF-8'} {name}), or export the model for one that "
+            "exists everywhere (skl2onnx: options={TfidfVectorizer: {'locale': 'C.UTF-8'}})",
         )
-    reason = _SOURCE.sub("", _FILE.sub("", text)).strip().split("\n", maxsplit=1)[0][:300]
+    reason = _SOURCE.sub("", _FILE.sub("", text)).strip()[:300]
     return InvalidJob(
         Reason.MODEL_UNSUPPORTED,
         f"{what}{reason.rstrip('.')}. Export it again with an opset and operators that this "
@@ -186,8 +188,13 @@ def _inference_failed(error: BaseException, signature: Signature) -> InferenceFa
         # A message may quote a string of the row without any mark that could be recognised.
         return InferenceFailed("InferenceError", where)
     status = _STATUS.search(text)
-    detail = _redacted((status[1] if status else text).strip().split("\n", maxsplit=1)[0])
+    detail = _redacted(_first_line(status[1] if status else text))
     return InferenceFailed("InferenceError", f"{where}: {detail}")
+
+
+def _first_line(text: str) -> str:
+    """The beginning of a message, which a model may have made as long as it likes."""
+    return text.strip().partition("\n")[0][:_LONGEST_MESSAGE]
 
 
 def _redacted(text: str) -> str:
