@@ -88,7 +88,9 @@ class Reconciler:
         if status is None or without_clock(status) == without_clock(record.status):
             return plan.look_again_seconds
         if not self._is_due(record, status, is_urgent=plan.is_urgent):
-            return min(plan.look_again_seconds or inf, self._settings.progress_seconds)
+            soon = self._settings.progress_seconds
+            again = plan.look_again_seconds
+            return soon if again is None else min(again, soon)
         await self._write_status(record, plan, status)
         return plan.look_again_seconds
 
