@@ -39,7 +39,8 @@ def test_a_job_costs_four_creates_and_three_writes_beside_its_progress(
     ]
     assert len(set(conditions)) <= 4, conditions
     progress = seconds / PROGRESS_SECONDS + 1
-    assert 3 <= writes["patch", "batchinferencejobs"] <= 3 + progress, writes
+    # A job may be through before it is seen to run.
+    assert 2 <= writes["patch", "batchinferencejobs"] <= 3 + progress, writes
     assert writes.get(("delete", "jobs"), 0) == 0
 
 
