@@ -53,7 +53,7 @@ test-cluster: $(DEV_STAMP) tools ## Run the tests on a real Kubernetes cluster o
 	@tests/tools/install_cluster_packages
 	@$(CLUSTER) build
 	@echo "==> Tests on a real Kubernetes cluster of this machine"
-	@$(BIN)/python -m pytest -m cluster | $(WHOLE_LINES)
+	@$(BIN)/python -m pytest -m cluster -o cache_dir=.pytest_cache/cluster | $(WHOLE_LINES)
 
 soak: $(DEV_STAMP) tools ## Kill and disturb for hours, with the figures of the design, on the cluster.
 	@BIJ_SOAK=1 $(BIN)/python -m pytest -m soak --durations=0 -rP

@@ -224,6 +224,7 @@ def test_no_rule_has_a_wildcard_or_reads_a_secret(
 ) -> None:
     manifests = helm.render({**values, "watchNamespaces": namespaces})
     rights = rights_of(find_kind(manifests, "ClusterRole") + find_kind(manifests, "Role"))
+    assert rights
     assert [right for right in rights if "*" in str(right)] == []
     assert {str(right) for right in rights if right.resource == "secrets"} <= {"create secrets"}
 

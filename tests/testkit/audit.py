@@ -34,7 +34,7 @@ def is_denied(event: Event) -> bool:
 
 
 def right_of(event: Event) -> Right | None:
-    """The right that a request needed; None if it was about no resource, but `/version`."""
+    """The right that a request needed; None if it was about no resource, such as `/version`."""
     target = event.get("objectRef")
     if target is None:
         return None

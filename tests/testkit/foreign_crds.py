@@ -81,7 +81,8 @@ def created(kubectl: Kubectl, files: Iterable[Path]) -> Iterator[None]:
     done = kubectl.attempt("create", "--output=name", *flags)
     names = done.stdout.split()
     try:
-        refused = [line for line in done.stderr.splitlines() if "already exists" not in line]
+        errors = [line for line in done.stderr.splitlines() if not line.startswith("Warning: ")]
+        refused = [line for line in errors if "already exists" not in line]
         if refused:
             raise KubectlFailed("\n".join(refused))
         if names:

@@ -52,7 +52,8 @@ EVERY_MESSAGE = [
 
 @pytest.mark.parametrize("message", EVERY_MESSAGE, ids=lambda m: type(m).__name__)
 def test_a_message_is_read_as_it_was_written(message):
-    assert decode(encode(message)) == message
+    found = decode(encode(message))
+    assert (type(found), found) == (type(message), message)
 
 
 def test_every_message_is_tested():

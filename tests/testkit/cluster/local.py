@@ -166,7 +166,10 @@ class LocalCluster:
         return folder
 
     def offer_volume(self) -> None:
-        """Create a volume that any claim may take which names no class, once."""
+        """See to it that there is a volume which the next claim without a class may take."""
+        volumes = self.kubectl.list("persistentvolumes")
+        if any(volume["status"].get("phase") == "Available" for volume in volumes):
+            return
         name = f"volume-{secrets.token_hex(3)}"
         create_volume(self.kubectl, name, folder=self.folder / "volumes" / name, labels={})
 

@@ -76,8 +76,8 @@ def _parse(statement: str, engine: SqlEngine, what: str) -> dict[str, Any]:
     document = engine.parse(statement)
     if document.get("error"):
         message = str(document.get("error_message", "")).partition("\n")[0]
-        if message.endswith('near "FROM"'):  # which is ours
-            message = "it ends too early; write the expression alone, without WHERE or SELECT"
+        if message.endswith('near "FROM"'):  # ours, most likely
+            message = "it is no complete expression; write it alone, without WHERE, SELECT or FROM"
         raise _refused(what, f"it is not SQL that DuckDB understands: {message}")
     statements = document["statements"]
     node = statements[0]["node"]
