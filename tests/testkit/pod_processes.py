@@ -9,18 +9,19 @@ from testkit.processes import command_of
 
 
 def pod_processes(pod: dict[str, Any]) -> list[int]:
-    """Process ids of a pod's runner, those of its supervisor (PID 1) included."""
-    uid = pod["metadata"]["uid"]
-    names = (f"pod{uid}", f"pod{uid.replace('-', '_')}")
+    """Process ids of a pod's containers, those of their first processes included.
+
+    The sandbox is none of them: a pod whose sandbox is killed is told to end.
+    """
+    statuses = pod["status"].get("containerStatuses", [])
+    containers = [status.get("containerID", "").rpartition("/")[2] for status in statuses]
     found = []
     for path in Path("/proc").glob("[0-9]*/cgroup"):
         try:
             groups = path.read_text()
         except OSError:
             continue  # it has ended
-        if any(name in groups for name in names) and "/pause" not in command_of(
-            int(path.parent.name)
-        ):
+        if any(container and container in groups for container in containers):
             found.append(int(path.parent.name))
     return found
 

@@ -77,7 +77,7 @@ def _parse(statement: str, engine: SqlEngine, what: str) -> dict[str, Any]:
     if document.get("error"):
         message = str(document.get("error_message", "")).partition("\n")[0]
         if message.endswith('near "FROM"'):  # ours, most likely
-            message = "it is no complete expression; write it alone, without WHERE, SELECT or FROM"
+            message = "it is no complete expression; write it alone, without WHERE or SELECT"
         raise _refused(what, f"it is not SQL that DuckDB understands: {message}")
     statements = document["statements"]
     node = statements[0]["node"]
