@@ -93,4 +93,5 @@ def test_a_read_only_output_is_refused_by_name(volume, job):
     assert ended.code == 70, ended.stderr
     assert ended.message.startswith("AccessDenied: ")
     assert "Read-only file system" in ended.message
+    assert "credentials" not in ended.message
     assert str(job.folder / "volume") in ended.message

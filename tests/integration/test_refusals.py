@@ -201,6 +201,15 @@ def test_a_store_that_refuses_is_named(tmp_path, monkeypatch, method, error, rea
     check(run(job), reason, (str(job.output), *says), ExitCode.FAILED)
 
 
+def test_a_link_that_is_not_followed_is_no_matter_of_credentials(tmp_path):
+    job = linear_job(tmp_path)
+    (tmp_path / "input" / "more").symlink_to(tmp_path)
+    ended = run(job)
+    says = ("input/more", "name the folder that it leads to")
+    check(ended, Reason.ACCESS_DENIED, says, ExitCode.FAILED)
+    assert "credentials" not in ended.message
+
+
 def test_a_changed_job_is_told_that_its_output_is_claimed(tmp_path):
     job = set_fields(unfinished(tmp_path), {"input.filter": "id > 0"})
     says = ("an earlier run of this job", "bij gc OUTPUT --release")

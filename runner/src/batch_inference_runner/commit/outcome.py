@@ -10,6 +10,7 @@ from batch_inference_runner.errors import InvalidJob, JobFailed, RunnerError, Un
 from batch_inference_runner.storage.store import (
     AccessDenied,
     AlreadyExists,
+    FileAccessDenied,
     NotFound,
     StoreError,
     Unsupported,
@@ -50,6 +51,8 @@ def run_errors(
 def _run_error(error: Exception, doing: str, credentials_field: str) -> RunnerError:
     """Return the exception that ends the run; committed shards stay committed in any case."""
     match error:
+        case FileAccessDenied():
+            return JobFailed(Reason.ACCESS_DENIED, f"{doing}: access denied: {error}")
         case AccessDenied():
             return JobFailed(
                 Reason.ACCESS_DENIED,

@@ -28,8 +28,8 @@ from batch_inference_runner.storage.keys import check_key
 from batch_inference_runner.storage.local_file import LocalFile, version_of
 from batch_inference_runner.storage.posix_errors import as_store_error
 from batch_inference_runner.storage.store import (
-    AccessDenied,
     AlreadyExists,
+    FileAccessDenied,
     NotFound,
     ObjectInfo,
     StoreError,
@@ -204,7 +204,7 @@ class Folder:
 
     def _check_inside(self, resolved: str, path: str) -> None:
         if resolved != self._root and not resolved.startswith(self._root.rstrip("/") + "/"):
-            raise AccessDenied(
+            raise FileAccessDenied(
                 f"{path!r} is a link that leads out of {self._root!r}: links are followed inside "
                 f"the folder only; copy the file, or name the folder it really lies in"
             )
@@ -229,7 +229,7 @@ class Folder:
         if entry.is_dir():
             if entry.name.startswith("."):
                 return  # `..data` of a mounted ConfigMap
-            raise AccessDenied(
+            raise FileAccessDenied(
                 f"{entry.path!r} is a link to a folder, and such links are not followed: name the "
                 f"folder that it leads to"
             )

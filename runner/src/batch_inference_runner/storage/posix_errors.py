@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 
 from batch_inference_runner.storage.store import (
-    AccessDenied,
     AlreadyExists,
+    FileAccessDenied,
     NotFound,
     StoreError,
     VolumeFull,
@@ -18,13 +18,16 @@ _CLASSES: dict[int, type[AlreadyExists | NotFound | StoreError]] = {
     errno.EEXIST: AlreadyExists,
     errno.ENOSPC: VolumeFull,
     errno.EDQUOT: VolumeFull,
-    errno.EACCES: AccessDenied,
-    errno.EPERM: AccessDenied,
-    errno.EROFS: AccessDenied,
+    errno.EACCES: FileAccessDenied,
+    errno.EPERM: FileAccessDenied,
+    errno.EROFS: FileAccessDenied,
 }
 
 
 def as_store_error(error: OSError, name: str) -> AlreadyExists | NotFound | StoreError:
     """Return the store's exception for an error on the file `name`."""
     kind = _CLASSES.get(error.errno or 0, StoreError)
-    return kind(f"{name!r}: {error.strerror or error}")
+    advice = (
+        "; give this user the right to, or name another place" if kind is FileAccessDenied else ""
+    )
+    return kind(f"{name!r}: {error.strerror or error}{advice}")

@@ -32,6 +32,10 @@ class AccessDenied(StoreError):
     """The store refused the credentials or the file's permissions."""
 
 
+class FileAccessDenied(AccessDenied):
+    """A file system refused: no credentials would help, and the message says what does."""
+
+
 class VolumeFull(StoreError):
     """No space or quota left."""
 
