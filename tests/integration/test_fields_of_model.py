@@ -74,6 +74,20 @@ def test_inputs_nulls_and_fill_value_decide_what_a_null_is(tmp_path, binding, sc
     assert [reject["error"] for reject in job.rejects()] == ["NullInput"] * (3 - len(scored))
 
 
+@pytest.mark.parametrize(
+    ("data_format", "text"),
+    [("CSV", "id,x\n0,\n1,\n"), ("JSONLines", '{"id": 0, "x": null}\n{"id": 1, "x": null}\n')],
+)
+def test_a_text_column_of_nulls_only_is_a_number_where_nulls_are_nan(tmp_path, data_format, text):
+    model = onnx_models.identity(tmp_path / "m.onnx", onnx.TensorProto.FLOAT)
+    job = column_job(tmp_path, model, NULLABLE, {"input.format": data_format})
+    (tmp_path / "input" / "0.parquet").unlink()
+    (tmp_path / "input" / "0.txt").write_text(text)
+    job.spec["model"]["inputs"] = [{"name": "x", "columns": ["x"], "nulls": "NaN"}]
+    assert run(job).code == 0
+    assert {row["id"]: number(row["y"]) for row in job.rows()} == {0: "nan", 1: "nan"}
+
+
 @pytest.mark.parametrize(("policy", "ids"), [("Allow", [0, 2]), ("Reject", [0])])
 def test_outputs_non_finite_decides_about_nan(tmp_path, policy, ids):
     model = onnx_models.identity(tmp_path / "m.onnx", onnx.TensorProto.FLOAT)

@@ -29,8 +29,10 @@ _MOST_INT64_DIGITS = 20  # with a sign
 _INT64 = range(-(2**63), 2**63)
 
 
-def infer_type(values: pa.ChunkedArray) -> pa.DataType:
+def infer_type(values: pa.ChunkedArray, *, of_nulls: pa.DataType) -> pa.DataType:
     """Infer a column's type from sampled text: int64, float64, bool, or string.
+
+    `of_nulls` is the type of a column without any value.
 
     At least nine tenths of the values that are not null must look like the type. Numbers with a
     leading zero are codes, so they are text, and so are whole numbers beyond int64, which would
@@ -38,7 +40,7 @@ def infer_type(values: pa.ChunkedArray) -> pa.DataType:
     """
     present = _present(values)
     if len(present) == 0:
-        return pa.string()
+        return of_nulls
     kind = _looks_like(present)
     return pa.string() if kind == pa.int64() and not _mostly_int64(present) else kind
 

@@ -45,8 +45,11 @@ def inspect(
     format: DataFormat,  # noqa: A002 (the field's name in the resource)
     csv: CsvOptions,
     target_bytes: int,
+    numbers: frozenset[str] = frozenset(),
 ) -> Inspection:
     """Inspect every file; `target_bytes` is about how large a unit of a text file becomes.
+
+    `numbers` are columns that hold numbers even if a text file shows no value of them.
 
     Raises InvalidJob: INPUT_CORRUPT, SCHEMA_MISMATCH or AMBIGUOUS_COLUMN, naming the file and the
     column. A fetch that failed keeps its type (VersionChanged, NotFound, StoreError).
@@ -63,11 +66,15 @@ def inspect(
     elif format == DataFormat.JSON_LINES:
         from batch_inference_runner.formats.text_inspection import inspect_json_lines
 
-        columns, inventories = inspect_json_lines(files, open_file, target_bytes=target_bytes)
+        columns, inventories = inspect_json_lines(
+            files, open_file, target_bytes=target_bytes, numbers=numbers
+        )
     else:
         from batch_inference_runner.formats.text_inspection import inspect_csv
 
-        columns, inventories = inspect_csv(files, open_file, options=csv, target_bytes=target_bytes)
+        columns, inventories = inspect_csv(
+            files, open_file, options=csv, target_bytes=target_bytes, numbers=numbers
+        )
     refuse_shadowed(columns, partitions)
     return Inspection(pa.schema([*columns, *partitions]), inventories)
 

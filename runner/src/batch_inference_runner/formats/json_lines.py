@@ -54,11 +54,12 @@ def line_ends(text: bytes) -> Indices:
     return byte_places(np.frombuffer(text, np.uint8), ord("\n")) + 1
 
 
-def infer_schema(samples: Iterable[bytes]) -> pa.Schema:
+def infer_schema(samples: Iterable[bytes], *, numbers: frozenset[str]) -> pa.Schema:
     """Infer column types from sampled lines, given as texts of whole lines.
 
     A key has the type that most of its values agree on (int64 and float64 together are float64);
-    a key that is always null is a string. Lines that are no objects say nothing.
+    a key that is always null is a float64 if it is one of `numbers`, else a string. Lines that
+    are no objects say nothing.
     """
     seen: defaultdict[str, Counter[pa.DataType]] = defaultdict(Counter)
     for sample in samples:
@@ -71,7 +72,9 @@ def infer_schema(samples: Iterable[bytes]) -> pa.Schema:
                 continue
             for name, value in row.items():
                 seen[name][type_of(value)] += 1
-    return pa.schema([pa.field(name, _settled(_agreed(kinds))) for name, kinds in seen.items()])
+    types = {name: _agreed(kinds) for name, kinds in seen.items()}
+    types |= {name: pa.float64() for name in numbers & types.keys() if types[name] == pa.null()}
+    return pa.schema([pa.field(name, _settled(kind)) for name, kind in types.items()])
 
 
 def _agreed(kinds: Counter[pa.DataType]) -> pa.DataType:

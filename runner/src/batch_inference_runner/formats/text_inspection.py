@@ -74,7 +74,7 @@ class _Sample:
 
 
 def inspect_json_lines(
-    files: Sequence[InputFile], open_file: OpenFile, *, target_bytes: int
+    files: Sequence[InputFile], open_file: OpenFile, *, target_bytes: int, numbers: frozenset[str]
 ) -> tuple[pa.Schema, tuple[FileInventory, ...]]:
     """Cut every file at newlines, and infer the columns from lines of up to 16 places.
 
@@ -94,7 +94,7 @@ def inspect_json_lines(
     with ThreadPoolExecutor(2, thread_name_prefix="fetch") as pool:
         sampled = _samples(files, found, open_file, row_ends=line_ends, quoted=False, pool=pool)
         texts = [(sample.file, sample.text) for sample in sampled]
-        schema = infer_schema(text for _, text in texts)
+        schema = infer_schema((text for _, text in texts), numbers=numbers)
     strange = next((file for file, text in texts if text.strip()), None)
     if not schema.names and strange is not None:
         raise InvalidJob(
@@ -107,7 +107,12 @@ def inspect_json_lines(
 
 
 def inspect_csv(
-    files: Sequence[InputFile], open_file: OpenFile, *, options: CsvOptions, target_bytes: int
+    files: Sequence[InputFile],
+    open_file: OpenFile,
+    *,
+    options: CsvOptions,
+    target_bytes: int,
+    numbers: frozenset[str],
 ) -> tuple[pa.Schema, tuple[FileInventory, ...]]:
     """Read every header, cut every file between rows, and infer the types from samples.
 
@@ -152,7 +157,14 @@ def inspect_csv(
                 foreign.close()
 
         is_empty = not texts and not any(map(has_rows, files))
-    schema = _inferred(names, texts, is_empty=is_empty)
+    # Without a row any type is right, and nulls fit every input of a model.
+    unknown = pa.null() if is_empty else pa.string()
+    schema = pa.schema(
+        [
+            pa.field(name, _inferred(name, texts, pa.float64() if name in numbers else unknown))
+            for name in names
+        ]
+    )
     return schema, tuple(FileInventory(item.units) for item in found)
 
 
@@ -163,13 +175,9 @@ def _is_only(row: bytes, foreign: ForeignFile) -> bool:
     return bytes(foreign.source.read_at(0, foreign.size)).removeprefix(BOM) == row
 
 
-def _inferred(names: Sequence[str], texts: Sequence[pa.Table], *, is_empty: bool) -> pa.Schema:
-    if texts:
-        sampled = pa.concat_tables(texts)
-        return pa.schema([pa.field(name, infer_type(sampled.column(name))) for name in names])
-    # Without a row any type is right, and nulls fit every input of a model.
-    kind = pa.null() if is_empty else pa.string()
-    return pa.schema([pa.field(name, kind) for name in names])
+def _inferred(name: str, texts: Sequence[pa.Table], of_nulls: pa.DataType) -> pa.DataType:
+    chunks = [chunk for text in texts for chunk in text.column(name).chunks]
+    return infer_type(pa.chunked_array(chunks, pa.string()), of_nulls=of_nulls)
 
 
 def _csv_units(foreign: ForeignFile, options: CsvOptions, target_bytes: int) -> tuple[Unit, ...]:

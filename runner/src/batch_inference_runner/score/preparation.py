@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from batch_inference_api.choices import NullPolicy
 from batch_inference_api.reasons import Reason
 from batch_inference_runner.errors import JobFailed
 from batch_inference_runner.formats.inspection import inspect
@@ -54,7 +55,14 @@ def inspect_inputs(config: RunnerConfig, files: Sequence[InputFile]) -> Inspecti
         format=config.input.format,
         csv=config.input.csv,
         target_bytes=config.sharding.target_bytes_per_shard,
+        numbers=_numbers(config),
     )
+
+
+def _numbers(config: RunnerConfig) -> frozenset[str]:
+    """Name the columns whose nulls are scored as NaN, which only inputs of numbers have."""
+    bindings = (item for item in config.model.inputs if item.nulls == NullPolicy.NAN)
+    return frozenset(column for item in bindings for column in item.columns)
 
 
 def compile_stages(
