@@ -20,7 +20,7 @@ MERGES = ["a0: &a0 {x: 1, y: 2}"] + [
 
 REFUSALS = {
     "an open bracket": ("a: [1", "line 2, column 1: did not find expected ',' or ']'"),
-    "a tab as indentation": ("a:\n\tb: 1", "line 2, column 1: found character that cannot start"),
+    "a tab as indentation": ("a:\n\tb: 1", "line 2, column 1: a tab, where YAML takes spaces only"),
     "a colon too many": ("a: b: c", "line 1, column 5: mapping values are not allowed"),
     "a key set twice": ("a: 1\nb: 2\n a: 3".replace("\n a", "\na"), "line 3, column 1: 'a' is set twice, first in line 1"),
     "a nested key set twice": ("s:\n  a: 1\n  a: 1", "line 3, column 3: 'a' is set twice, first in line 2"),

@@ -160,7 +160,7 @@ def read_documents(text: bytes) -> tuple[Document, ...]:
     try:
         return tuple(_documents(yaml.parse(decoded, Loader=_loader())))
     except yaml.MarkedYAMLError as error:
-        raise YamlProblem(_syntax_error(error)) from error
+        raise YamlProblem(_syntax_error(error, decoded)) from error
     except yaml.YAMLError as error:  # characters that YAML does not allow have no mark
         raise YamlProblem(str(error).splitlines()[0]) from error
 
@@ -227,8 +227,10 @@ def _refuse(event: Any, message: str) -> NoReturn:
     raise YamlProblem(f"line {mark.line + 1}, column {mark.column + 1}: {message}")
 
 
-def _syntax_error(error: yaml.MarkedYAMLError) -> str:
+def _syntax_error(error: yaml.MarkedYAMLError, text: str) -> str:
     mark = error.problem_mark or error.context_mark
     place = "" if mark is None else f"line {mark.line + 1}, column {mark.column + 1}: "
+    if mark is not None and text[mark.index : mark.index + 1] == "\t":
+        return f"{place}a tab, where YAML takes spaces only"
     context = f" ({error.context})" if error.context else ""
     return f"{place}{error.problem}{context}"
