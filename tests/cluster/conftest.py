@@ -91,7 +91,9 @@ def foreign_kinds(cluster: Cluster) -> Iterator[None]:
 def local_cluster(cluster: Cluster) -> LocalCluster:
     """The cluster, if it is one whose components may be broken."""
     if not isinstance(cluster, LocalCluster):
-        pytest.skip("only the local cluster's components can be stopped and killed")
+        skip_or_fail(
+            "needs components that can be stopped and killed: BIJ_CLUSTER_PROVIDER=local, on Debian"
+        )
     return cluster
 
 

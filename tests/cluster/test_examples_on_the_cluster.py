@@ -15,6 +15,7 @@ from testkit.cluster.namespaces import Namespace
 from testkit.cluster_jobs import KIND, SMALL_POD
 from testkit.example_copy import ExampleCopy, copy_example, example_names
 from testkit.operator_installation import Operator
+from testkit.skipping import skip_or_fail
 
 pytestmark = pytest.mark.usefixtures("operator")
 OWN_PLACES = ("05-s3", "06-volume")
@@ -88,7 +89,9 @@ def test_the_volume_example_runs_by_the_commands_of_its_readme(
 def _volume(namespace: Namespace) -> Path:
     folder = namespace.create_volume("scoring")
     if folder is None:
-        pytest.skip("this cluster's volumes are not folders of this machine")
+        skip_or_fail(
+            "needs volumes that are folders of this machine: BIJ_CLUSTER_PROVIDER=local, on Debian"
+        )
     return folder
 
 

@@ -57,3 +57,14 @@ def set_fields(job: Job, fields: dict[str, Any] | None) -> Job:
         else:
             node[last] = value
     return job
+
+
+def job_over(folder: Path, data_format: str, fields: dict | None = None) -> Job:
+    """The linear job over the still empty folder `data`."""
+    (folder / "data").mkdir()
+    job = linear_job(folder, {"input.format": data_format, "input.storageUris": ["data/"]})
+    return set_fields(job, fields)
+
+
+def expected(*rows: int) -> dict[int, float]:
+    return {row: score_of(row) for row in rows}

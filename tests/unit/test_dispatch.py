@@ -1,183 +1,37 @@
-"""The loop of a run, with scorers, a clock and an output that do as they are told."""
+"""The loop of a run: what it hands out, what it does when scorers or stores fail, how it ends."""
 
 from __future__ import annotations
 
-import queue
-import threading
-import uuid
 from types import SimpleNamespace
 
 import pytest
 
 from batch_inference_api.reasons import Reason
 from batch_inference_runner.errors import Interrupted, InvalidJob, JobFailed, Unavailable
-from batch_inference_runner.progress.counters import Progress
 from batch_inference_runner.schedule import dispatch as dispatching
 from batch_inference_runner.schedule import slot as slots
-from batch_inference_runner.schedule.attempts import EarlierAttempts
 from batch_inference_runner.schedule.deadline import Deadline
-from batch_inference_runner.schedule.dispatch import Dispatch
-from batch_inference_runner.schedule.slot import Slot
 from batch_inference_runner.score.messages import (
     Beat,
     FailureKind,
     FirstRow,
-    Open,
     Ready,
     Refused,
-    Score,
-    ShardFailed,
     Staged,
-    Started,
     Unreachable,
     Withdraw,
     Withdrawn,
 )
-from testkit.commits import make_config, plan_of
-
-SEGV, KILL = -11, -9
-
-
-class Clock:
-    """Time that passes only when somebody waits for it, a little with each look."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-        self.slots = []
-
-    def monotonic(self) -> float:
-        self.now += 0.25
-        for slot in self.slots:
-            if slot.scorer.beats:
-                slot.last_beat = self.now
-        return self.now
-
-
-class FakeScorer:
-    """Scores at once, unless told otherwise by `on_score` and `on_open`."""
-
-    def __init__(self, *, on_score=None, on_open=None, beats=True) -> None:
-        self.beats = beats
-        self.received = []
-        self.kills = 0
-        self.on_score = on_score or (lambda scorer, assignment: scorer.finish(assignment))
-        self.on_open = on_open or (lambda scorer: scorer.say(Ready("sha256:0", "CPU", 8)))
-
-    def listen(self, on_message, on_exit) -> None:
-        self.say, self.exit = on_message, on_exit
-
-    def send(self, message) -> None:
-        self.received.append(message)
-        match message:
-            case Open():
-                self.on_open(self)
-            case Score():
-                for assignment in message.assignments:
-                    self.on_score(self, assignment)
-
-    def finish(self, assignment) -> None:
-        self.begin(assignment)
-        self.say(Staged(staged_of(assignment)))
-
-    def begin(self, assignment) -> None:
-        self.say(Started(assignment.shard.index))
-
-    def kill(self) -> None:
-        self.kills += 1
-        self.exit(KILL)
-
-    def close(self) -> None:
-        """It has ended already, in these tests."""
-
-    @property
-    def shards(self) -> list[int]:
-        """Every shard that this scorer was given, in order."""
-        scores = [message for message in self.received if isinstance(message, Score)]
-        return [each.shard.index for score in scores for each in score.assignments]
-
-
-def staged_of(assignment, *, rejected=0) -> dict:
-    return {
-        "shard": assignment.shard.index,
-        "attempt": assignment.attempt,
-        "files": [],
-        "rows_read": 3,
-        "rows_written": 3 - rejected,
-        "rows_rejected": rejected,
-        "rows_filtered": 0,
-        "runtime": {},
-        "samples": [],
-    }
-
-
-class FakeOutput:
-    """Commits whatever it is given."""
-
-    work = "0" * 64
-
-    def __init__(self, plan) -> None:
-        self.plan = plan
-        self.marked = []
-        self.error = None
-
-    def committed(self):
-        return {}
-
-    def commit(self, staged):
-        if self.error is not None:
-            raise self.error
-        self.marked += [each.shard for each in staged]
-        return tuple(staged)
-
-
-class FakeAttempts:
-    def __init__(self) -> None:
-        self.recorded = []
-
-    def earlier(self, _committed):
-        return EarlierAttempts((), {}, drivers=0)
-
-    def record(self, _attempt, shards, *, alone, in_work, committed):
-        assert in_work >= 1
-        assert committed >= 0
-        self.recorded.append((tuple(shards), alone))
-
-
-class Run:
-    """A Dispatch and everything around it."""
-
-    def __init__(self, *, shards=6, **budget) -> None:
-        config = make_config()
-        self.config = config.model_copy(update={"budget": config.budget.model_copy(update=budget)})
-        self.output = FakeOutput(plan_of(self.config, shards=shards))
-        self.events = queue.SimpleQueue()
-        self.stop = threading.Event()
-        self.attempts = FakeAttempts()
-        self.progress = Progress(self.config.job)
-        self.dispatch = Dispatch(
-            self.config,
-            self.output,
-            self.events,
-            progress=self.progress,
-            stop=self.stop,
-            attempts=self.attempts,
-        )
-
-    def add(self, *scorers, threads=1) -> Slot:
-        """A slot whose scorers are these, one after the other."""
-        coming = iter(scorers)
-        slot = Slot(
-            name=uuid.uuid4().hex, spawn=lambda: next(coming), threads=threads, memory_bytes=1
-        )
-        slot.start(self.events.put)
-        dispatching.time.slots.append(slot)
-        self.dispatch.add(slot)
-        return slot
-
-    def go(self, *, deadline=None, on_other=None) -> list[int]:
-        """Run to the end; return the committed shards."""
-        self.dispatch.run(deadline=deadline or Deadline(), on_other=on_other or pytest.fail)
-        return sorted(self.output.marked)
+from testkit.dispatch_runs import (
+    KILL,
+    SEGV,
+    Clock,
+    FakeScorer,
+    Run,
+    end_with,
+    fail_with,
+    staged_of,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -187,23 +41,6 @@ def clock(monkeypatch):
     monkeypatch.setattr(slots, "time", clock)
     monkeypatch.setattr(dispatching, "_TICK_SECONDS", 0.001)
     return clock
-
-
-def fail_with(kind, reason=None):
-    def on_score(scorer, assignment):
-        shard = assignment.shard.index
-        scorer.begin(assignment)
-        scorer.say(ShardFailed(shard, assignment.attempt, kind, reason, "it failed"))
-
-    return on_score
-
-
-def end_with(status):
-    def on_score(scorer, assignment):
-        scorer.begin(assignment)
-        scorer.exit(status)
-
-    return on_score
 
 
 def test_every_shard_is_scored_and_committed_once():
