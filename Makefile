@@ -78,7 +78,7 @@ tools: $(BIJ_TOOLS_DIR)/versitygw ## Get the S3 server and Prometheus that tests
 $(BIJ_TOOLS_DIR)/versitygw:
 	@tests/tools/build_s3_server $(VERSITYGW_VERSION) $(BIJ_TOOLS_DIR)
 
-cluster: $(DEV_STAMP) ## Start a real Kubernetes on this machine (root on Debian; built once, in 12 minutes).
+cluster: $(DEV_STAMP) ## Start a real Kubernetes on this machine (root on Debian; built once, in 20 minutes).
 	@tests/tools/install_cluster_packages
 	@$(CLUSTER) up
 
