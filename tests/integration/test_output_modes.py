@@ -158,6 +158,51 @@ def test_append_adds_to_the_result_and_counts_both(tmp_path):
     assert run(job).result["outcome"] == "AlreadyComplete"
 
 
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"output.passthroughFields": ["id", "a"]}, "it lacks 'a: float'"),
+        ({"output.passthroughFields": ["a"]}, "it has 'id: int64', which this job does not write"),
+        (
+            {"postprocessing.columns": [{"name": "more", "expression": "score > 0"}]},
+            "it has 'more: float', which this job does not write; it lacks 'more: bool'",
+        ),
+        ({"output.format": "CSV"}, "it is Parquet, not CSV"),
+        ({"output.partitionBy": ["id"]}, "it is partitioned by nothing, not by id"),
+    ],
+    ids=["one more", "other columns", "another type", "format", "partitions"],
+)
+def test_append_refuses_what_readers_could_not_read_as_one(tmp_path, fields, message):
+    more = [{"name": "more", "expression": "score + score"}]
+    job = linear_job(tmp_path, {"postprocessing.columns": more})
+    succeed(job)
+    before = (job.output / "_SUCCESS").read_bytes()
+    replace_input(job)
+
+    refused = fail(set_fields(job, {"output.mode": "Append", **fields})).message
+
+    assert refused.startswith("OutputExists")
+    assert message in refused
+    assert (job.output / "_SUCCESS").read_bytes() == before
+    checked(job)
+
+
+def test_append_refuses_columns_in_another_order(tmp_path):
+    """Readers of CSV go by the position of a column."""
+    job = linear_job(tmp_path, {"output.passthroughFields": ["id", "a"]})
+    succeed(job)
+    replace_input(job)
+    set_fields(job, {"output.mode": "Append", "output.passthroughFields": ["a", "id"]})
+    assert "columns are in another order, id: int64, a: float, score: float" in fail(job).message
+
+
+def test_append_adds_to_the_same_partitions(tmp_path):
+    job = linear_job(tmp_path, {"output.mode": "Append", "output.partitionBy": ["id"]})
+    succeed(job)
+    replace_input(job)
+    assert succeed(job).counts["read"] == 20
+
+
 def test_an_unfinished_output_belongs_to_its_job_until_it_is_released(tmp_path):
     job = slow_job(tmp_path)
     interrupt(job, after_shards=5)

@@ -75,8 +75,9 @@ class OutputSpec(ResourceModel):
     """Columns of the input that are copied to the output. Without it `input.keyField` only."""
     mode: OutputMode = OutputMode.ERROR_IF_EXISTS
     """What happens when the folder holds a result already: `ErrorIfExists` refuses to run,
-    `Overwrite` replaces it once the new one is complete, `Append` adds to it. A result of the very
-    same job is complete already: nothing is scored again."""
+    `Overwrite` replaces it once the new one is complete, `Append` adds to it, if its format,
+    columns and partitions are the same. A result of the very same job is complete already: nothing
+    is scored again."""
     compression: Compression | None = None
     """How files are compressed: `zstd` for Parquet, `none` otherwise. Parquet takes `none`,
     `gzip`, `lz4`, `snappy` or `zstd`; CSV and JSONLines `none`, `gzip` or `zstd`; Arrow `none`,

@@ -4,6 +4,7 @@
     probe      is the store safe at all?
     claim      whose output this is
     opening    claim, adopt or make the plan; or refuse
+    appending  may rows be added to the result that is there?
     staged     what an attempt at a shard has left in staging
     marker     THE commit point
     exclusive  writes of which exactly one may win

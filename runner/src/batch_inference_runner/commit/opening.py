@@ -9,6 +9,7 @@ plan that is finished means nothing to do, anything else depends on the mode.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from batch_inference_api.choices import OutputMode
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
 
 _RACES = 10
 """How often another driver may come in between."""
+
+_TOLD = 4
+"""How many differences a message names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +85,8 @@ def _open_once(store: Store, config: RunnerConfig, make_plan: Callable[[], Plan]
         return Opened(plan, held[0] if held else None, complete=manifest, fresh=False)
     if manifest and _mode(config) == OutputMode.ERROR_IF_EXISTS:
         raise _exists(store, "another result")
+    if manifest and _mode(config) == OutputMode.APPEND:
+        _check_appendable(store, manifest, plan, config)
     return _claim(store, config, plan, held, manifest)
 
 
@@ -97,6 +103,20 @@ def _is_complete(manifest: Manifest, plan: Plan, mode: str) -> bool:
     if mode == OutputMode.APPEND:
         return plan.hash in manifest.plans
     return manifest.plans == (plan.hash,)
+
+
+def _check_appendable(store: Store, manifest: Manifest, plan: Plan, config: RunnerConfig) -> None:
+    # Only here: it imports numpy and pyarrow, for which no first row should wait.
+    from batch_inference_runner.commit.appending import differences_to
+
+    differences = tuple(islice(differences_to(manifest, plan, config.output), _TOLD))
+    if differences:
+        raise JobFailed(
+            Reason.OUTPUT_EXISTS,
+            f"{store.uri!r} holds a result that this one cannot be appended to, because readers "
+            f"take all files of an output as one: {'; '.join(differences)}; write the same "
+            f"columns, format and partitions, or use another output location",
+        )
 
 
 def _claim(
