@@ -95,3 +95,12 @@ def test_a_read_only_output_is_refused_by_name(volume, job):
     assert "Read-only file system" in ended.message
     assert "credentials" not in ended.message
     assert str(job.folder / "volume") in ended.message
+
+
+def test_a_result_that_was_made_read_only_is_complete(volume, job):
+    volume("size=64m")
+    assert job.run().code == 0
+    volume("ro")
+    ended = job.run()
+    assert ended.code == 0, ended.stderr
+    assert ended.result["outcome"] == "AlreadyComplete"

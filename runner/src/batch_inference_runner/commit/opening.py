@@ -79,14 +79,14 @@ def _open_once(store: Store, config: RunnerConfig, make_plan: Callable[[], Plan]
         if read_claim(store) != held:
             return None
         raise _exists(store, shown(foreign))
-    probe(store, replaces=held is not None or manifest is not None)
+    if manifest is None:
+        probe(store, replaces=held is not None)
+        return _claim(store, config, make_plan(), held, manifest)
     plan = make_plan()
-    if manifest and _is_complete(manifest, plan, _mode(config)):
+    if _is_complete(manifest, plan, _mode(config)):
         return Opened(plan, held[0] if held else None, complete=manifest, fresh=False)
-    if manifest and _mode(config) == OutputMode.ERROR_IF_EXISTS:
-        raise _exists(store, "another result")
-    if manifest and _mode(config) == OutputMode.APPEND:
-        _check_appendable(store, manifest, plan, config)
+    _check_mode(store, manifest, plan, config)
+    probe(store, replaces=True)
     return _claim(store, config, plan, held, manifest)
 
 
@@ -103,6 +103,14 @@ def _is_complete(manifest: Manifest, plan: Plan, mode: str) -> bool:
     if mode == OutputMode.APPEND:
         return plan.hash in manifest.plans
     return manifest.plans == (plan.hash,)
+
+
+def _check_mode(store: Store, manifest: Manifest, plan: Plan, config: RunnerConfig) -> None:
+    """Refuse a location whose result may not be replaced, or not be added to."""
+    if _mode(config) == OutputMode.ERROR_IF_EXISTS:
+        raise _exists(store, "another result")
+    if _mode(config) == OutputMode.APPEND:
+        _check_appendable(store, manifest, plan, config)
 
 
 def _check_appendable(store: Store, manifest: Manifest, plan: Plan, config: RunnerConfig) -> None:
