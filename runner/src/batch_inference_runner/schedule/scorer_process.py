@@ -133,9 +133,10 @@ def _environment(gpu: int | None) -> dict[str, str]:
         **os.environ,
         # NumPy multiplies no matrices here, but its BLAS would start threads that spin for 70 ms.
         "OPENBLAS_NUM_THREADS": "1",
-        # Arrow's allocator would take 1 GiB of address space at once, which counts as data against
-        # the scorer's limit although nobody has written to it.
-        "MIMALLOC_ARENA_EAGER_COMMIT": "0",
+        # Arrow's default keeps what one thread has allocated and another has freed, so that memory
+        # grows from shard to shard; kept address space counts against the scorer's limit.
+        "ARROW_DEFAULT_MEMORY_POOL": "jemalloc",
+        "JE_ARROW_MALLOC_CONF": "retain:false",
     }
     if gpu is not None:
         visible = environment.get("CUDA_VISIBLE_DEVICES", "").split(",")
