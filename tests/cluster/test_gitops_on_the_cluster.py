@@ -15,8 +15,10 @@ import yaml
 
 from testkit.checkout import ROOT
 from testkit.cluster.kubectl import KubectlFailed, Manifest
+from testkit.cluster.local import LocalCluster
 from testkit.cluster.namespaces import Namespace
 from testkit.cluster_jobs import KIND, ClusterJob, make_cluster_job
+from testkit.deadlines import wait_for
 from testkit.gitops_health import argo_health, kstatus_of
 from testkit.helm import find_kind, helm_of
 from testkit.status_recorder import StatusRecorder
@@ -70,6 +72,29 @@ def test_a_job_that_is_suspended_resumed_and_done(job: ClusterJob) -> None:
         job.change(suspend=True)
         job.wait_for_condition("Suspended")
         job.change(suspend=False)
+        job.wait_until_complete()
+
+
+def test_a_job_whose_store_falls_silent_while_it_publishes(
+    namespace: Namespace, tmp_path: Path, local_cluster: LocalCluster
+) -> None:
+    """Append publishes everything at the end, and so many files that the silence falls there."""
+    job = make_cluster_job(namespace, tmp_path, rows=1_200, shards=6)
+    job.spec["output"] |= {"mode": "Append", "partitionBy": ["id"]}
+
+    def is_publishing() -> bool:
+        return any(job.on_s3.out.list(skip="_bij"))
+
+    with judged(job, "Finalizing", "Succeeded"):
+        job.apply()
+        wait_for(is_publishing, seconds=120, what="a published file", every_seconds=0.02)
+        with local_cluster.component("s3").paused():
+            wait_for(
+                lambda: job.status()["phase"] == "Finalizing",
+                seconds=30,
+                what="Finalizing",
+                explain=job.explain,
+            )
         job.wait_until_complete()
 
 
