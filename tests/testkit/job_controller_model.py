@@ -17,6 +17,7 @@ from typing import Any, assert_never
 from batch_inference_api.reasons import Reason
 from batch_inference_api.runner_contract import ProgressReport, RowCounts, ShardCounts
 from batch_inference_api.v1alpha1.status import JobStatus
+from batch_inference_operator.build.job import fingerprint_of_pods
 from batch_inference_operator.decide.next_step import plan_next
 from batch_inference_operator.decide.plan import (
     Action,
@@ -160,15 +161,16 @@ class ClusterModel:
         if name in self.jobs:
             return  # AlreadyExists, and ours
         self.created.append(number)
-        workers = self.record().spec.workers.replicas
+        workers = self.record().spec.workers
         self.jobs[name] = RunJob(
             name=name,
             uid=f"{name}/{len(self.created)}",
             number=number,
             created=self.now,
             started=self.now,
-            parallelism=workers,
-            applied_workers=workers,
+            parallelism=workers.replicas,
+            applied_workers=workers.replicas,
+            applied_pods=fingerprint_of_pods(workers),
         )
 
     # What the cluster does by itself.

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from batch_inference_api.problems import parse_job
-from batch_inference_operator.build.job import build_job
+from batch_inference_operator.build.job import build_job, fingerprint_of_pods
 from batch_inference_operator.settings import Settings
 from testkit.manifests import make_manifest
 from testkit.operator_jobs import JOB_UID, make_job
@@ -31,7 +31,10 @@ def test_a_job_belongs_to_its_resource_and_does_not_hold_up_its_deletion() -> No
             "app.kubernetes.io/managed-by": "batch-inference-operator",
             "app.kubernetes.io/component": "runner",
         },
-        "annotations": {"batchinference.dev/applied-workers": "1"},
+        "annotations": {
+            "batchinference.dev/applied-workers": "1",
+            "batchinference.dev/applied-pods": fingerprint_of_pods(make_job().spec.workers),
+        },
         "ownerReferences": [
             {
                 "apiVersion": "batchinference.dev/v1alpha1",
@@ -140,8 +143,12 @@ def test_a_queue_is_told_how_many_pods_will_do(
 ) -> None:
     job = built({"metadata.labels": labels, "spec.workers.replicas": replicas})
 
-    applied = {"batchinference.dev/applied-workers": str(replicas)}
-    assert job["metadata"]["annotations"] == applied | annotations
+    of_queues = {
+        name: value
+        for name, value in job["metadata"]["annotations"].items()
+        if name.startswith("kueue.x-k8s.io/")
+    }
+    assert of_queues == annotations
 
 
 def test_a_job_that_was_never_stored_has_no_run() -> None:

@@ -168,7 +168,11 @@ def test_the_run_s_own_variables_come_last_and_cannot_be_replaced() -> None:
             [NOT_READY, UNREACHABLE],
             id="being scheduled is not the same as staying",
         ),
-        pytest.param({"operator": "Exists"}, [], id="everything is tolerated"),
+        pytest.param(
+            {"operator": "Exists"},
+            [NOT_READY, UNREACHABLE],
+            id="tolerating every taint is meant for nodes that work",
+        ),
     ],
 )
 def test_lost_nodes_are_left_soon_unless_the_job_says_otherwise(
@@ -176,4 +180,4 @@ def test_lost_nodes_are_left_soon_unless_the_job_says_otherwise(
 ) -> None:
     tolerations = built_pod({"spec.workers.tolerations": [asked]})["tolerations"]
 
-    assert tolerations == [asked, *map(short_patience, added)]
+    assert tolerations == [*map(short_patience, added), asked], "the first that fits counts"

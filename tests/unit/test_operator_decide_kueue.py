@@ -63,6 +63,18 @@ def test_a_preempted_job_is_queued_again_and_keeps_its_run():
     assert status.progress.rows_processed == 500
 
 
+def test_a_preempted_job_that_is_admitted_again_has_all_of_its_time():
+    """Neither the Job controller nor a driver counts the time in the queue."""
+    began = running_status(startTime=instant(3 * 3600))
+    record = make_record({"spec.activeDeadlineSeconds": 3600}, status=began)
+    record = stored(record, status_for(record, observe(HELD)))
+    assert record.status.start_time is None
+
+    status = status_for(record, observe(make_run(started=ago(10)), make_waiting_pod()))
+
+    assert (status.phase, status.start_time) == ("Starting", instant(10))
+
+
 def test_a_queued_job_is_not_looked_at_by_the_clock():
     """Its admission is an event; a thousand queued jobs cost nothing meanwhile."""
     record = make_record({"spec.preRunningDeadlineSeconds": 1}, status=running_status())

@@ -6,17 +6,22 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
+from batch_inference_operator.decide.plan import DeleteRun
 from batch_inference_operator.decide.record import format_time, parse_time, read_record
 from testkit.observations import (
+    condition,
     failure,
     finished_status,
     make_ended_pod,
+    make_pod,
     make_record,
     make_run,
     make_success,
+    named_run,
     observe,
     plan_for,
     running_status,
+    status_for,
     stored,
     true_conditions,
     why,
@@ -69,12 +74,56 @@ def test_a_spec_that_cannot_be_read_any_more_costs_a_running_job_nothing(changes
     """The operator was set back in mid-run, or the CRD was: the pods go on."""
     record = make_record(changes, status=running_status())
 
-    plan = plan_for(record, observe(make_run(), make_ended_pod(0, make_success())))
+    plan = plan_for(record, observe(make_run(), make_pod()))
 
     assert plan.actions == ()
     assert true_conditions(plan.status) == {"Reconciling"}
     assert plan.status.progress == record.status.progress
     assert plan.status.run == record.status.run
+
+
+@pytest.mark.parametrize(
+    "changes", [*NEWER.values(), *(changes for changes, _ in INVALID.values())]
+)
+def test_a_run_that_ends_well_has_ended_well_whatever_became_of_the_spec(changes):
+    record = make_record(changes, status=running_status())
+
+    plan = plan_for(record, observe(make_run(), make_ended_pod(0, make_success())))
+
+    assert true_conditions(plan.status) >= {"Complete"}
+
+
+@pytest.mark.parametrize(("changes", "problem"), INVALID.values(), ids=INVALID)
+def test_a_spec_that_was_made_wrong_between_two_runs_says_how_to_go_on(changes, problem):
+    """It was changed while the job was suspended, and the run before it is gone."""
+    reason, message = why(status_for(make_record(changes, status={"run": named_run()}), observe()))
+
+    assert reason == "InvalidSpec"
+    assert problem in message
+    assert message.endswith("; suspend the job, correct the spec, and resume it")
+
+
+@pytest.mark.parametrize(
+    "changes", [INVALID["two volumes of one name"][0], NEWER["an unknown field"]]
+)
+def test_a_job_whose_spec_cannot_be_read_is_suspended_all_the_same(changes):
+    record = make_record({**changes, "spec.suspend": True}, status=running_status())
+
+    plan = plan_for(record, observe(make_run(), make_pod()))
+
+    assert [type(action) for action in plan.actions] == [DeleteRun]
+    status = plan_for(record, observe()).status
+    assert status.phase == "Suspended"
+    assert "correct the spec before it goes on: spec." in condition(status, "Suspended").message
+
+
+def test_a_mistake_in_a_job_that_was_created_suspended_can_still_be_corrected():
+    changes, problem = INVALID["two volumes of one name"]
+
+    status = status_for(make_record({**changes, "spec.suspend": True}), observe())
+
+    assert true_conditions(status) == {"Suspended"}
+    assert problem in condition(status, "Suspended").message
 
 
 def test_a_run_whose_status_nobody_wrote_yet_outlives_a_crd_that_cuts_off_what_is_required():

@@ -14,6 +14,7 @@ from testkit.observations import (
     NOW,
     ago,
     failure,
+    instant,
     make_ended_pod,
     make_ended_run,
     make_pod,
@@ -124,6 +125,29 @@ def test_a_job_whose_run_is_refused_says_why_and_tries_again():
     assert why(plan.status) == (Reason.POD_FORBIDDEN, "denied by policy")
     assert plan.status.phase == "Pending"
     assert plan.look_again_seconds == 15
+
+
+@pytest.mark.parametrize(
+    ("waited_seconds", "begun", "fails"), [(59, False, False), (60, False, True), (60, True, False)]
+)
+def test_a_job_whose_first_run_is_refused_is_given_up_when_its_pods_are_overdue(
+    waited_seconds, begun, fails
+):
+    """The next run of a job that has begun is bounded by `activeDeadlineSeconds`."""
+    refusal = Refusal(reason=Reason.QUOTA_EXCEEDED, message="exceeded quota: count/jobs.batch")
+    limited = make_record({"spec.preRunningDeadlineSeconds": 60})
+    record = stored(limited, status_for(limited, observe(refusal), now=ago(waited_seconds)))
+    if begun:
+        record = stored(record, record.status.model_copy(update={"start_time": instant(3600)}))
+
+    status = status_for(record, observe(refusal))
+
+    assert ("Failed" in true_conditions(status)) is fails
+    if fails:
+        assert failure(status) == (
+            "PreRunningDeadlineExceeded",
+            "no pod could be created within 60 s: exceeded quota: count/jobs.batch",
+        )
 
 
 def test_what_the_platform_does_not_allow_fails_before_anything_is_created():

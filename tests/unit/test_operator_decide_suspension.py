@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from batch_inference_operator.build.job import fingerprint_of_pods
 from batch_inference_operator.decide.plan import CreateRun, DeleteRun, Plan
 from testkit.observations import (
     ago,
@@ -130,3 +133,36 @@ def test_a_run_that_the_status_does_not_know_is_named_before_it_is_deleted():
     assert named.actions == ()
     assert named.status.run.number == 1
     assert deleted.actions == (DeleteRun(job_name="churn-run-1", job_uid="uid-of-run-1"),)
+
+
+def made_for(changes):
+    """A run whose pods were made from such a spec."""
+    return make_run(applied_pods=fingerprint_of_pods(make_record(changes).spec.workers))
+
+
+MEMORY = {"spec.workers.resources": {"requests": {"memory": "1Gi"}}}
+MORE_MEMORY = {"spec.workers.resources": {"requests": {"memory": "2Gi"}}}
+
+
+def test_a_job_that_was_suspended_changed_and_resumed_unseen_gets_other_pods():
+    record = make_record(MORE_MEMORY, status=running_status())
+    run = made_for(MEMORY)
+
+    plan = plan_for(record, observe(run, make_pod()))
+
+    assert plan.actions == (DeleteRun(job_name=run.name, job_uid=run.uid),)
+
+
+SAME_PODS = {
+    "nothing was changed": made_for(MEMORY),
+    "more workers are wanted": made_for({**MEMORY, "spec.workers.replicas": 1}),
+    "defaults are written out": made_for({**MEMORY, "spec.workers.env": []}),
+    "an earlier release made them": make_run(applied_pods=None),
+}
+
+
+@pytest.mark.parametrize("run", SAME_PODS.values(), ids=SAME_PODS)
+def test_a_run_keeps_its_pods_where(run):
+    plan = plan_for(make_record(MEMORY, status=running_status()), observe(run, make_pod()))
+
+    assert plan.actions == ()

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from batch_inference_operator.build.job import fingerprint_of_pods
 from batch_inference_operator.observation import (
     ClusterWarning,
     JobEnd,
@@ -46,6 +47,7 @@ def test_a_job_that_was_just_created_is_read():
         created=ago(60),
         parallelism=1,
         applied_workers=1,
+        applied_pods=fingerprint_of_pods(make_record().spec.workers),
     )
 
 

@@ -155,7 +155,8 @@ class Reason(StrEnum):
     PROGRESS_DEADLINE_EXCEEDED = "ProgressDeadlineExceeded"
     """No row was scored for `spec.progressDeadlineSeconds`.
 
-    Look into the logs of the pods; mend the store or the model that hangs, or allow more time.
+    Mend the store or the model that hangs, or allow more time. Its pods are ended, their logs with
+    them: where they are not collected, run it again, and look with `kubectl bij logs -f`.
     """
     REPORT_MISSING = "ReportMissing"
     """The pods of several runs ended without a report of how.

@@ -194,7 +194,10 @@ async def _scale_run(action: ScaleRun, record: Record, *, cluster: Cluster) -> N
 
 def _explain(error: ClusterError) -> Refusal:
     message = str(error)
-    reason = Reason.QUOTA_EXCEEDED if "exceeded quota" in message else Reason.POD_FORBIDDEN
+    if "exceeded quota" in message:
+        return Refusal(reason=Reason.QUOTA_EXCEEDED, message=message)
+    is_invalid = isinstance(error, Invalid)
+    reason = Reason.INVALID_SPEC if is_invalid else Reason.POD_FORBIDDEN
     return Refusal(reason=reason, message=message)
 
 

@@ -24,6 +24,8 @@ NAMESPACE_NAME_LABEL = "kubernetes.io/metadata.name"
 
 APPLIED_WORKERS_ANNOTATION = f"{GROUP}/applied-workers"
 """`workers.replicas` as last applied to a Job: whoever changed the Job since is left alone."""
+APPLIED_PODS_ANNOTATION = f"{GROUP}/applied-pods"
+"""Fingerprint of what a Job's pods were made from: with another they belong to a next run."""
 
 CHILD_SELECTOR = f"{MANAGED_BY_LABEL}={MANAGED_BY}"
 KUEUE_QUEUE_LABEL = "kueue.x-k8s.io/queue-name"

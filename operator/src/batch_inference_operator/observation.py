@@ -39,6 +39,8 @@ class RunJob:
     parallelism: int = 1
     applied_workers: int | None = None
     """`workers.replicas` as the operator last applied it."""
+    applied_pods: str | None = None
+    """Fingerprint of what its pods were made from."""
     end: JobEnd | None = None
     end_reason: str = ""
     """Of the condition: `BackoffLimitExceeded`, `DeadlineExceeded`, `PodFailurePolicy` ..."""

@@ -14,6 +14,7 @@ from batch_inference_operator.build.layout import CONTAINER
 from batch_inference_operator.cache import Kind
 from batch_inference_operator.decide.head import find_head
 from batch_inference_operator.names import (
+    APPLIED_PODS_ANNOTATION,
     APPLIED_WORKERS_ANNOTATION,
     COMPLETION_INDEX_LABEL,
     RUN_LABEL,
@@ -170,7 +171,7 @@ def _number(text: str | None) -> int | None:
 
 def _read_job(raw: Raw) -> RunJob:
     metadata, spec, status = raw["metadata"], raw["spec"], raw.get("status") or {}
-    applied = (metadata.get("annotations") or {}).get(APPLIED_WORKERS_ANNOTATION)
+    annotations = metadata.get("annotations") or {}
     ends = {
         condition["type"]: condition
         for condition in status.get("conditions") or ()
@@ -188,7 +189,8 @@ def _read_job(raw: Raw) -> RunJob:
         suspended=bool(spec.get("suspend")),
         being_deleted="deletionTimestamp" in metadata,
         parallelism=spec.get("parallelism", 1),
-        applied_workers=_number(applied),
+        applied_workers=_number(annotations.get(APPLIED_WORKERS_ANNOTATION)),
+        applied_pods=annotations.get(APPLIED_PODS_ANNOTATION),
         end=end,
         end_reason=ends[end].get("reason", "") if end else "",
         end_message=ends[end].get("message", "") if end else "",

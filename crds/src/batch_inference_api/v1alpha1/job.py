@@ -110,7 +110,8 @@ class JobSpec(ResourceModel):
     progress_deadline_seconds: Seconds | None = None
     """The job fails when no row was scored for this time."""
     ttl_seconds_after_finished: Annotated[int, Field(ge=0, le=2_147_483_647)] | None = None
-    """How long the pods of a finished job are kept. The BatchInferenceJob itself stays."""
+    """How long the pods of a finished job are kept, but those that a deadline ended, which go at
+    once. The BatchInferenceJob itself stays."""
     managed_by: (
         Annotated[
             str,

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import re
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
 from batch_inference_api.v1alpha1.resource import ResourceModel, matching
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 JOB_NAME_PATTERN = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 JOB_NAME_LENGTH = 52
@@ -28,8 +32,32 @@ ObjectName = Annotated[
         "digit",
     ),
 ]
-LabelKey = Annotated[str, Field(min_length=1, max_length=316)]
-LabelValue = Annotated[str, Field(max_length=63)]
+_LABEL_PATTERN = "[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?"
+_LABEL_KEY_PATTERN = f"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?{_LABEL_PATTERN}$"
+_LABEL_VALUE_PATTERN = f"^({_LABEL_PATTERN})?$"
+_LABEL_EXPECTATION = "letters, digits, '-', '_' and '.', and begin and end with a letter or digit"
+_LABEL_KEY_EXPECTATION = (
+    f"must be the key of a label such as zone or example.com/zone: have {_LABEL_EXPECTATION}"
+)
+LabelKey = Annotated[
+    str,
+    Field(min_length=1, max_length=316, json_schema_extra={"pattern": _LABEL_KEY_PATTERN}),
+    matching(_LABEL_KEY_PATTERN, _LABEL_KEY_EXPECTATION),
+]
+LabelValue = Annotated[
+    str,
+    Field(max_length=63, json_schema_extra={"pattern": _LABEL_VALUE_PATTERN}),
+    matching(_LABEL_VALUE_PATTERN, f"must have {_LABEL_EXPECTATION}"),
+]
+Labels = dict[Annotated[str, Field(min_length=1, max_length=316)], LabelValue]
+"""A structural schema says nothing about keys: `problems_of_keys` does."""
+
+
+def problems_of_keys(labels: Labels) -> Iterator[str]:
+    """Say which keys are no keys of labels."""
+    for key in labels:
+        if re.fullmatch(_LABEL_KEY_PATTERN, key) is None:
+            yield f"{key!r} {_LABEL_KEY_EXPECTATION}"
 
 
 class SecretReference(ResourceModel):

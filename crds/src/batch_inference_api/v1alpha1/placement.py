@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from batch_inference_api.v1alpha1.names import LabelKey, LabelValue
+from batch_inference_api.v1alpha1.names import (
+    LabelKey,
+    Labels,
+    LabelValue,
+    problems_of_keys,
+)
 from batch_inference_api.v1alpha1.resource import ResourceModel, Rule
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _ATOMIC = {"x-kubernetes-list-type": "atomic"}
 Weight = Annotated[int, Field(ge=1, le=100)]
@@ -38,7 +46,7 @@ class Toleration(ResourceModel):
         ),
     )
 
-    key: Annotated[str, Field(min_length=1, max_length=316)] | None = None
+    key: LabelKey | None = None
     """Key of the taint; without it, and with `Exists`, every taint."""
     operator: Literal["Exists", "Equal"] | None = None
     """`Equal` (the default) compares the value, `Exists` does not."""
@@ -129,14 +137,15 @@ class NodeAffinity(ResourceModel):
 class LabelSelector(ResourceModel):
     """Pods, by label."""
 
-    match_labels: Annotated[dict[LabelKey, LabelValue], Field(max_length=32)] = Field(
-        default_factory=dict
-    )
+    match_labels: Annotated[Labels, Field(max_length=32)] = Field(default_factory=dict)
     """Labels that a pod must have."""
     match_expressions: Annotated[
         tuple[LabelSelectorRequirement, ...], Field(max_length=32, json_schema_extra=_ATOMIC)
     ] = ()
     """Conditions on labels."""
+
+    def find_problems(self) -> Iterator[tuple[str, str]]:
+        yield from (("matchLabels", problem) for problem in problems_of_keys(self.match_labels))
 
 
 class PodAffinityTerm(ResourceModel):

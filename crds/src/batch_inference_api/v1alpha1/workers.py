@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
 from batch_inference_api.v1alpha1.environment import EnvFromSource, EnvVar, Volume, VolumeMount
-from batch_inference_api.v1alpha1.names import LabelKey, LabelValue, ObjectName
+from batch_inference_api.v1alpha1.names import Labels, ObjectName, problems_of_keys
 from batch_inference_api.v1alpha1.placement import Affinity, Toleration
 from batch_inference_api.v1alpha1.quantity import Quantity, parse_quantity
 from batch_inference_api.v1alpha1.resource import ResourceModel
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 ResourceList = Annotated[
     dict[Annotated[str, Field(max_length=253)], Quantity], Field(max_length=16)
 ]
+_OWN_RESOURCES = ("cpu", "memory", "ephemeral-storage")
+_HUGE_PAGES = "hugepages-"
+_EXTENDED_RESOURCE = "[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?"
 _ATOMIC = {"x-kubernetes-list-type": "atomic"}
 
 
@@ -30,10 +34,29 @@ class ResourceRequirements(ResourceModel):
     """What the pod may use at most. The scorers stay below the memory limit."""
 
     def find_problems(self) -> Iterator[tuple[str, str]]:
+        for field, quantities in (("requests", self.requests), ("limits", self.limits)):
+            for name, quantity in quantities.items():
+                yield from ((field, problem) for problem in _problems_of(name, quantity))
         for name, requested in self.requests.items():
             limit = self.limits.get(name)
             if limit is not None and parse_quantity(requested) > parse_quantity(limit):
                 yield "requests", f"{name} requests more ({requested}) than its limit ({limit})"
+
+
+def _problems_of(resource: str, quantity: str | int) -> Iterator[str]:
+    """What the API server would say of it when the pods are created, which is late."""
+    amount = parse_quantity(quantity)
+    if resource == "memory" and not amount:
+        yield "memory must be more than 0"
+    if resource in _OWN_RESOURCES or resource.startswith(_HUGE_PAGES):
+        return
+    if re.fullmatch(_EXTENDED_RESOURCE, resource) is None:
+        yield (
+            f"{resource!r} is not a resource: use {', '.join(_OWN_RESOURCES)}, or the name of an "
+            "extended resource such as nvidia.com/gpu"
+        )
+    elif amount % 1:
+        yield f"{resource} must be a whole number, not {quantity}"
 
 
 class LocalReference(ResourceModel):
@@ -69,9 +92,7 @@ class WorkersSpec(ResourceModel):
     """Number of pods. It may change while the job runs."""
     resources: ResourceRequirements = Field(default_factory=ResourceRequirements)
     """What each pod may use. It may change while the job is suspended."""
-    node_selector: Annotated[dict[LabelKey, LabelValue], Field(max_length=64)] = Field(
-        default_factory=dict
-    )
+    node_selector: Annotated[Labels, Field(max_length=64)] = Field(default_factory=dict)
     """Labels that a node must have. It may change while the job is suspended."""
     tolerations: Annotated[
         tuple[Toleration, ...], Field(max_length=32, json_schema_extra=_ATOMIC)
@@ -111,6 +132,7 @@ class WorkersSpec(ResourceModel):
     """Where volumes appear in the pods. They may change while the job is suspended."""
 
     def find_problems(self) -> Iterator[tuple[str, str]]:
+        yield from (("nodeSelector", problem) for problem in problems_of_keys(self.node_selector))
         names = [volume.name for volume in self.volumes]
         for name in sorted({name for name in names if names.count(name) > 1}):
             yield "volumes", f"volume {name!r} is there twice"

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from typing import TYPE_CHECKING, Any
 
 from batch_inference_api.pod_contract import PERMANENT_EXIT_CODES
+from batch_inference_api.v1alpha1.workers import CHANGE_WHILE_SUSPENDED
 from batch_inference_operator.build.layout import CONTAINER
 from batch_inference_operator.build.ownership import labels_of_run, name_of_run, owned_by_resource
+from batch_inference_operator.build.plain import as_plain
 from batch_inference_operator.build.pod import build_pod_template
 from batch_inference_operator.names import (
+    APPLIED_PODS_ANNOTATION,
     APPLIED_WORKERS_ANNOTATION,
     KUEUE_EQUAL_COMPLETIONS_ANNOTATION,
     KUEUE_LABELS,
@@ -18,6 +23,7 @@ from batch_inference_operator.names import (
 
 if TYPE_CHECKING:
     from batch_inference_api.v1alpha1.job import BatchInferenceJob
+    from batch_inference_api.v1alpha1.workers import WorkersSpec
     from batch_inference_operator.settings import Settings
 
 _BACKSTOP_SECONDS = 60
@@ -59,6 +65,16 @@ def build_job(
     }
 
 
+def fingerprint_of_pods(workers: WorkersSpec) -> str:
+    """Sum up what pods are made from once, so that it changes between runs only.
+
+    Defaults are left out: a field that a later release adds changes no fingerprint.
+    """
+    plain = as_plain(workers)
+    told = {field: plain[field] for field in CHANGE_WHILE_SUSPENDED if field in plain}
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+
+
 def _pod_failure_policy() -> dict[str, Any]:
     """The first rule that matches counts, so a verdict holds even if the pod was evicted after it.
 
@@ -93,7 +109,10 @@ def _annotations(job: BatchInferenceJob) -> dict[str, str]:
     Kueue refuses a least number of pods that is not below the number asked for.
     """
     replicas = job.spec.workers.replicas
-    annotations = {APPLIED_WORKERS_ANNOTATION: str(replicas)}
+    annotations = {
+        APPLIED_WORKERS_ANNOTATION: str(replicas),
+        APPLIED_PODS_ANNOTATION: fingerprint_of_pods(job.spec.workers),
+    }
     if KUEUE_QUEUE_LABEL in job.metadata.labels:
         annotations[KUEUE_EQUAL_COMPLETIONS_ANNOTATION] = "true"
         if replicas > 1:

@@ -140,9 +140,12 @@ def _build_placement(workers: WorkersSpec) -> dict[str, Any]:
 
 
 def _build_tolerations(asked: tuple[Toleration, ...]) -> list[dict[str, Any]]:
-    """What the job tolerates, and a short patience with lost nodes where it says nothing."""
+    """A short patience with lost nodes where the job names none, and what it tolerates.
+
+    Of several tolerations of one taint the first counts. One without a key, by which pods may run
+    on any GPU node, is not meant to keep pods on a node that is lost.
+    """
     return [
-        *(as_plain(toleration) for toleration in asked),
         *(
             {
                 "key": taint,
@@ -153,9 +156,10 @@ def _build_tolerations(asked: tuple[Toleration, ...]) -> list[dict[str, Any]]:
             for taint in _LOST_NODE_TAINTS
             if not any(_concerns(toleration, taint) for toleration in asked)
         ),
+        *(as_plain(toleration) for toleration in asked),
     ]
 
 
 def _concerns(toleration: Toleration, taint: str) -> bool:
     """Whether the job's own toleration says how long the taint is tolerated."""
-    return toleration.key in (None, taint) and toleration.effect in (None, "NoExecute")
+    return toleration.key == taint and toleration.effect in (None, "NoExecute")

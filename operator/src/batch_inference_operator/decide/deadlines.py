@@ -72,6 +72,11 @@ def remaining_seconds(record: Record, run: RunJob | None, *, now: datetime) -> i
     return limit - int((now - since).total_seconds())
 
 
+def pre_running_seconds(record: Record, settings: Settings) -> int:
+    """How long a job may take to score its first row; 0: as long as it likes."""
+    return record.spec.pre_running_deadline_seconds or settings.pre_running_deadline_seconds
+
+
 def _limits(
     record: Record, run: RunJob, observation: Observation, *, settings: Settings
 ) -> Iterator[_Limit]:
@@ -95,7 +100,7 @@ def _limits(
 def _limits_of_progress(
     record: Record, run: RunJob, observation: Observation, *, settings: Settings
 ) -> Iterator[_Limit]:
-    before_rows = record.spec.pre_running_deadline_seconds or settings.pre_running_deadline_seconds
+    before_rows = pre_running_seconds(record, settings)
     has_run = _has_run(record, observation)
     if before_rows and not has_run:
         yield _Limit(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from batch_inference_operator.build.job import fingerprint_of_pods
 from batch_inference_operator.decide.deadlines import (
     find_missed_deadline,
     remaining_seconds,
@@ -67,7 +68,8 @@ def plan_run(
 def _keep_up(
     record: Record, run: RunJob, observation: Observation, *, now: datetime, settings: Settings
 ) -> Iterator[Action]:
-    if _is_head_lost(run, observation, now=now, settings=settings):
+    is_lost = _is_head_lost(run, observation, now=now, settings=settings)
+    if is_lost or _has_other_pods(record, run):
         yield DeleteRun(job_name=run.name, job_uid=run.uid)
         return
     for job in observation.jobs:
@@ -102,6 +104,11 @@ def _is_head_lost(
     """Whether index 0 is on a node that does not answer: the Job controller would wait for ever."""
     head = find_head(run, observation)
     return head is not None and not head.is_over and is_fenced(head, now=now, settings=settings)
+
+
+def _has_other_pods(record: Record, run: RunJob) -> bool:
+    """Whether the job was suspended, changed and resumed before anybody looked."""
+    return run.applied_pods not in (None, fingerprint_of_pods(record.spec.workers))
 
 
 def _look_again(

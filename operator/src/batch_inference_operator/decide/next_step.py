@@ -40,8 +40,6 @@ def _plan(record: Record, observation: Observation, *, now: datetime, settings: 
         return Plan()
     if record.is_finished:
         return plan_retention(record, observation, now=now, settings=settings)
-    if record.job is None:
-        return _plan_unreadable(record, observation, now=now)
 
     run = _current_run(record, observation)
     verdict = None if run is None else _judge(record, run, observation, now=now)
@@ -49,8 +47,10 @@ def _plan(record: Record, observation: Observation, *, now: datetime, settings: 
         return Plan(status=succeeded(record, run, verdict, now=now), is_urgent=True)
     if isinstance(verdict, Failed):
         return Plan(status=failed(record, run, verdict, now=now), is_urgent=True)
-    if record.spec.suspend:
+    if record.suspend:
         return plan_suspension(record, observation, now=now, settings=settings)
+    if record.job is None:
+        return _plan_unreadable(record, observation, now=now)
     if run is None:
         return plan_next_run(record, observation, now=now, settings=settings)
     if isinstance(verdict, Unsettled):
@@ -67,11 +67,12 @@ def _current_run(record: Record, observation: Observation) -> RunJob | None:
 def _plan_unreadable(record: Record, observation: Observation, *, now: datetime) -> Plan:
     """A spec that is wrong ends the job; one that is only too new is left to a newer operator.
 
-    What has a run could be read once: it is not the job that is wrong, but the CRD or the operator.
+    What has a run could be read once: its pods are left alone, until the spec can be read again.
     """
     has_run = record.run_number or observation.jobs
-    if has_run or any(sign in record.problem for sign in _SIGNS_OF_ANOTHER_RELEASE):
-        return Plan(status=unreadable(record, now=now), is_urgent=True)
+    is_skewed = any(sign in record.problem for sign in _SIGNS_OF_ANOTHER_RELEASE)
+    if has_run or is_skewed:
+        return Plan(status=unreadable(record, is_skewed=is_skewed, now=now), is_urgent=True)
     verdict = Failed(reason=Reason.INVALID_SPEC, message=record.problem)
     return Plan(status=failed(record, None, verdict, now=now), is_urgent=True)
 
@@ -83,6 +84,8 @@ def _judge(
     verdict = judge(run, observation)
     if not isinstance(verdict, Failed) or verdict.reason != Reason.DEADLINE_EXCEEDED:
         return verdict
+    if record.job is None:
+        return verdict
     remaining = remaining_seconds(record, run, now=now)
     if remaining is not None and remaining <= _CLOSE_SECONDS:
         return verdict
@@ -92,5 +95,5 @@ def _judge(
 
 _CLOSE_SECONDS = 60
 """The clocks of the driver and of the status begin seconds apart, and are not the same."""
-_SIGNS_OF_ANOTHER_RELEASE = ("there is no such field", " is not one of ")
+_SIGNS_OF_ANOTHER_RELEASE = ("there is no such field", " is not one of ", " is required")
 """What the CRD would have refused, were it of this operator's release."""

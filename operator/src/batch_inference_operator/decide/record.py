@@ -28,7 +28,8 @@ _FINISHED = ("Complete", "Failed")
 class Record:
     """A BatchInferenceJob as the server holds it.
 
-    `job` is None when this operator cannot read the spec; `problem` then says why.
+    `job` is None when this operator cannot read the spec; `problem` then says why. `suspend` can
+    be told without.
     """
 
     namespace: str
@@ -38,6 +39,7 @@ class Record:
     generation: int
     being_deleted: bool
     managed_elsewhere: bool
+    suspend: bool
     job: BatchInferenceJob | None
     problem: str
     status: JobStatus
@@ -100,6 +102,7 @@ def read_record(raw: Mapping[str, Any]) -> Record:
         generation=metadata.get("generation", 0),
         being_deleted="deletionTimestamp" in metadata,
         managed_elsewhere=manager != MANAGER,
+        suspend=spec.get("suspend") is True,
         job=job,
         problem=problem,
         status=_read_status(raw.get("status") or {}),
@@ -134,9 +137,15 @@ def was_running(status: JobStatus) -> bool:
 
 
 def start_of(record: Record, run: RunJob | None) -> datetime | None:
-    """When the job began, all its automatic runs together; None: it has not, or is suspended."""
+    """When the job began, all its automatic runs together; None: it has not, or is suspended.
+
+    One that its queue takes back begins anew when it is admitted again: neither the Job controller
+    nor a driver counts the time in the queue.
+    """
+    if run is not None and run.suspended:
+        return None
     began = parse_time(record.status.start_time)
-    if began is not None or run is None or run.suspended:
+    if began is not None or run is None:
         return began
     return run.started or run.created
 

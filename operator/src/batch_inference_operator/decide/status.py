@@ -93,6 +93,8 @@ def suspended(record: Record, *, now: datetime) -> JobStatus:
         update={"phase": Phase.SUSPENDED, "start_time": None, "workers": _workers(0, 0)}
     )
     message = "suspended by spec.suspend; what is committed stays"
+    if record.problem:
+        message += f"; correct the spec before it goes on: {record.problem}"
     return _judged(record, status, State.SUSPENDED, "Suspended", message, report=None, now=now)
 
 
@@ -129,17 +131,22 @@ def seen(record: Record) -> JobStatus:
     )
 
 
-def unreadable(record: Record, *, now: datetime) -> JobStatus:
-    """The status of a job whose spec another release wrote: its pods are left alone."""
+def unreadable(record: Record, *, is_skewed: bool, now: datetime) -> JobStatus:
+    """The status of a job whose spec is wrong or of another release: its pods are left alone."""
+    advice = (
+        "use an operator and a CRD of one release"
+        if is_skewed
+        else "suspend the job, correct the spec, and resume it"
+    )
     message = (
-        f"this operator cannot read the spec and leaves the job as it is: {record.problem}; use an "
-        "operator and a CRD of one release"
+        f"this operator cannot read the spec and leaves the job as it is: {record.problem}; "
+        f"{advice}"
     )
     return _judged(
         record,
         record.status,
         State.IN_PROGRESS,
-        Reason.VERSION_SKEW,
+        Reason.VERSION_SKEW if is_skewed else Reason.INVALID_SPEC,
         message,
         report=None,
         now=now,

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 from batch_inference_api.reasons import Reason
 from batch_inference_api.v1alpha1.status import RunStatus
 from batch_inference_operator.build.allowed import find_forbidden
-from batch_inference_operator.decide.deadlines import remaining_seconds
+from batch_inference_operator.decide.deadlines import pre_running_seconds, remaining_seconds
 from batch_inference_operator.decide.plan import CreateRun, DeleteRun, Plan
+from batch_inference_operator.decide.record import parse_time
 from batch_inference_operator.decide.status import between_runs, failed, in_a_run
 from batch_inference_operator.decide.troubles import Trouble, Wait
 from batch_inference_operator.decide.verdict import Failed
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from batch_inference_operator.decide.record import Record
     from batch_inference_operator.decide.verdict import Unsettled
-    from batch_inference_operator.observation import Observation, RunJob, RunPod
+    from batch_inference_operator.observation import Observation, Refusal, RunJob, RunPod
     from batch_inference_operator.settings import Settings
 
 MAX_UNREPORTED_RUNS = 3
@@ -39,11 +40,8 @@ def plan_next_run(
     if forbidden:
         message = "; ".join(refusal.message for refusal in forbidden)
         return _fail(record, reason=forbidden[0].reason, message=message, now=now)
-    refusal = observation.refusal
-    if refusal is not None:
-        trouble = Trouble(reason=refusal.reason, message=refusal.message)
-        status = between_runs(record, trouble, latest_run=record.run_number, now=now)
-        return Plan(status=status, is_urgent=True, look_again_seconds=_REFUSED_AGAIN_SECONDS)
+    if observation.refusal is not None:
+        return _plan_refused(record, observation.refusal, now=now, settings=settings)
     deadline = remaining_seconds(record, None, now=now)
     if deadline is not None and deadline <= 0:
         limit = record.spec.active_deadline_seconds
@@ -57,6 +55,20 @@ def plan_next_run(
         return clear_away(record, observation, trouble, now=now, settings=settings)
     number = 1 + latest_run_number(record, observation)
     return Plan(actions=(CreateRun(number=number, deadline_seconds=deadline),))
+
+
+def _plan_refused(record: Record, refusal: Refusal, *, now: datetime, settings: Settings) -> Plan:
+    """Try again, as a quota or a policy may change; until the job's first pods are overdue."""
+    limit = pre_running_seconds(record, settings)
+    waiting = record.condition("Reconciling")
+    since = parse_time(waiting.last_transition_time if waiting else None)
+    has_begun = record.status.start_time is not None
+    if limit and since and not has_begun and (now - since).total_seconds() >= limit:
+        message = f"no pod could be created within {limit} s: {refusal.message}"
+        return _fail(record, reason=Reason.PRE_RUNNING_DEADLINE_EXCEEDED, message=message, now=now)
+    trouble = Trouble(reason=refusal.reason, message=refusal.message)
+    status = between_runs(record, trouble, latest_run=record.run_number, now=now)
+    return Plan(status=status, is_urgent=True, look_again_seconds=_REFUSED_AGAIN_SECONDS)
 
 
 def clear_away(
