@@ -45,6 +45,22 @@ def test_suspending_takes_the_pods_and_resuming_goes_on(slow_job: ClusterJob) ->
     assert_invariants(slow_job, recorder)
 
 
+def test_what_was_changed_while_suspended_holds_though_nobody_saw_the_suspension(
+    operator: Operator, slow_job: ClusterJob
+) -> None:
+    slow_job.apply()
+    slow_job.wait_for_shards(1)
+    with operator.down():
+        slow_job.change(suspend=True)
+        slow_job.change(workers={"resources": {"requests": {"cpu": "150m"}}})
+        slow_job.change(suspend=False)
+    slow_job.wait_until_complete()
+    (run,) = slow_job.jobs()
+    (container,) = run["spec"]["template"]["spec"]["containers"]
+    assert container["resources"]["requests"]["cpu"] == "150m"
+    assert slow_job.status()["run"]["number"] == 2
+
+
 def test_a_job_grows_and_shrinks_while_it_runs(slow_job: ClusterJob) -> None:
     with StatusRecorder(slow_job) as recorder:
         slow_job.apply()
