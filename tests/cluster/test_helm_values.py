@@ -1,4 +1,4 @@
-"""What the chart makes of its values, judged by the API server; and which values it refuses."""
+"""What the chart makes of its values, judged by the API server."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from batch_inference_operator.settings import Settings
 from testkit.cluster.kubectl import KubectlFailed, Manifest
 from testkit.cluster.namespaces import Namespace
 from testkit.cluster.provider import Cluster
-from testkit.helm import CHART, CRD_FILE, Helm, HelmFailed, find_kind, helm_of
+from testkit.helm import CHART, CRD_FILE, Helm, find_kind, helm_of
 from testkit.roles import rights_of
 
 JOBS = "batchinferencejobs.batchinference.dev"
@@ -292,52 +292,3 @@ def test_monitoring_says_what_is_scraped(helm: Helm) -> None:
     assert rule["spec"] == yaml.safe_load((CHART / "files" / "alerts.yaml").read_text())
     files = {"batch-inference.json": (CHART / "files" / "dashboard.json").read_text()}
     assert dashboard["data"] == files
-
-
-REFUSED = {
-    "a misspelt key": ({"replica": 2}, "replica"),
-    "a misspelt key further down": ({"crds": {"instal": False}}, "instal"),
-    "a misspelt key of an item": ({"imagePullSecrets": [{"nam": "x"}]}, "nam"),
-    "a word for a number": ({"replicas": "two"}, "replicas"),
-    "a word for a list": ({"watchNamespaces": "team-a"}, "watchNamespaces"),
-    "a number for a quantity": ({"runner": {"defaultResources": {"cpu": 1}}}, "cpu"),
-    "no such scheme": ({"allowed": {"uriSchemes": ["ftp"]}}, "uriSchemes"),
-    "no such level": ({"logLevel": "verbose"}, "logLevel"),
-    "no digest": ({"image": {"digest": "latest"}}, "digest"),
-    "a setting beside its key": (
-        {"extraEnv": [{"name": "BIO_LOG_LEVEL", "value": "x"}]},
-        "extraEnv",
-    ),
-    "replicas without an election": (
-        {"replicas": 2, "leaderElection": {"enabled": False}},
-        "replicas: .*leaderElection.enabled",
-    ),
-    "no account at all": (
-        {"serviceAccount": {"create": False}},
-        "serviceAccount.name: .*serviceAccount.create",
-    ),
-    "accounts in no namespace": (
-        {"runner": {"serviceAccounts": [{"name": "reader"}]}},
-        "runner.serviceAccounts: .*watchNamespaces",
-    ),
-    "a monitor of nothing": (
-        {"monitoring": {"service": False, "serviceMonitor": {"enabled": True}}},
-        "monitoring.serviceMonitor.enabled: .*monitoring.service",
-    ),
-    "a test that may not run": (
-        {"test": {"job": True}, "allowed": {"uriSchemes": ["s3"]}},
-        "test.job: .*allowed.uriSchemes",
-    ),
-    "two values of a variable": (
-        {"extraEnv": [{"name": "A", "value": "1", "valueFrom": {"fieldRef": {}}}]},
-        "extraEnv: A has both value and valueFrom",
-    ),
-}
-
-
-@pytest.mark.parametrize(("values", "message"), REFUSED.values(), ids=REFUSED)
-def test_an_install_is_refused_by_the_name_of_the_key(
-    helm: Helm, values: dict[str, Any], message: str
-) -> None:
-    with pytest.raises(HelmFailed, match=message):
-        helm("install", "refused", str(CHART), "--dry-run=server", values=values)

@@ -19,6 +19,7 @@ from testkit.cluster.provider import Cluster
 
 CHART = ROOT / "charts" / "batch-inference-operator"
 CRD_FILE = CHART / "files" / "crds" / "batchinference.dev_batchinferencejobs.yaml"
+RELEASE = "batch-inference"
 Values = Mapping[str, Any]
 
 
@@ -49,14 +50,28 @@ class Helm:
             raise HelmFailed(f"helm {' '.join(arguments)}: {done.stderr.strip()}\n{done.stdout}")
         return done.stdout
 
-    def render(self, values: Values, *, namespace: str = "operators") -> list[Manifest]:
-        """Render the chart, its tests too."""
+    def template(
+        self, values: Values, *, namespace: str = "operators", release: str = RELEASE
+    ) -> str:
+        """Render the chart, its tests too, as text."""
         flags = (f"--namespace={namespace}", f"--kube-version={KUBERNETES_VERSION}")
-        printed = self("template", RELEASE, str(CHART), *flags, values=values)
-        return [found for found in yaml.safe_load_all(printed) if found]
+        return self("template", release, str(CHART), *flags, values=values)
+
+    def render(
+        self, values: Values, *, namespace: str = "operators", release: str = RELEASE
+    ) -> list[Manifest]:
+        """Render the chart, its tests too; a key that is there twice is an error."""
+        text = self.template(values, namespace=namespace, release=release)
+        return [found for found in yaml.load_all(text, _EachKeyOnce) if found]
 
 
-RELEASE = "batch-inference"
+class _EachKeyOnce(yaml.SafeLoader):
+    """Refuses what the API server refuses, and PyYAML takes: one key with two values."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        assert len(keys) == len(set(keys)), f"a key is there twice: {sorted(keys)}"
+        return super().construct_mapping(node, deep)
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,7 @@ def built_tools() -> Tools:
             commands=("containerd", "containerd-shim-runc-v2", "ctr"),
         ),
         coredns=_installed("github.com", COREDNS_VERSION, commands=("coredns/coredns",)),
-        helm=_installed("helm.sh/helm/v4/cmd", HELM_VERSION, commands=("helm",)),
+        helm=built_helm(),
         versitygw=built_versitygw(),
     )
 
@@ -87,6 +87,11 @@ def kubernetes_digest() -> str:
     for name in ("go.mod", "go.sum", "main.go"):
         digest.update((_KUBERNETES_MODULE / name).read_bytes())
     return digest.hexdigest()[:16]
+
+
+def built_helm() -> Path:
+    """Return the folder of Helm, for tests of the chart that need no cluster too."""
+    return _installed("helm.sh/helm/v4/cmd", HELM_VERSION, commands=("helm",))
 
 
 def built_versitygw() -> Path:

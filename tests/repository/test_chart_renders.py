@@ -1,0 +1,71 @@
+"""What the chart renders, and which values it refuses: by Helm alone, without an API server."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+
+from testkit.cluster.binaries import BuildFailed, built_helm
+from testkit.helm import Helm, HelmFailed
+from testkit.skipping import skip_or_fail
+
+
+@pytest.fixture(scope="module")
+def helm(tmp_path_factory: pytest.TempPathFactory) -> Helm:
+    try:
+        folder = built_helm()
+    except BuildFailed as error:
+        skip_or_fail(str(error))
+    search_path = os.pathsep.join([str(folder), os.environ.get("PATH", os.defpath)])
+    return Helm(search_path, tmp_path_factory.mktemp("helm") / "of-no-cluster")
+
+
+REFUSED = {
+    "a misspelt key": ({"replica": 2}, "replica"),
+    "a misspelt key further down": ({"crds": {"instal": False}}, "instal"),
+    "a misspelt key of an item": ({"imagePullSecrets": [{"nam": "x"}]}, "nam"),
+    "a word for a number": ({"replicas": "two"}, "replicas"),
+    "a word for a list": ({"watchNamespaces": "team-a"}, "watchNamespaces"),
+    "a number for a quantity": ({"runner": {"defaultResources": {"cpu": 1}}}, "cpu"),
+    "no such scheme": ({"allowed": {"uriSchemes": ["ftp"]}}, "uriSchemes"),
+    "no such level": ({"logLevel": "verbose"}, "logLevel"),
+    "no digest": ({"image": {"digest": "latest"}}, "digest"),
+    "a setting beside its key": (
+        {"extraEnv": [{"name": "BIO_LOG_LEVEL", "value": "x"}]},
+        "extraEnv",
+    ),
+    "replicas without an election": (
+        {"replicas": 2, "leaderElection": {"enabled": False}},
+        "replicas: .*leaderElection.enabled",
+    ),
+    "no account at all": (
+        {"serviceAccount": {"create": False}},
+        "serviceAccount.name: .*serviceAccount.create",
+    ),
+    "accounts in no namespace": (
+        {"runner": {"serviceAccounts": [{"name": "reader"}]}},
+        "runner.serviceAccounts: .*watchNamespaces",
+    ),
+    "a monitor of nothing": (
+        {"monitoring": {"service": False, "serviceMonitor": {"enabled": True}}},
+        "monitoring.serviceMonitor.enabled: .*monitoring.service",
+    ),
+    "a test that may not run": (
+        {"test": {"job": True}, "allowed": {"uriSchemes": ["s3"]}},
+        "test.job: .*allowed.uriSchemes",
+    ),
+    "two values of a variable": (
+        {"extraEnv": [{"name": "A", "value": "1", "valueFrom": {"fieldRef": {}}}]},
+        "extraEnv: A has both value and valueFrom",
+    ),
+}
+
+
+@pytest.mark.parametrize(("values", "message"), REFUSED.values(), ids=REFUSED)
+def test_an_install_is_refused_by_the_name_of_the_key(
+    helm: Helm, values: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(HelmFailed, match=message):
+        helm.template(values)
