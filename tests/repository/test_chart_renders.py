@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from testkit.cluster.binaries import BuildFailed, built_helm
-from testkit.helm import Helm, HelmFailed
+from testkit.helm import Helm, HelmFailed, find_kind
 from testkit.skipping import skip_or_fail
 
 
@@ -52,6 +52,10 @@ REFUSED = {
         {"monitoring": {"service": False, "serviceMonitor": {"enabled": True}}},
         "monitoring.serviceMonitor.enabled: .*monitoring.service",
     ),
+    "a monitor of pods that let nobody in": (
+        {"monitoring": {"podMonitor": {"enabled": True}}},
+        "monitoring.podMonitor.enabled: .*monitoring.namespaces.*runner.networkPolicies",
+    ),
     "a test that may not run": (
         {"test": {"job": True}, "allowed": {"uriSchemes": ["s3"]}},
         "test.job: .*allowed.uriSchemes",
@@ -69,3 +73,21 @@ def test_an_install_is_refused_by_the_name_of_the_key(
 ) -> None:
     with pytest.raises(HelmFailed, match=message):
         helm.template(values)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"monitoring": {"podMonitor": {"enabled": True}, "namespaces": ["monitoring"]}},
+        {
+            "monitoring": {"podMonitor": {"enabled": True}},
+            "runner": {"networkPolicies": False},
+        },
+    ],
+    ids=["of some namespaces", "of everybody"],
+)
+def test_a_monitor_of_pods_that_can_be_reached_is_rendered(
+    helm: Helm, values: dict[str, Any]
+) -> None:
+    (monitor,) = find_kind(helm.render(values), "PodMonitor")
+    assert monitor["spec"]["podMetricsEndpoints"] == [{"port": "http", "interval": "30s"}]
