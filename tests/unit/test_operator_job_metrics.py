@@ -23,6 +23,11 @@ def series_of(status: dict) -> dict[str, tuple[dict[str, str], float]]:
     }
 
 
+def value_of(cache: ObjectCache, name: str, **labels: str) -> float | None:
+    registry = Metrics(cache=cache, queue_depth=lambda: 0).registry
+    return registry.get_sample_value(f"batch_inference_{name}", labels)
+
+
 NAMES = {"job_namespace": "scoring", "job_name": "churn"}
 COUNTS = {
     "progress": {"rowsProcessed": 90},
@@ -59,3 +64,10 @@ def test_a_failed_job_tells_why():
 @pytest.mark.parametrize("phase", ["Pending", "Queued", "Suspended", "Succeeded"])
 def test_a_job_without_pods_has_no_series(phase: str):
     assert series_of({"phase": phase, **COUNTS}) == {}
+
+
+def test_a_job_of_another_controller_is_not_counted():
+    cache = ObjectCache()
+    metadata = {"name": "churn", "namespace": "scoring", "uid": "u-1", "resourceVersion": "1"}
+    cache.see(Kind.JOB, {"metadata": metadata, "spec": {"managedBy": "example.com/other"}})
+    assert value_of(cache, "jobs", phase="Pending") == 0

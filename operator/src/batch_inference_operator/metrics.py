@@ -10,13 +10,14 @@ from prometheus_client.registry import Collector
 
 from batch_inference_api.v1alpha1.status import Phase
 from batch_inference_operator.cache import Kind
+from batch_inference_operator.decide.record import is_managed_elsewhere
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from prometheus_client import Metric
 
-    from batch_inference_operator.cache import ObjectCache
+    from batch_inference_operator.cache import Item, ObjectCache
     from batch_inference_operator.progress_poll import PollOutcome
 
 _PREFIX = "batch_inference"
@@ -111,8 +112,8 @@ class _JobsByPhase(Collector):
 
     def collect(self) -> Iterator[Metric]:
         counts = dict.fromkeys((phase.value for phase in Phase), 0)
-        for job in self._cache.all(Kind.JOB):
-            phase = (job.get("status") or {}).get("phase") or Phase.PENDING.value
+        for job in _own_jobs(self._cache):
+            phase = _phase_of(job)
             counts[phase] = counts.get(phase, 0) + 1
         family = GaugeMetricFamily(f"{_PREFIX}_jobs", "Jobs by phase.", labels=["phase"])
         for phase, count in counts.items():
@@ -141,7 +142,7 @@ class _EachJob(Collector):
         failed = GaugeMetricFamily(
             f"{_PREFIX}_failed_job", "1 for each job that failed.", labels=(*labels, "reason")
         )
-        for job in self._cache.all(Kind.JOB):
+        for job in _own_jobs(self._cache):
             names = [job["metadata"]["namespace"], job["metadata"]["name"]]
             status = job.get("status") or {}
             if status.get("phase") in _WITH_PODS:
@@ -160,6 +161,15 @@ _ROWS_OF_A_JOB = (
     ("rejected", "Rows that a running job has rejected and committed"),
 )
 _WITH_PODS = (Phase.STARTING, Phase.RUNNING, Phase.FINALIZING)
+
+
+def _own_jobs(cache: ObjectCache) -> Iterator[Item]:
+    """All jobs but those of other controllers, whose state is not this operator's to tell."""
+    return (job for job in cache.all(Kind.JOB) if not is_managed_elsewhere(job))
+
+
+def _phase_of(job: Item) -> str:
+    return (job.get("status") or {}).get("phase") or Phase.PENDING.value
 
 
 def _reason_of_failure(status: Mapping[str, Any]) -> str:

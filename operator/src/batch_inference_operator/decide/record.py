@@ -91,8 +91,6 @@ class Record:
 def read_record(raw: Mapping[str, Any]) -> Record:
     """Read what the server sent. Never raises for what a user could have written."""
     metadata = raw["metadata"]
-    spec = raw.get("spec") or {}
-    manager = spec.get("managedBy", MANAGER)
     job, problem = _read_job(raw)
     return Record(
         namespace=metadata["namespace"],
@@ -101,12 +99,17 @@ def read_record(raw: Mapping[str, Any]) -> Record:
         resource_version=metadata["resourceVersion"],
         generation=metadata.get("generation", 0),
         being_deleted="deletionTimestamp" in metadata,
-        managed_elsewhere=manager != MANAGER,
-        suspend=spec.get("suspend") is True,
+        managed_elsewhere=is_managed_elsewhere(raw),
+        suspend=(raw.get("spec") or {}).get("suspend") is True,
         job=job,
         problem=problem,
         status=_read_status(raw.get("status") or {}),
     )
+
+
+def is_managed_elsewhere(raw: Mapping[str, Any]) -> bool:
+    """Whether the job is left to another controller."""
+    return bool((raw.get("spec") or {}).get("managedBy", MANAGER) != MANAGER)
 
 
 def _read_job(raw: Mapping[str, Any]) -> tuple[BatchInferenceJob | None, str]:
