@@ -101,6 +101,4 @@ def test_panels_show_jobs_and_alerts_name_those_that_failed(
     assert named == [
         {"job_namespace": namespace.name, "job_name": "wrong", "reason": "InputNotFound"}
     ]
-    # Not yet for an hour: the alert is `pending`.
-    alerts.pop("BatchInferenceJobsCannotStart")
     assert {name: found for name, found in alerts.items() if found} == {}

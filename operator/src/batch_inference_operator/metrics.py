@@ -10,10 +10,11 @@ from prometheus_client.registry import Collector
 
 from batch_inference_api.v1alpha1.status import Phase
 from batch_inference_operator.cache import Kind
-from batch_inference_operator.decide.record import is_managed_elsewhere
+from batch_inference_operator.decide.record import is_managed_elsewhere, parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
+    from datetime import datetime
 
     from prometheus_client import Metric
 
@@ -30,6 +31,7 @@ class Metrics:
     def __init__(self, *, cache: ObjectCache, queue_depth: Callable[[], int]) -> None:
         self.registry = CollectorRegistry()
         self.registry.register(_JobsByPhase(cache))
+        self.registry.register(_LongestWait(cache))
         self.registry.register(_EachJob(cache))
         self._rows = _Rows()
         self._reconciles = self._histogram("reconcile_seconds", "Time to reconcile a job once.")
@@ -119,6 +121,48 @@ class _JobsByPhase(Collector):
         for phase, count in counts.items():
             family.add_metric([phase], count)
         yield family
+
+
+class _LongestWait(Collector):
+    """Since when the job that waits longest has been waiting to score; no series if none waits.
+
+    One series for all of them: a quota may hold up hundreds. How many wait says nothing: where jobs
+    come and go there are always some that start.
+    """
+
+    def __init__(self, cache: ObjectCache) -> None:
+        self._cache = cache
+
+    def collect(self) -> Iterator[Metric]:
+        waits = (
+            _began_to_wait(job, self._cache.children(Kind.RUN_JOB, job["metadata"]["uid"]))
+            for job in _own_jobs(self._cache)
+            if _phase_of(job) in _WAITING and "deletionTimestamp" not in job["metadata"]
+        )
+        oldest = min((began for began in waits if began is not None), default=None)
+        family = GaugeMetricFamily(
+            f"{_PREFIX}_oldest_wait_timestamp_seconds",
+            "Since when a job has been waiting to score: the one that waits longest.",
+        )
+        if oldest is not None:
+            family.add_metric([], oldest.timestamp())
+        yield family
+
+
+_WAITING = (Phase.PENDING, Phase.STARTING)
+
+
+def _began_to_wait(job: Item, runs: Iterable[Item]) -> datetime | None:
+    """The latest time at which the job was not waiting yet: resumed, admitted, or still scoring."""
+    status = job.get("status") or {}
+    conditions = status.get("conditions") or ()
+    moments = (
+        job["metadata"].get("creationTimestamp"),
+        (status.get("progress") or {}).get("lastUpdatedTime"),
+        *(each["lastTransitionTime"] for each in conditions if each["type"] == "Reconciling"),
+        *((run.get("status") or {}).get("startTime") for run in runs),
+    )
+    return max((found for each in moments if (found := parse_time(each))), default=None)
 
 
 class _EachJob(Collector):
