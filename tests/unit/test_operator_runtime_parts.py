@@ -39,7 +39,7 @@ class Parts:
         self.clock = Clock()
         self.cache = ObjectCache()
         self.queue: WorkQueue[Key] = WorkQueue(clock=self.clock, random=lambda: 0.0)
-        self.metrics = Metrics(cache=self.cache, queue_depth=lambda: len(self.queue))
+        self.metrics = Metrics(cache=self.cache, queue_depth=lambda: self.queue.due)
         self.forgotten_pods: list[str] = []
         self.feed = Feed(
             cache=self.cache,
@@ -128,6 +128,16 @@ def test_jobs_are_counted_by_phase_when_asked() -> None:
     assert parts.metric('batch_inference_jobs{phase="Failed"}') == 0
     parts.feed.take(Kind.JOB, make_job(version=2), is_deleted=False)
     assert parts.metric('batch_inference_jobs{phase="Pending"}') == 1
+
+
+def test_jobs_that_are_due_later_do_not_wait() -> None:
+    """A finished job with a ttl is due in hours: that nobody looks at it until then is right."""
+    parts = Parts()
+    parts.queue.add_after(KEY, 3600)
+    parts.queue.add(Key("team", "other"))
+    assert parts.metric("batch_inference_queue_depth") == 1
+    parts.clock.now = 3600
+    assert parts.metric("batch_inference_queue_depth") == 2
 
 
 def test_calls_polls_and_leadership_are_measured() -> None:

@@ -56,7 +56,9 @@ class Metrics:
         self._last_sync = self._gauge(
             "last_sync_timestamp_seconds", "When everything was last listed without an error."
         )
-        depth = self._gauge("queue_depth", "Jobs that wait to be reconciled, now or later.")
+        depth = self._gauge(
+            "queue_depth", "Jobs that are due to be reconciled, and wait for a worker."
+        )
         depth.set_function(queue_depth)
 
     def count_call(self, verb: str, resource: str, code: str) -> None:

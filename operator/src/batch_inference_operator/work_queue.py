@@ -59,6 +59,10 @@ class Schedule(Generic[KeyT]):
         """How many keys are worked on."""
         return len(self._running)
 
+    def count_due(self, now: float) -> int:
+        """How many keys are due by now, those asked for anew while they are worked on included."""
+        return sum(at <= now for at in self._due.values())
+
     def ask(self, key: KeyT, at: float) -> None:
         """Make a key due at a time, or earlier if that was asked for already."""
         at = max(at, self._barred_until.get(key, at))
@@ -149,6 +153,11 @@ class WorkQueue(Generic[KeyT]):
     def running(self) -> int:
         """How many keys are worked on."""
         return self._schedule.running
+
+    @property
+    def due(self) -> int:
+        """How many keys are due by now; a worker takes each at once, unless all are busy."""
+        return self._schedule.count_due(self._clock())
 
     def add(self, key: KeyT) -> None:
         """Ask for a key to be worked on as soon as possible."""
