@@ -123,7 +123,7 @@ def test_probes_and_metrics() -> None:
 
     async def run() -> list[tuple[int, str]]:
         health = Health(clock=clock, deadline_seconds=600)
-        metrics = Metrics(cache=ObjectCache(), queue_depth=lambda: 7)
+        metrics = Metrics(cache=ObjectCache(), queue_depth=lambda: 7, resync_seconds=300)
         answers = []
         async with (
             serve_health(health, metrics.registry, port=0) as port,

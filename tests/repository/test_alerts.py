@@ -36,7 +36,9 @@ def run_promtool(*arguments: str) -> None:
 
 
 def existing_metrics() -> set[str]:
-    registry: CollectorRegistry = Metrics(cache=ObjectCache(), queue_depth=lambda: 0).registry
+    registry: CollectorRegistry = Metrics(
+        cache=ObjectCache(), queue_depth=lambda: 0, resync_seconds=300
+    ).registry
     suffixes = {"counter": ["_total"], "histogram": ["_bucket", "_count", "_sum"]}
     return {
         family.name + suffix

@@ -18,7 +18,9 @@ def series_of(status: dict) -> dict[str, tuple[dict[str, str], float]]:
     cache = ObjectCache()
     metadata = {"name": "churn", "namespace": "scoring", "uid": "u-1", "resourceVersion": "1"}
     cache.see(Kind.JOB, {"metadata": metadata, "status": status})
-    text = generate_latest(Metrics(cache=cache, queue_depth=lambda: 0).registry).decode()
+    text = generate_latest(
+        Metrics(cache=cache, queue_depth=lambda: 0, resync_seconds=300).registry
+    ).decode()
     return {
         sample.name.removeprefix("batch_inference_"): (sample.labels, sample.value)
         for family in text_string_to_metric_families(text)
@@ -28,7 +30,7 @@ def series_of(status: dict) -> dict[str, tuple[dict[str, str], float]]:
 
 
 def value_of(cache: ObjectCache, name: str, **labels: str) -> float | None:
-    registry = Metrics(cache=cache, queue_depth=lambda: 0).registry
+    registry = Metrics(cache=cache, queue_depth=lambda: 0, resync_seconds=300).registry
     return registry.get_sample_value(f"batch_inference_{name}", labels)
 
 

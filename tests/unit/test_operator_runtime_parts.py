@@ -39,7 +39,9 @@ class Parts:
         self.clock = Clock()
         self.cache = ObjectCache()
         self.queue: WorkQueue[Key] = WorkQueue(clock=self.clock, random=lambda: 0.0)
-        self.metrics = Metrics(cache=self.cache, queue_depth=lambda: self.queue.due)
+        self.metrics = Metrics(
+            cache=self.cache, queue_depth=lambda: self.queue.due, resync_seconds=300
+        )
         self.forgotten_pods: list[str] = []
         self.feed = Feed(
             cache=self.cache,

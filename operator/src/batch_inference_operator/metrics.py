@@ -28,7 +28,9 @@ _RECONCILE_BUCKETS_S = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60)
 class Metrics:
     """Counts what happens, and on each scrape looks at what there is."""
 
-    def __init__(self, *, cache: ObjectCache, queue_depth: Callable[[], int]) -> None:
+    def __init__(
+        self, *, cache: ObjectCache, queue_depth: Callable[[], int], resync_seconds: float
+    ) -> None:
         self.registry = CollectorRegistry()
         self.registry.register(_JobsByPhase(cache))
         self.registry.register(_LongestWait(cache))
@@ -56,6 +58,9 @@ class Metrics:
         self._last_sync = self._gauge(
             "last_sync_timestamp_seconds", "When everything was last listed without an error."
         )
+        # What age of that is too much depends on it, and an alert knows no settings.
+        resync = self._gauge("resync_seconds", "How often everything is listed anew.")
+        resync.set(resync_seconds)
         depth = self._gauge(
             "queue_depth", "Jobs that are due to be reconciled, and wait for a worker."
         )

@@ -131,7 +131,9 @@ async def serve(settings: Settings) -> None:
 async def _assembled(settings: Settings) -> AsyncIterator[Operator]:
     cache = ObjectCache()
     queue: WorkQueue[Key] = WorkQueue(clock=time.monotonic, random=random.random)
-    metrics = Metrics(cache=cache, queue_depth=lambda: queue.due)
+    metrics = Metrics(
+        cache=cache, queue_depth=lambda: queue.due, resync_seconds=settings.resync_seconds
+    )
     deadline_seconds = max(settings.sync_deadline_seconds, 2 * settings.resync_seconds)
     health = Health(clock=time.monotonic, deadline_seconds=deadline_seconds)
 
