@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import Any
 
 import pytest
 
+from batch_inference_api.v1alpha1.job import KIND as JOB_KIND
 from testkit.cluster.binaries import BuildFailed, built_helm
-from testkit.helm import Helm, HelmFailed, find_kind
+from testkit.helm import RELEASE, Helm, HelmFailed, find_kind
 from testkit.skipping import skip_or_fail
+
+JOB_NAME = "[a-z0-9]([-a-z0-9]{0,50}[a-z0-9])?"
 
 
 @pytest.fixture(scope="module")
@@ -91,3 +95,27 @@ def test_a_monitor_of_pods_that_can_be_reached_is_rendered(
 ) -> None:
     (monitor,) = find_kind(helm.render(values), "PodMonitor")
     assert monitor["spec"]["podMetricsEndpoints"] == [{"port": "http", "interval": "30s"}]
+
+
+NAMES = {
+    "a usual release": {"release": "op"},
+    "a release of 23 characters": {"release": "scoring-of-the-platform"},
+    "a release of 53 characters": {"release": 26 * "a-" + "a"},
+    "a release with dots": {"release": "team.scoring"},
+    "a release whose name is cut at its dashes": {"release": 45 * "a" + "------b"},
+    "a name of 52 characters": {"fullname": 52 * "a"},
+    "a name that is cut at its dashes": {"fullname": 40 * "a" + "-----------b"},
+}
+
+
+@pytest.mark.parametrize("named", NAMES.values(), ids=NAMES)
+def test_names_are_those_that_kubernetes_takes(helm: Helm, named: dict[str, str]) -> None:
+    values = {"test": {"job": True}, "fullnameOverride": named.get("fullname", "")}
+    manifests = helm.render(values, release=named.get("release", RELEASE))
+    (job,) = find_kind(manifests, JOB_KIND)
+    (service,) = find_kind(manifests, "Service")
+    (pod,) = find_kind(manifests, "Pod")
+    name = job["metadata"]["name"]
+    assert re.fullmatch(JOB_NAME, name)
+    assert pod["spec"]["containers"][0]["args"] == ["check", f"operators/{name}"]
+    assert re.fullmatch("[a-z]([-a-z0-9]{0,61}[a-z0-9])?", service["metadata"]["name"])

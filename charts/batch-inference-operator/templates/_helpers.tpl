@@ -1,11 +1,11 @@
-{{/* Name of everything: the chart's, unless the release has a name of its own. */}}
+{{/* Name of everything: the chart's, unless the release has a name of its own, which may have dots. */}}
 {{- define "operator.fullname" -}}
 {{- if .Values.fullnameOverride -}}
 {{ .Values.fullnameOverride }}
 {{- else if hasPrefix .Release.Name .Chart.Name -}}
 {{ .Chart.Name }}
 {{- else -}}
-{{ printf "%s-%s" .Release.Name .Chart.Name | trunc 52 | trimSuffix "-" }}
+{{ printf "%s-%s" .Release.Name .Chart.Name | replace "." "-" | trunc 52 | trimAll "-" }}
 {{- end -}}
 {{- end -}}
 
