@@ -119,3 +119,20 @@ def test_names_are_those_that_kubernetes_takes(helm: Helm, named: dict[str, str]
     assert re.fullmatch(JOB_NAME, name)
     assert pod["spec"]["containers"][0]["args"] == ["check", f"operators/{name}"]
     assert re.fullmatch("[a-z]([-a-z0-9]{0,61}[a-z0-9])?", service["metadata"]["name"])
+
+
+def test_the_test_has_all_that_the_operator_has(helm: Helm) -> None:
+    """An extraEnv such as SSL_CERT_FILE names a file of an extraVolume."""
+    values = {
+        "extraEnv": [{"name": "SSL_CERT_FILE", "value": "/ca/ca.pem"}],
+        "extraVolumes": [{"name": "ca", "configMap": {"name": "private-ca"}}],
+        "extraVolumeMounts": [{"name": "ca", "mountPath": "/ca"}],
+    }
+    manifests = helm.render(values)
+    (deployment,) = find_kind(manifests, "Deployment")
+    (pod,) = find_kind(manifests, "Pod")
+    own, tests = deployment["spec"]["template"]["spec"], pod["spec"]
+    assert values["extraVolumes"][0] in tests["volumes"]
+    assert tests["volumes"] == own["volumes"]
+    for key in ("env", "volumeMounts", "securityContext", "resources", "image"):
+        assert tests["containers"][0][key] == own["containers"][0][key]
