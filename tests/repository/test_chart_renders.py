@@ -7,13 +7,13 @@ import re
 from typing import Any
 
 import pytest
+import yaml
 
 from batch_inference_api.v1alpha1.job import KIND as JOB_KIND
+from batch_inference_api.v1alpha1.names import JOB_NAME_LENGTH, JOB_NAME_PATTERN
 from testkit.cluster.binaries import BuildFailed, built_helm
 from testkit.helm import RELEASE, Helm, HelmFailed, find_kind
 from testkit.skipping import skip_or_fail
-
-JOB_NAME = "[a-z0-9]([-a-z0-9]{0,50}[a-z0-9])?"
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +116,8 @@ def test_names_are_those_that_kubernetes_takes(helm: Helm, named: dict[str, str]
     (service,) = find_kind(manifests, "Service")
     (pod,) = find_kind(manifests, "Pod")
     name = job["metadata"]["name"]
-    assert re.fullmatch(JOB_NAME, name)
+    assert re.fullmatch(JOB_NAME_PATTERN, name)
+    assert len(name) <= JOB_NAME_LENGTH
     assert pod["spec"]["containers"][0]["args"] == ["check", f"operators/{name}"]
     assert re.fullmatch("[a-z]([-a-z0-9]{0,61}[a-z0-9])?", service["metadata"]["name"])
 
@@ -136,3 +137,38 @@ def test_the_test_has_all_that_the_operator_has(helm: Helm) -> None:
     assert tests["volumes"] == own["volumes"]
     for key in ("env", "volumeMounts", "securityContext", "resources", "image"):
         assert tests["containers"][0][key] == own["containers"][0][key]
+
+
+NO_STRINGS = ("123", "1e3", "off")
+"""What YAML reads as a number or a boolean, and Kubernetes takes as a name."""
+
+
+@pytest.mark.parametrize("word", NO_STRINGS)
+def test_a_name_that_yaml_would_not_read_as_one_is_quoted(helm: Helm, word: str) -> None:
+    values = {
+        "fullnameOverride": word,
+        "commonLabels": {"team": word},
+        "watchNamespaces": list(NO_STRINGS),
+        "image": {"repository": word, "tag": word},
+        "imagePullSecrets": [{"name": word}],
+        "replicas": 2,
+        "runner": {"serviceAccounts": [{"name": word}]},
+        "priorityClassName": word,
+        "podLabels": {"word": word},
+        "serviceAccount": {"name": word},
+        "monitoring": {
+            "namespaces": list(NO_STRINGS),
+            "service": False,
+            "podMonitor": {"enabled": True, "labels": {"release": word}},
+            "prometheusRule": {"enabled": True},
+            "dashboard": {"enabled": True},
+        },
+        "test": {"job": True},
+    }
+    text = helm.template(values, namespace=word, release=word)
+    bare = [
+        str(token.start_mark)
+        for token in yaml.scan(text)
+        if isinstance(token, yaml.ScalarToken) and token.plain and token.value in NO_STRINGS
+    ]
+    assert bare == []

@@ -12,13 +12,13 @@
 {{/* Which pods are the operator's. Runs let in pods of this name, so no value changes it. */}}
 {{- define "operator.selector" -}}
 app.kubernetes.io/name: batch-inference-operator
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 
 {{- define "operator.labels" -}}
 {{ include "operator.selector" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
+app.kubernetes.io/managed-by: {{ .Release.Service | quote }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- with .Values.commonLabels }}
 {{ toYaml . }}
@@ -26,8 +26,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 
 {{- define "operator.metadata" -}}
-name: {{ include "operator.fullname" . }}
-namespace: {{ .Release.Namespace }}
+name: {{ include "operator.fullname" . | quote }}
+namespace: {{ .Release.Namespace | quote }}
 labels:
   {{- include "operator.labels" . | nindent 2 }}
 {{- end -}}
@@ -153,6 +153,6 @@ seccompProfile: {type: RuntimeDefault}
   verbs: [create]
 - apiGroups: [coordination.k8s.io]
   resources: [leases]
-  resourceNames: [{{ include "operator.fullname" . }}]
+  resourceNames: [{{ include "operator.fullname" . | quote }}]
   verbs: [get, update]
 {{- end -}}
