@@ -64,6 +64,30 @@ REFUSED = {
         {"test": {"job": True}, "allowed": {"uriSchemes": ["s3"]}},
         "test.job: .*allowed.uriSchemes",
     ),
+    "a label that pods are selected by": (
+        {"podLabels": {"app.kubernetes.io/name": "x"}},
+        "podLabels: app.kubernetes.io/name",
+    ),
+    "a label of everything that the chart sets": (
+        {"commonLabels": {"helm.sh/chart": "x"}},
+        "commonLabels: helm.sh/chart",
+    ),
+    "a label of a monitor that the chart sets": (
+        {"monitoring": {"podMonitor": {"labels": {"app.kubernetes.io/instance": "x"}}}},
+        "monitoring.podMonitor.labels: app.kubernetes.io/instance",
+    ),
+    "a liveness that must succeed thrice": (
+        {"probes": {"liveness": {"successThreshold": 3}}},
+        "probes/liveness/successThreshold",
+    ),
+    "a probe without a pause": (
+        {"probes": {"readiness": {"periodSeconds": 0}}},
+        "probes/readiness/periodSeconds",
+    ),
+    "a Service whose name begins with a digit": (
+        {"fullnameOverride": "1op"},
+        "fullnameOverride: 1op .*monitoring.service",
+    ),
     "two values of a variable": (
         {"extraEnv": [{"name": "A", "value": "1", "valueFrom": {"fieldRef": {}}}]},
         "extraEnv: A has both value and valueFrom",
@@ -95,6 +119,41 @@ def test_a_monitor_of_pods_that_can_be_reached_is_rendered(
 ) -> None:
     (monitor,) = find_kind(helm.render(values), "PodMonitor")
     assert monitor["spec"]["podMetricsEndpoints"] == [{"port": "http", "interval": "30s"}]
+
+
+def test_a_release_that_begins_with_a_digit_is_refused_for_its_service_only(helm: Helm) -> None:
+    with pytest.raises(HelmFailed, match="fullnameOverride: 1op-batch-inference-operator"):
+        helm.template({}, release="1op")
+    assert helm.render({"monitoring": {"service": False}}, release="1op")
+    assert helm.render({"fullnameOverride": "op"}, release="1op")
+
+
+def test_a_label_of_one_object_goes_before_the_common_one(helm: Helm) -> None:
+    mine = {"team": "scoring", "tier": "1"}
+    monitor = {"enabled": True, "labels": mine}
+    values = {
+        "commonLabels": {"team": "platform", "site": "north"},
+        "podLabels": mine,
+        "monitoring": {
+            "namespaces": ["monitoring"],
+            "serviceMonitor": monitor,
+            "podMonitor": monitor,
+            "prometheusRule": monitor,
+            "dashboard": monitor,
+        },
+    }
+    manifests = helm.render(values)
+    (deployment,) = find_kind(manifests, "Deployment")
+    objects = [deployment["spec"]["template"]]
+    for kind in ("ServiceMonitor", "PodMonitor", "PrometheusRule", "ConfigMap"):
+        objects += find_kind(manifests, kind)
+    assert len(objects) == 5
+    common = deployment["metadata"]["labels"]
+    assert common["team"] == "platform"
+    for found in objects:
+        own = {**common, **mine, **found["metadata"]["labels"]}
+        assert found["metadata"]["labels"] == own
+        assert found["metadata"]["labels"]["team"] == "scoring"
 
 
 NAMES = {

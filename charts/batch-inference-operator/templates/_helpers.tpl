@@ -15,21 +15,36 @@ app.kubernetes.io/name: batch-inference-operator
 app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 
-{{- define "operator.labels" -}}
+{{/* Labels that no value changes. */}}
+{{- define "operator.ownLabels" -}}
 {{ include "operator.selector" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service | quote }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end -}}
+
+{{- define "operator.labels" -}}
+{{ include "operator.ownLabels" . }}
 {{- with .Values.commonLabels }}
 {{ toYaml . }}
 {{- end }}
 {{- end -}}
 
+{{/* Labels with more of them: a dict of `root` and `labels`. One of both and commonLabels is there once. */}}
+{{- define "operator.labelsAnd" -}}
+{{ toYaml (merge (dict) (.labels | default dict) (include "operator.labels" .root | fromYaml)) }}
+{{- end -}}
+
 {{- define "operator.metadata" -}}
-name: {{ include "operator.fullname" . | quote }}
-namespace: {{ .Release.Namespace | quote }}
+{{ include "operator.metadataAnd" (dict "root" . "labels" dict) }}
+{{- end -}}
+
+{{/* Metadata with more labels: a dict of `root` and `labels`. */}}
+{{- define "operator.metadataAnd" -}}
+name: {{ include "operator.fullname" .root | quote }}
+namespace: {{ .root.Release.Namespace | quote }}
 labels:
-  {{- include "operator.labels" . | nindent 2 }}
+  {{- include "operator.labelsAnd" . | nindent 2 }}
 {{- end -}}
 
 {{- define "operator.serviceAccountName" -}}
