@@ -58,13 +58,22 @@ def test_a_job_that_has_scored_nothing_yet_tells_so():
     }
 
 
-def test_a_failed_job_tells_why():
+def test_a_failed_job_tells_why_and_since_when():
     conditions = [
         {"type": "Complete", "status": "False", "reason": "InputNotFound"},
-        {"type": "Failed", "status": "True", "reason": "InputNotFound"},
+        {
+            "type": "Failed",
+            "status": "True",
+            "reason": "InputNotFound",
+            "lastTransitionTime": "1970-01-01T00:10:00Z",
+        },
     ]
     status = {"phase": "Failed", "conditions": conditions, **COUNTS}
-    assert series_of(status) == {"failed_job": ({**NAMES, "reason": "InputNotFound"}, 1)}
+    labels = {**NAMES, "reason": "InputNotFound"}
+    assert series_of(status) == {
+        "failed_job": (labels, 1),
+        "failed_job_timestamp_seconds": (labels, 600),
+    }
 
 
 @pytest.mark.parametrize("phase", ["Pending", "Queued", "Suspended", "Succeeded"])

@@ -193,6 +193,11 @@ class _EachJob(Collector):
         failed = GaugeMetricFamily(
             f"{_PREFIX}_failed_job", "1 for each job that failed.", labels=(*labels, "reason")
         )
+        failed_at = GaugeMetricFamily(
+            f"{_PREFIX}_failed_job_timestamp_seconds",
+            "When it was found that the job has failed.",
+            labels=(*labels, "reason"),
+        )
         for job in _own_jobs(self._cache):
             names = [job["metadata"]["namespace"], job["metadata"]["name"]]
             status = job.get("status") or {}
@@ -202,8 +207,11 @@ class _EachJob(Collector):
                 written.add_metric(names, counts.get("successfulCount") or 0)
                 rejected.add_metric(names, counts.get("failedCount") or 0)
             elif status.get("phase") == Phase.FAILED:
-                failed.add_metric([*names, _reason_of_failure(status)], 1)
-        yield from (processed, written, rejected, failed)
+                reason, moment = _failure_of(status)
+                failed.add_metric([*names, reason], 1)
+                if moment is not None:
+                    failed_at.add_metric([*names, reason], moment.timestamp())
+        yield from (processed, written, rejected, failed, failed_at)
 
 
 _ROWS_OF_A_JOB = (
@@ -223,9 +231,12 @@ def _phase_of(job: Item) -> str:
     return (job.get("status") or {}).get("phase") or Phase.PENDING.value
 
 
-def _reason_of_failure(status: Mapping[str, Any]) -> str:
-    conditions = status.get("conditions") or ()
-    return next((found["reason"] for found in conditions if found["type"] == "Failed"), "")
+def _failure_of(status: Mapping[str, Any]) -> tuple[str, datetime | None]:
+    """Why the job failed, and when that was found: it may have ended while no operator ran."""
+    for found in status.get("conditions") or ():
+        if found["type"] == "Failed":
+            return found["reason"], parse_time(found.get("lastTransitionTime"))
+    return "", None
 
 
 class _Rows:
