@@ -23,6 +23,7 @@ def job(namespace: Namespace, tmp_path: Path) -> ClusterJob:
 
 def test_a_pod_without_a_node_is_explained_in_the_schedulers_words(job: ClusterJob) -> None:
     job.spec["workers"]["resources"] = {"limits": {"nvidia.com/gpu": 1, "memory": "1Gi"}}
+    job.spec["execution"] = {"executionProviders": ["CUDAExecutionProvider"]}
     job.apply()
     found = job.wait_for_reason("Unschedulable")
     assert "Insufficient nvidia.com/gpu" in found["message"]

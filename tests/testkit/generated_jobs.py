@@ -123,6 +123,8 @@ def make_any(random: Random) -> dict[str, Any]:
     for role in ("model", "input", "output"):
         if random.random() < 0.5:
             changes[f"spec.{role}.secretRef"] = {"name": random.choice(["store", "other.store"])}
+    if "gpu" in str(changes["spec.workers"].get("resources")):
+        changes["spec.execution.executionProviders"] = ["CUDAExecutionProvider"]
     return make_stored_manifest(changes)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from batch_inference_api.choices import DataFormat, NullPolicy
 from batch_inference_api.problems import parse_job
 from batch_inference_api.resolve import resolve
@@ -79,12 +81,34 @@ def test_limits_win_over_requests():
         {
             "spec.workers.resources": {
                 "requests": {"cpu": "500m", "memory": "1Gi"},
-                "limits": {"memory": "2Gi", "nvidia.com/gpu": 1},
+                "limits": {"memory": "2Gi", "example.com/fpga": 1},
             }
         }
     )
 
-    assert config.workers == WorkersConfig(cpu_millis=500, memory_bytes=2 * 1024**3, gpus=1)
+    assert config.workers == WorkersConfig(cpu_millis=500, memory_bytes=2 * 1024**3)
+
+
+@pytest.mark.parametrize(
+    ("resource", "gpus"),
+    [
+        ("nvidia.com/gpu", 3),
+        ("amd.com/gpu", 3),
+        ("nvidia.com/gpu.shared", 3),
+        ("nvidia.com/mig-1g.10gb", 3),
+        ("example.com/fpga", 0),
+    ],
+)
+@pytest.mark.parametrize("field", ["requests", "limits"])
+def test_a_gpu_counts_whatever_its_device_plugin_calls_it(field, resource, gpus):
+    config = resolved(
+        {
+            "spec.workers.resources": {field: {resource: 3}},
+            "spec.execution.executionProviders": ["CUDAExecutionProvider"],
+        }
+    )
+
+    assert config.workers.gpus == gpus
 
 
 def test_whatever_the_spec_says_reaches_the_runner():

@@ -119,6 +119,7 @@ def test_overrides_are_yaml_values_applied_in_order(write):
             'spec.model.outputs[1]={name: q, column: d, classLabel: "1"}',
             "spec.input.filter=country = 'DE'",
             'spec.workers.resources.limits["nvidia.com/gpu"]=2',
+            "spec.execution.executionProviders=[CUDAExecutionProvider]",
         ],
     ).config
 

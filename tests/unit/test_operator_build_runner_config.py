@@ -62,8 +62,11 @@ def test_scorers_are_sized_by_what_the_pods_really_get() -> None:
 
 def test_devices_that_are_only_requested_count() -> None:
     resources = {"requests": {"nvidia.com/gpu": 2, "memory": "8Gi"}}
+    providers = ["CUDAExecutionProvider"]
 
-    config = built({"spec.workers.resources": resources})
+    config = built(
+        {"spec.workers.resources": resources, "spec.execution.executionProviders": providers}
+    )
 
     assert config.workers == WorkersConfig(
         replicas=1, cpu_millis=1000, memory_bytes=8 * 2**30, gpus=2

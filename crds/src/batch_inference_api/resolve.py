@@ -133,12 +133,11 @@ def _workers(workers: WorkersSpec) -> dict[str, Any]:
     limits, requests = workers.resources.limits, workers.resources.requests
     resources = {**requests, **limits}
     cpu, memory = resources.get("cpu"), resources.get("memory")
-    gpus = [quantity for name, quantity in resources.items() if name.endswith("/gpu")]
     return {
         "replicas": workers.replicas,
         "cpu_millis": None if cpu is None else millis(cpu),
         "memory_bytes": None if memory is None else whole(memory),
-        "gpus": sum(whole(quantity) for quantity in gpus),
+        "gpus": workers.resources.gpus,
     }
 
 

@@ -59,6 +59,8 @@ BatchSize = Annotated[
     ),
 ]
 
+CPU_PROVIDER = "CPUExecutionProvider"
+
 
 class BatchingSpec(ResourceModel):
     """How many rows the model scores in one call."""
@@ -84,9 +86,10 @@ class ExecutionSpec(ResourceModel):
             ...,
         ],
         Field(min_length=1, max_length=8, json_schema_extra={"x-kubernetes-list-type": "set"}),
-    ] = ("CPUExecutionProvider",)
+    ] = (CPU_PROVIDER,)
     """ONNX Runtime execution providers in order of preference. All of them must be available, and
-    the first active, unless `allowProviderFallback` is true."""
+    the first active, unless `allowProviderFallback` is true. Pods with GPUs need another than the
+    CPU's."""
     allow_provider_fallback: bool = False
     """Whether the job may run on a later provider, or on the CPU, where one is not available. The
     status names the provider that is active."""

@@ -8,7 +8,12 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field
 
 from batch_inference_api.v1alpha1.error_policy import ErrorPolicySpec
-from batch_inference_api.v1alpha1.execution import BatchingSpec, ExecutionSpec, ShardingSpec
+from batch_inference_api.v1alpha1.execution import (
+    CPU_PROVIDER,
+    BatchingSpec,
+    ExecutionSpec,
+    ShardingSpec,
+)
 from batch_inference_api.v1alpha1.input import InputSpec
 from batch_inference_api.v1alpha1.model import ModelSpec
 from batch_inference_api.v1alpha1.names import (
@@ -127,6 +132,7 @@ class JobSpec(ResourceModel):
     there when this is false again."""
 
     def find_problems(self) -> Iterator[tuple[str, str]]:
+        yield from self._find_idle_gpus()
         computed = self._computed()
         for name in find_doubles(computed):
             message = (
@@ -145,6 +151,16 @@ class JobSpec(ResourceModel):
         key = self.input.key_field
         if key is not None and key.lower() in {name.lower() for name in computed}:
             yield "input.keyField", f"column {key!r} is computed: it must be a column of the input"
+
+    def _find_idle_gpus(self) -> Iterator[tuple[str, str]]:
+        execution = self.execution
+        is_cpu_only = set(execution.execution_providers) == {CPU_PROVIDER}
+        if self.workers.resources.gpus and is_cpu_only and not execution.allow_provider_fallback:
+            message = (
+                "the pods get GPUs that nothing would use: ask for CUDAExecutionProvider, or take "
+                "the GPUs out of spec.workers.resources"
+            )
+            yield "execution.executionProviders", message
 
     def _scores(self) -> tuple[str, ...]:
         return tuple(output.column for output in self.model.outputs)

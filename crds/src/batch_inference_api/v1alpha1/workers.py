@@ -10,7 +10,7 @@ from pydantic import Field
 from batch_inference_api.v1alpha1.environment import EnvFromSource, EnvVar, Volume, VolumeMount
 from batch_inference_api.v1alpha1.names import Labels, ObjectName, problems_of_keys
 from batch_inference_api.v1alpha1.placement import Affinity, Toleration
-from batch_inference_api.v1alpha1.quantity import Quantity, parse_quantity
+from batch_inference_api.v1alpha1.quantity import Quantity, parse_quantity, whole
 from batch_inference_api.v1alpha1.resource import ResourceModel
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ ResourceList = Annotated[
 _OWN_RESOURCES = ("cpu", "memory", "ephemeral-storage")
 _HUGE_PAGES = "hugepages-"
 _EXTENDED_RESOURCE = "[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?"
+_GPU = r".+/(gpu|gpu\.shared|mig-.+)"
 _ATOMIC = {"x-kubernetes-list-type": "atomic"}
 
 
@@ -32,6 +33,12 @@ class ResourceRequirements(ResourceModel):
     """What the scheduler sets aside for the pod: `cpu`, `memory`, extended resources."""
     limits: ResourceList = Field(default_factory=dict)
     """What the pod may use at most. The scorers stay below the memory limit."""
+
+    @property
+    def gpus(self) -> int:
+        """How many GPUs a pod gets, whole ones or parts that a device plugin makes of them."""
+        given = {**self.requests, **self.limits}
+        return sum(whole(given[name]) for name in given if re.fullmatch(_GPU, name))
 
     def find_problems(self) -> Iterator[tuple[str, str]]:
         for field, quantities in (("requests", self.requests), ("limits", self.limits)):
