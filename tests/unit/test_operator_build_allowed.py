@@ -52,6 +52,31 @@ def test_every_uri_is_looked_at(changes: dict[str, Any], field: str) -> None:
     assert message.startswith(f"{field}: the scheme 'gs' is not allowed here; use one of s3,")
 
 
+CLAIM = {"name": "v", "persistentVolumeClaim": {"claimName": "results"}}
+
+
+@pytest.mark.parametrize(
+    ("uri", "volume", "is_kept"),
+    [
+        ("file:///mnt/out/", CLAIM, True),
+        ("file:///mnt", CLAIM, True),
+        ("file:///mnt/out/", {"name": "v", "emptyDir": {}}, False),
+        ("file:///mnt-of-another/", CLAIM, False),
+        ("file:///tmp/out/", CLAIM, False),
+        ("pvc://results/out/", {"name": "v", "emptyDir": {}}, True),
+    ],
+)
+def test_a_result_that_would_go_with_its_pod_is_refused(
+    uri: str, volume: dict[str, Any], is_kept: bool
+) -> None:
+    workers = {"volumes": [volume], "volumeMounts": [{"name": "v", "mountPath": "/mnt"}]}
+
+    refusals = found({"spec.output.storageUri": uri, "spec.workers": workers})
+
+    assert bool(refusals) is not is_kept
+    assert all(refusal.message.startswith("spec.output.storageUri: ") for refusal in refusals)
+
+
 def test_a_plain_path_is_no_matter_for_the_platform_team() -> None:
     (refusal,) = found({"spec.model.storageUri": "model.onnx"})
 

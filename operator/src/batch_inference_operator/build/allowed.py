@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from batch_inference_api.reasons import Reason
 from batch_inference_api.v1alpha1.uri import scheme_of
@@ -31,6 +33,7 @@ def find_forbidden(job: BatchInferenceJob, settings: Settings) -> tuple[Refusal,
     """
     return (
         *_find_schemes(job.spec, settings.allowed_uri_schemes),
+        *_find_passing_output(job.spec),
         *_find_image(job.spec.workers, settings),
         *_find_service_account(job.spec.workers, settings.allowed_service_accounts),
         *_find_size(job, settings),
@@ -47,6 +50,22 @@ def _find_schemes(spec: JobSpec, allowed: tuple[str, ...]) -> Iterator[Refusal]:
             yield _not_allowed(
                 field, f"the scheme {scheme!r}", instead=allowed, setting="allowed-uri-schemes"
             )
+
+
+def _find_passing_output(spec: JobSpec) -> Iterator[Refusal]:
+    """A result in a folder of the pod's own would be complete, and go with the pod."""
+    uri = spec.output.storage_uri
+    if scheme_of(uri) != "file":
+        return
+    claims = {volume.name for volume in spec.workers.volumes if volume.persistent_volume_claim}
+    kept = (mount.mount_path for mount in spec.workers.volume_mounts if mount.name in claims)
+    path = PurePosixPath(unquote(uri.removeprefix("file://")))
+    if not any(path.is_relative_to(folder) for folder in kept):
+        message = (
+            "spec.output.storageUri: a result in a pod's own files goes with the pod; write to "
+            "pvc://claim/folder, or below a mountPath of a persistentVolumeClaim"
+        )
+        yield Refusal(reason=Reason.INVALID_SPEC, message=message)
 
 
 def _uris(spec: JobSpec) -> Iterator[tuple[str, str]]:
