@@ -33,6 +33,7 @@ TERM, KILL, SEGV = signal.SIGTERM, signal.SIGKILL, signal.SIGSEGV
         pytest.param(0, False, 0, None, Restart(0.25), id="a worker's 0 is no success"),
         pytest.param(65, False, 0, None, Restart(0.25), id="a worker's 65 is no verdict"),
         pytest.param(1, False, 99, None, Restart(15.0), id="a worker is restarted for ever"),
+        pytest.param(1, False, 1026, None, Restart(15.0), id="2**1026 would be too large a float"),
         pytest.param(0, False, 0, TERM, Leave(143), id="a worker told to stop never ends with 0"),
         pytest.param(65, False, 0, TERM, Leave(143), id="nor with 65"),
     ],

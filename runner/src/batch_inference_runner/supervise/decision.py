@@ -17,6 +17,8 @@ MAX_RESTARTS = 5
 """Of a driver, in a row: a newly committed shard begins a new row."""
 _FIRST_DELAY_SECONDS = 0.25
 _LONGEST_DELAY_SECONDS = 15.0
+_MAX_DOUBLINGS = 6
+"""Those that reach the longest delay. A worker's restarts have no end, a float's exponent has."""
 
 
 class Restart(NamedTuple):
@@ -47,4 +49,5 @@ def decide(status: int, *, is_driver: bool, restarts: int, stopping: int | None)
         return Leave(128 + stopping)
     if is_driver and restarts >= MAX_RESTARTS:
         return Leave(RETRYABLE, gave_up=True)
-    return Restart(min(_LONGEST_DELAY_SECONDS, _FIRST_DELAY_SECONDS * 2**restarts))
+    delay_seconds = _FIRST_DELAY_SECONDS * 2 ** min(restarts, _MAX_DOUBLINGS)
+    return Restart(min(_LONGEST_DELAY_SECONDS, delay_seconds))
