@@ -8,7 +8,7 @@ import pytest
 from batch_inference_api.reasons import Reason
 from batch_inference_api.runner_contract import RunPhase
 from batch_inference_operator.decide.troubles import Trouble, find_trouble
-from batch_inference_operator.observation import Refusal
+from batch_inference_operator.observation import Refusal, RunPod
 from testkit.observations import (
     NOW,
     ago,
@@ -44,6 +44,12 @@ MEMORY = {"spec.workers.resources": {"limits": {"memory": "8Gi"}}}
 
 def waiting(reason: str, message: str = "what the kubelet says"):
     return make_waiting_pod(waiting_reason=reason, waiting_message=message)
+
+
+def run_of(parts: list[object]):
+    """A run that wants the pods among the parts, and no more."""
+    indexes = [part.index for part in parts if isinstance(part, RunPod)]
+    return make_run(parallelism=1 + max(indexes, default=0))
 
 
 TROUBLES = {
@@ -164,7 +170,9 @@ TROUBLES = {
 
 @pytest.mark.parametrize(("parts", "reason", "message"), TROUBLES.values(), ids=TROUBLES)
 def test_what_is_wrong_is_said_with_its_reason(parts, reason, message):
-    found = find_trouble(make_record(MEMORY), make_run(), observe(make_run(), *parts), now=NOW)
+    run = run_of(parts)
+
+    found = find_trouble(make_record(MEMORY), run, observe(run, *parts), now=NOW)
 
     assert found is not None
     assert found.reason == reason
@@ -204,6 +212,14 @@ NO_TROUBLES = {
     "another event of the Job": [make_warning("SuccessfulDelete", "deleted pod")],
     "a mount that failed and then worked": [make_pod(), make_warning("FailedMount", MOUNT_NFS)],
     "a pod of an earlier run": [make_pod(), make_ended_pod(1, run=7)],
+    "a pod that failed, of an index that was scaled away": [
+        make_pod(),
+        make_ended_pod(137, reason="OOMKilled", index=1),
+    ],
+    "a pod that is evicted, of an index that was scaled away": [
+        make_pod(),
+        make_pod(1, deleted=ago(1), grace_seconds=10, disruption="EvictionByEvictionAPI"),
+    ],
 }
 
 
@@ -245,7 +261,7 @@ def test_the_memory_hint_names_no_limit_where_the_job_names_none():
 def test_the_first_pod_is_told_of_before_workers():
     observation = observe(make_ended_pod(1, index=1), make_ended_pod(1))
 
-    found = find_trouble(make_record(), make_run(), observation, now=NOW)
+    found = find_trouble(make_record(), make_run(parallelism=2), observation, now=NOW)
 
     assert found.reason == Reason.HEAD_FAILED
 
@@ -270,11 +286,12 @@ def test_a_trouble_leaves_the_job_in_progress_and_its_pods_alone():
 
 
 def test_a_worker_in_trouble_leaves_the_phase_of_a_run_that_scores():
+    run = make_run(parallelism=2, applied_workers=2)
     observation = observe(
-        make_run(), make_pod(), make_ended_pod(1, index=1), make_report(RunPhase.RUNNING)
+        run, make_pod(), make_ended_pod(1, index=1), make_report(RunPhase.RUNNING)
     )
 
-    plan = plan_for(make_record(), observation)
+    plan = plan_for(make_record({"spec.workers.replicas": 2}), observation)
 
     assert plan.status.phase == "Running"
     assert why(plan.status)[0] == Reason.WORKER_FAILED

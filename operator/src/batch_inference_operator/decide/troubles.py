@@ -75,8 +75,12 @@ class _Scene:
 
     @property
     def youngest(self) -> dict[int | None, RunPod]:
-        """The youngest pod of each index."""
-        return {pod.index: pod for pod in sorted(self.pods, key=lambda pod: pod.created)}
+        """The youngest pod of each index, except indexes that went when the run was made smaller.
+
+        What failed there stays in sight, and nothing will replace it.
+        """
+        pods = sorted(self.pods, key=lambda pod: pod.created)
+        return {pod.index: pod for pod in pods if (pod.index or 0) < self.run.parallelism}
 
 
 def find_trouble(
