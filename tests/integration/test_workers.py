@@ -7,24 +7,29 @@ import secrets
 import shutil
 import signal
 import socket
+import socketserver
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
 from batch_inference_runner.schedule.ray_processes import environment, free_ports, start_head
 from testkit.deadlines import wait_for
 from testkit.exactness import assert_exact, markers_of
-from testkit.members import Members, Workload, kill_member, make_workload, processes_of_ray
+from testkit.members import HOST, Members, Workload, kill_member, make_workload, processes_of_ray
 from testkit.processes import command_of, descendants_of, kill
 
 pytestmark = pytest.mark.ray
 
 ROWS = 60_000
 SHARD_ROWS = 500
+PROXIES = ("grpc_proxy", "http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy")
 CONNECT = (
     "import ray; ray.init(address='{address}', _node_ip_address='127.0.0.1', log_to_driver=False)"
 )
@@ -127,6 +132,34 @@ def test_the_token_is_needed_to_join_and_shown_to_nobody(job):
     finally:
         members.close()
     assert markers_of(job)
+
+
+def test_members_do_not_talk_through_a_proxy(job):
+    """What leaves the run may; Ray's gRPC as well as the question where to join must not."""
+    with listening() as (url, heard):
+        members = Members(job, variables=dict.fromkeys(PROXIES, url))
+        members.start_driver()
+        members.start_worker()
+        try:
+            members.wait_ready(2)
+        finally:
+            members.close()
+    assert not [line for line in heard if HOST.encode() in line]
+
+
+@contextmanager
+def listening() -> Iterator[tuple[str, list[bytes]]]:
+    """The URL of a proxy that connects nobody, and the first line of all that it is asked."""
+    heard: list[bytes] = []
+
+    class Deaf(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            heard.append(self.rfile.readline())
+
+    with socketserver.ThreadingTCPServer((HOST, 0), Deaf) as server:
+        Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield f"http://{HOST}:{server.server_address[1]}", heard
+        server.shutdown()
 
 
 def is_open(port: int) -> bool:

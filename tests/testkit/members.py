@@ -70,6 +70,8 @@ class Members:
     replicas: int = 3
     supervised: bool = False
     """Whether members are whole pods, with `bij pod` as their first process."""
+    variables: dict[str, str] = field(default_factory=dict)
+    """Variables of their environment, as a job's `spec.workers.env` sets them."""
     token: str = field(default_factory=lambda: secrets.token_hex(32))
     driver: subprocess.Popen | None = None
     workers: list[subprocess.Popen] = field(default_factory=list)
@@ -127,6 +129,7 @@ class Members:
 
     def _environment(self, index: int) -> dict[str, str]:
         return {
+            **self.variables,
             "TMPDIR": self.temporary,
             "BIJ_POD_IP": HOST,
             "BIJ_TERMINATION_LOG": str(self.report_path),

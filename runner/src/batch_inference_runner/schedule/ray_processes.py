@@ -63,6 +63,9 @@ def environment(token_path: str) -> dict[str, str]:
     return {
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": token_path,
+        # gRPC heeds this before http_proxy and https_proxy, which stay: no proxy reaches the pods
+        # of a cluster, but scorers, which are below these processes, may need one for their store.
+        "grpc_proxy": "",
         "RAY_gcs_rpc_server_reconnect_timeout_s": "5",
         "RAY_health_check_initial_delay_ms": "2000",
         "RAY_health_check_period_ms": "1000",

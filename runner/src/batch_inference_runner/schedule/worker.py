@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import logging
-import urllib.error
-import urllib.request
+from contextlib import closing
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,7 +34,7 @@ def run(config: RunnerConfig, stop: Event, *, ip: str) -> None:
     joined: dict[str, str] | None = None
     try:
         while not stop.wait(_ASK_SECONDS):
-            invitation = _ask_to_join(config)
+            invitation = ask_to_join(config)
             if invitation is None:
                 continue
             if invitation == joined and node is not None and node.is_running:
@@ -62,24 +63,26 @@ def _join(config: RunnerConfig, invitation: dict[str, str], *, ip: str) -> ray_p
     )
 
 
-def _ask_to_join(config: RunnerConfig) -> dict[str, str] | None:
-    """Ask the driver where its cluster is; None while it is not to be reached or not ready."""
+def ask_to_join(config: RunnerConfig) -> dict[str, str] | None:
+    """Ask the driver where its cluster is; None while it is not to be reached or not ready.
+
+    By a bare connection, which knows neither proxies nor redirects: the token is for the driver
+    only, and a proxy that a job's object store needs does not reach the pods of a cluster.
+    """
     token = Path(_token_path(config)).read_text().strip()
-    request = urllib.request.Request(
-        f"http://{config.run.head_address}/join",
-        method="POST",
-        data=b"",
-        headers={"Authorization": f"Bearer {token}"},
-    )
+    headers = {"Authorization": f"Bearer {token}"}
     try:
-        with urllib.request.urlopen(request, timeout=_ANSWER_SECONDS) as answer:  # noqa: S310 (http)
+        connection = HTTPConnection(config.run.head_address or "", timeout=_ANSWER_SECONDS)
+        with closing(connection):
+            connection.request("POST", "/join", body=b"", headers=headers)
+            answer = connection.getresponse()
+            if answer.status in (401, 403):
+                _LOG.error("the driver refused this worker's token")
+            if answer.status != HTTPStatus.OK:
+                return None
             invitation: dict[str, str] = json.load(answer)
             return invitation
-    except urllib.error.HTTPError as error:
-        if error.code in (401, 403):
-            _LOG.error("the driver refused this worker's token")
-        return None
-    except (OSError, ValueError):
+    except (OSError, HTTPException, ValueError):
         return None  # the driver is not up yet, or is being replaced
 
 
