@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from batch_inference_operator.cluster.api import NotFound, Unreachable
+from batch_inference_operator.cluster.api import ClusterError, Forbidden, NotFound, Unreachable
+from batch_inference_operator.cluster.user_connection import Unauthorized
 from batch_inference_operator.kubectl_bij import logs, suspension
 from batch_inference_operator.kubectl_bij.arguments import parse
 from batch_inference_operator.kubectl_bij.durations import parse_duration
@@ -323,3 +324,61 @@ def test_a_log_whose_connection_breaks_is_taken_up_again():
     lines = logs.follow_lines(used, "churn", Wanted(), tail=None, pause=lambda _seconds: None)
     assert list(lines) == ["one", "two \ufffd", "three", "after"]
     assert "broke off and goes on from here: reset" in told(used)[0]
+
+
+class Unwell(FakeCalls):
+    """Refuses the looks whose numbers are in `refusals`, counted from 1."""
+
+    looks = 0
+    refusals: dict[int, ClusterError] = {}  # noqa: RUF012 - set by each test
+
+    def get_job(self, name):
+        self.looks += 1
+        if self.looks in self.refusals:
+            raise self.refusals[self.looks]
+        return super().get_job(name)
+
+
+def test_following_outlives_an_outage_between_pods_and_tells_of_it_once():
+    calls = Unwell(jobs=[running_job(status=SECOND_RUN)], pods=PODS[2:3], logs=LOGS)
+    calls.refusals = {2: Unreachable("no route"), 3: Unreachable("reset"), 4: Unauthorized("old")}
+    used, pauses = session(calls), []
+
+    def pause(seconds):
+        pauses.append(seconds)
+        calls.jobs[0] = complete_job() if calls.looks > 4 else calls.jobs[0]
+
+    lines = logs.follow_lines(used, "churn", Wanted(), tail=None, pause=pause)
+    assert list(lines) == ["one", "two \ufffd", "three"]
+    assert told(used) == ["no route; trying again"]
+    assert pauses == [0.4, 0.8, 1.6, 1.0]
+
+
+def test_following_does_not_begin_without_an_answer():
+    calls = Unwell(jobs=[running_job(status=SECOND_RUN)], pods=PODS[2:3], logs=LOGS)
+    calls.refusals = {1: Unreachable("no route")}
+    lines = logs.follow_lines(
+        session(calls), "churn", Wanted(), tail=None, pause=lambda _seconds: None
+    )
+    with pytest.raises(Unreachable):
+        next(lines)
+
+
+def test_following_all_outlives_an_outage_before_the_first_line(monkeypatch):
+    monkeypatch.setattr(logs.time, "sleep", lambda _seconds: None)
+    calls = Unwell(jobs=[complete_job()], pods=PODS[:1], logs=LOGS)
+    calls.refusals = {2: Unreachable("no route")}
+    used = session(calls)
+    assert logs.run(used, "churn", Wanted(index=None), follow=True, tail=None) is ExitCode.SUCCESS
+    assert printed(used) == ["[0] first run"]
+    assert told(used) == ["no route; trying again"]
+
+
+def test_following_ends_when_the_rights_are_gone():
+    calls = Unwell(jobs=[running_job(status=SECOND_RUN)], pods=PODS[2:3], logs=LOGS)
+    calls.refusals = {2: Forbidden("no rights")}
+    lines = logs.follow_lines(
+        session(calls), "churn", Wanted(), tail=None, pause=lambda _seconds: None
+    )
+    with pytest.raises(Forbidden):
+        list(lines)

@@ -21,8 +21,12 @@ if TYPE_CHECKING:
     from batch_inference_operator.cluster.user_calls import UserCalls
     from batch_inference_operator.decide.record import Record
 
+TRANSIENT = (Unreachable, Unauthorized)
+"""Worth another try once there was an answer: credentials can be renewed meanwhile."""
 _PAUSE_SECONDS = 0.2
 _LONGEST_PAUSE_SECONDS = 15.0
+_MAX_DOUBLINGS = 7
+"""Those that reach the longest pause. An outage has no bound, a float's exponent has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +61,18 @@ def follow(
             for snapshot in _watch_once(calls, name):
                 failures, was_seen = 0, True
                 yield snapshot
-        except (Unreachable, Unauthorized) as error:
+        except TRANSIENT as error:
             if not was_seen:
                 raise
             failures += 1
             if failures > 1:  # a watch that a proxy has cut is no outage
                 yield Outage(str(error))
-        pause(min(_PAUSE_SECONDS * 2**failures, _LONGEST_PAUSE_SECONDS))
+        pause(pause_seconds(failures))
+
+
+def pause_seconds(failures: int) -> float:
+    """How long to wait before the next try, after so many failures in a row."""
+    return min(_PAUSE_SECONDS * 2.0 ** min(failures, _MAX_DOUBLINGS), _LONGEST_PAUSE_SECONDS)
 
 
 def _watch_once(calls: UserCalls, name: str | None) -> Iterator[Snapshot]:

@@ -6,12 +6,14 @@ import queue
 import threading
 import time
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from batch_inference_operator.build.layout import CONTAINER
-from batch_inference_operator.cluster.api import ClusterError, Invalid, NotFound, Unreachable
+from batch_inference_operator.cluster.api import ClusterError, Invalid, NotFound
 from batch_inference_operator.decide.record import read_record
 from batch_inference_operator.kubectl_bij.errors import CommandFailed, ExitCode
+from batch_inference_operator.kubectl_bij.feed import TRANSIENT, pause_seconds
 from batch_inference_operator.kubectl_bij.lookup import find_job
 from batch_inference_operator.kubectl_bij.pods import choose_pods, read_pods
 from batch_inference_operator.names import job_selector
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
     from batch_inference_operator.kubectl_bij.pods import LogPod, Wanted
     from batch_inference_operator.kubectl_bij.session import Session
+
+    _Seen = tuple[LogPod | None, bool, str]
 
 _LOOK_AGAIN_SECONDS = 1.0
 
@@ -78,12 +82,23 @@ def follow_lines(
     *,
     tail: int | None,
     pause: Callable[[float], None],
+    was_seen: bool = False,
 ) -> Iterator[str]:
-    """The lines of one index, from pod to pod; what is told beside them goes to stderr."""
+    """The lines of one index, from pod to pod; what is told beside them goes to stderr.
+
+    Raises:
+        ClusterError: the first answer was a refusal, unless the job `was_seen` before, or a later
+            one that will not go away.
+    """
     read: str | None = None
     told = ""
+    look = partial(_look, session, name, wanted)
     while True:
-        pod, is_finished, why = _look(session, name, wanted, is_new=read is None)
+        if was_seen:
+            pod, is_finished, why = _insist(session, partial(look, is_new=read is None), pause)
+        else:
+            pod, is_finished, why = look(is_new=True)
+            was_seen = True
         if pod is not None and pod.name != read and (pod.has_begun or pod.is_over):
             if read is not None:
                 session.tell(f"pod {read} has ended; now pod {pod.name} of run {pod.run}")
@@ -99,9 +114,20 @@ def follow_lines(
         pause(_LOOK_AGAIN_SECONDS)
 
 
-def _look(
-    session: Session, name: str, wanted: Wanted, *, is_new: bool
-) -> tuple[LogPod | None, bool, str]:
+def _insist(session: Session, look: Callable[[], _Seen], pause: Callable[[float], None]) -> _Seen:
+    """Look until there is an answer; an outage is told of once."""
+    failures = 0
+    while True:
+        try:
+            return look()
+        except TRANSIENT as error:
+            failures += 1
+            if failures == 1:
+                session.tell(f"{error}; trying again")
+            pause(pause_seconds(failures))
+
+
+def _look(session: Session, name: str, wanted: Wanted, *, is_new: bool) -> _Seen:
     """The pod to read, whether the job has ended, and what is waited for."""
     record = read_record(find_job(session.calls, name))
     pods = read_pods(session.calls.list_pods(job_selector(record.uid)))
@@ -119,13 +145,18 @@ def _read_to_the_end(
     session: Session, pod: LogPod, *, tail: int | None, pause: Callable[[float], None]
 ) -> Iterator[str]:
     """A connection that broke is made again; what was printed meanwhile is not shown."""
+    failures = 0
     while True:
         try:
-            yield from read_lines(session, pod, follow=True, tail=tail)
-        except Unreachable as error:
-            session.tell(f"the log of pod {pod.name} broke off and goes on from here: {error}")
+            for line in read_lines(session, pod, follow=True, tail=tail):
+                failures = 0
+                yield line
+        except TRANSIENT as error:
+            failures += 1
+            if failures == 1:
+                session.tell(f"the log of pod {pod.name} broke off and goes on from here: {error}")
             tail = 0
-            pause(_LOOK_AGAIN_SECONDS)
+            pause(pause_seconds(failures))
         except CommandFailed as error:
             session.tell(str(error))
             return
@@ -162,7 +193,7 @@ def _feed(
 ) -> None:
     try:
         only = replace(wanted, index=pod.index)
-        for line in follow_lines(session, name, only, tail=tail, pause=time.sleep):
+        for line in follow_lines(session, name, only, tail=tail, pause=time.sleep, was_seen=True):
             lines.put(f"[{pod.index}] {line}")
     except (ClusterError, CommandFailed) as error:
         lines.put(error)
