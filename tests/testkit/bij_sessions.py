@@ -156,7 +156,13 @@ def snapshot(*objects: Mapping[str, Any]) -> Snapshot:
 
 
 def pod_object(
-    name: str, *, run: int = 1, index: int = 0, minute: int = 0, state: str = "running"
+    name: str,
+    *,
+    run: int = 1,
+    index: int = 0,
+    minute: int = 0,
+    state: str = "running",
+    sidecar: str = "running",
 ) -> dict[str, Any]:
     """A pod of a run, as the server holds it."""
     details = {"reason": "ContainerCreating"} if state == "waiting" else {}
@@ -168,7 +174,14 @@ def pod_object(
             "creationTimestamp": f"2026-08-01T11:{minute:02d}:00Z",
             "labels": labels,
         },
-        "status": {"phase": phase, "containerStatuses": [{"state": {state: details}}]},
+        "status": {
+            "phase": phase,
+            # A mesh adds a container; the API server sorts them by name.
+            "containerStatuses": [
+                {"name": "istio-proxy", "state": {sidecar: {}}},
+                {"name": "runner", "state": {state: details}},
+            ],
+        },
     }
 
 

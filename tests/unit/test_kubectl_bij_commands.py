@@ -277,6 +277,13 @@ def test_what_has_no_log_is_explained(wanted, pods, said):
         log_of(wanted, pods=pods)
 
 
+@pytest.mark.parametrize("sidecar", ["running", "terminated", "waiting"])
+def test_another_container_of_the_pod_does_not_count(sidecar):
+    pods = [pod_object("second-0", run=2, state="waiting", sidecar=sidecar)]
+    with pytest.raises(CommandFailed, match="has not begun: ContainerCreating; -f"):
+        log_of(pods=pods)
+
+
 def test_a_job_without_a_run_has_no_log_yet():
     with pytest.raises(CommandFailed, match="has no pods yet"):
         log_of(pods=[], raw=running_job(status={}))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from batch_inference_operator.build.layout import CONTAINER
 from batch_inference_operator.kubectl_bij.errors import CommandFailed
 from batch_inference_operator.kubectl_bij.wording import note
 from batch_inference_operator.names import COMPLETION_INDEX_LABEL, RUN_LABEL
@@ -47,7 +48,7 @@ def _read_pods(objects: Iterable[Mapping[str, Any]]) -> Iterator[LogPod]:
         run, index = labels.get(RUN_LABEL, ""), labels.get(COMPLETION_INDEX_LABEL, "")
         if not run.isdecimal() or not index.isdecimal():
             continue
-        state = next((c.get("state") or {} for c in status.get("containerStatuses") or ()), {})
+        state = _runner_state(status)
         yield LogPod(
             name=metadata["name"],
             run=int(run),
@@ -57,6 +58,14 @@ def _read_pods(objects: Iterable[Mapping[str, Any]]) -> Iterator[LogPod]:
             is_over=status.get("phase") in ("Succeeded", "Failed"),
             waits_for=_waits_for(state, status),
         )
+
+
+def _runner_state(status: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The state of the container whose log is read; a mesh or an agent may have added others."""
+    for container in status.get("containerStatuses") or ():
+        if container["name"] == CONTAINER:
+            return container.get("state") or {}
+    return {}
 
 
 def _waits_for(state: Mapping[str, Any], status: Mapping[str, Any]) -> str:
