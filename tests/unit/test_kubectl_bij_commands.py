@@ -18,6 +18,7 @@ from testkit.bij_sessions import (
     ScriptedFeed,
     complete_job,
     failed_job,
+    job_object,
     pod_object,
     printed,
     running_job,
@@ -155,6 +156,25 @@ def test_waiting_outlives_an_outage_and_tells_of_a_suspended_job_once():
         "job 'a' is suspended and waits for `kubectl bij resume a`",
         "no route; trying again",
     ]
+
+
+NOTES = {
+    "one that another controller runs": (
+        job_object("a", spec={"managedBy": "kueue.x-k8s.io/multikueue"}),
+        ("job 'a' waits for the controller that spec.managedBy names; this operator lets it alone"),
+    ),
+    "one that is being deleted": (
+        running_job("a", metadata={"deletionTimestamp": "2026-08-01T11:59:00Z"}),
+        "job 'a' is being deleted and will not be complete; this waits until it is gone",
+    ),
+}
+
+
+@pytest.mark.parametrize(("raw", "note"), NOTES.values(), ids=NOTES)
+def test_waiting_says_once_what_it_waits_for(raw, note):
+    code, used = waited(["a"], [snapshot(raw), snapshot(raw), snapshot(complete_job("a"))])
+    assert code is ExitCode.SUCCESS
+    assert told(used) == [note]
 
 
 def test_a_cluster_without_the_kind_is_told_apart_from_a_wrong_name():

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from batch_inference_operator.kubectl_bij.feed import Snapshot
     from batch_inference_operator.kubectl_bij.session import Session
+    from batch_inference_operator.kubectl_bij.standing import Standing
 
 _FOREVER = 3600.0
 
@@ -83,13 +84,28 @@ class Waiter:
             if standing.state is State.COMPLETE:
                 self._open.remove(name)
                 self._session.say(f"job {name!r} is complete: {message}")
-            if standing.state is State.SUSPENDED and not standing.is_behind:
-                self._note(
-                    f"job {name!r} is suspended and waits for `kubectl bij resume "
-                    f"{name}{self._session.flags}`"
-                )
+            if (note := self._explain_wait(name, standing)) is not None:
+                self._note(note)
         self._was_seen = True
         return None if self._open else ExitCode.SUCCESS
+
+    def _explain_wait(self, name: str, standing: Standing) -> str | None:
+        """What this waits for, where the operator alone will not bring it about."""
+        match standing.state:
+            case State.SUSPENDED if not standing.is_behind:
+                resume = f"`kubectl bij resume {name}{self._session.flags}`"
+                return f"job {name!r} is suspended and waits for {resume}"
+            case State.ELSEWHERE:
+                return (
+                    f"job {name!r} waits for the controller that spec.managedBy names; this "
+                    "operator lets it alone"
+                )
+            case State.DELETING:
+                return (
+                    f"job {name!r} is being deleted and will not be complete; this waits until it "
+                    "is gone"
+                )
+        return None
 
     def _explain_gone(self, name: str, snapshot: Snapshot) -> CommandFailed:
         if self._was_seen:
