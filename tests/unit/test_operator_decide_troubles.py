@@ -93,6 +93,17 @@ TROUBLES = {
         [make_ended_pod(1), make_warning("FailedCreate", QUOTA)],
         Reason.QUOTA_EXCEEDED, f"{QUOTA}; the pods start as soon as there is room",
     ),
+    "the quota leaves no room in the very second in which another pod was made": (
+        [make_ended_pod(1), make_warning("FailedCreate", QUOTA, seconds_ago=60)],
+        Reason.QUOTA_EXCEEDED, None,
+    ),
+    "the first pod ran out of memory, long after the quota had left no room for it": (
+        [
+            make_ended_pod(137, reason="OOMKilled"),
+            make_warning("FailedCreate", QUOTA, seconds_ago=61),
+        ],
+        Reason.HEAD_OOM_KILLED, None,
+    ),
     "Pod Security refuses the pods": ([make_warning("FailedCreate", SECURITY)], Reason.POD_FORBIDDEN, SECURITY),
     "a LimitRange refuses the pods": ([make_warning("FailedCreate", LIMIT_RANGE)], Reason.POD_FORBIDDEN, LIMIT_RANGE),
     "the ServiceAccount is missing": ([make_warning("FailedCreate", ACCOUNT)], Reason.SERVICE_ACCOUNT_NOT_FOUND, ACCOUNT),

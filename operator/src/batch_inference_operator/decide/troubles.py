@@ -154,11 +154,16 @@ def _is_the_container_broken(scene: _Scene) -> Trouble | None:
 
 
 def _is_a_pod_refused(scene: _Scene) -> Trouble | None:
-    """The Job controller's pods are refused: told by events of the Job only."""
+    """The Job controller's pods are refused: told by events of the Job only.
+
+    A pod that was made since then was not refused, so whatever is lacking has another cause.
+    """
     if scene.lacking <= 0:
         return None
+    made = max((pod.created for pod in scene.pods), default=scene.run.created)
+    since = max(made, scene.now - _FRESH)
     for warning in scene.observation.warnings:
-        if warning.reason != "FailedCreate" or scene.now - warning.seen > _FRESH:
+        if warning.reason != "FailedCreate" or warning.seen < since:
             continue
         text = warning.message
         if "exceeded quota" in text:
