@@ -100,7 +100,10 @@ def test_a_job_that_a_queue_holds_back_is_read():
     assert look(raw).jobs[0].suspended
 
 
-@pytest.mark.parametrize("applied", ["", "many", "-1", "\N{ARABIC-INDIC DIGIT ONE}"])
+@pytest.mark.parametrize(
+    "applied",
+    ["", "many", "-1", "\N{ARABIC-INDIC DIGIT ONE}", pytest.param("1" * 4301, id="4301 digits")],
+)
 def test_a_number_of_workers_that_somebody_made_up_is_as_good_as_none(applied):
     assert (
         read_job(annotations={"batchinference.dev/applied-workers": applied}).applied_workers

@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 _PATIENCE = timedelta(seconds=5)
 """A pod that waits longer than this is asked for in the namespace's events."""
 _MAX_PODS_ASKED = 5
+_MAX_DIGITS = 9
+"""Of a number of runs or pods. Python refuses to read numbers of more than 4300."""
 
 
 async def observe(
@@ -165,8 +167,10 @@ def _run_of(raw: Raw) -> int | None:
 
 
 def _number(text: str | None) -> int | None:
-    """The number of a label or annotation, which anybody may have written."""
-    return int(text) if text and text.isascii() and text.isdecimal() else None
+    """The number of a label or annotation, which anybody may have written, at any length."""
+    if not text or len(text) > _MAX_DIGITS:
+        return None
+    return int(text) if text.isascii() and text.isdecimal() else None
 
 
 def _read_job(raw: Raw) -> RunJob:
