@@ -46,7 +46,19 @@ def test_flags_win(monkeypatch: pytest.MonkeyPatch) -> None:
         ("BIO_CONCURRENCY", "0", "BIO_CONCURRENCY (--concurrency): Input should be greater"),
         ("BIO_LOG_LEVEL", "loud", "BIO_LOG_LEVEL (--log-level): Input should be 'debug'"),
         ("BIO_ALLOWED_URI_SCHEMES", "s3,ftp", "BIO_ALLOWED_URI_SCHEMES (--allowed-uri-schemes)"),
+        ("BIO_ALLOWED_URI_SCHEMES", "", "name at least one of file, "),
         ("BIO_DEFAULT_MEMORY", "2 GB", "BIO_DEFAULT_MEMORY (--default-memory)"),
+        ("BIO_DEFAULT_MEMORY", "0", "(--default-memory): Value error, must be more than 0"),
+        ("BIO_DEFAULT_MEMORY", "0Gi", "(--default-memory): Value error, must be more than 0"),
+        ("BIO_NAMESPACE", "", "BIO_NAMESPACE (--namespace): Value error, '': write a name"),
+        ("BIO_WATCH_NAMESPACES", "a,team-*", "(--watch-namespaces): Value error, 'team-*': write"),
+        ("BIO_WATCH_NAMESPACES", "Bad Name", "(--watch-namespaces): Value error, 'Bad Name': wri"),
+        ("BIO_WATCH_NAMESPACES", "a" * 64, "(--watch-namespaces): Value error, 'aaa"),
+        ("BIO_MONITORING_NAMESPACES", "Mon !", "(--monitoring-namespaces): Value error, 'Mon !'"),
+        ("BIO_RUNNER_IMAGE", "", "BIO_RUNNER_IMAGE (--runner-image): Value error, '': write an"),
+        ("BIO_RUNNER_IMAGE", "r.io/run ner:1", "(--runner-image): Value error, 'r.io/run ner:1'"),
+        ("BIO_LEASE_NAME", "A b", "BIO_LEASE_NAME (--lease-name): Value error, 'A b': write a n"),
+        ("BIO_LEASE_NAME", "", "BIO_LEASE_NAME (--lease-name): Value error, '': write a name"),
     ],
 )
 def test_a_wrong_setting_is_named_and_nothing_starts(
@@ -62,6 +74,16 @@ def test_a_wrong_setting_is_named_and_nothing_starts(
     assert said in output.err
     assert "Traceback" not in output.err
     assert output.out == ""
+
+
+def test_names_may_be_as_kubernetes_lets_them_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BIO_WATCH_NAMESPACES", "a,0-b," + "c" * 63)
+    monkeypatch.setenv("BIO_LEASE_NAME", "bio.of-team.a")
+    monkeypatch.setenv("BIO_RUNNER_IMAGE", "localhost:5000/runner@sha256:0a")
+    settings = read_settings([])
+    assert settings.watch_namespaces == ("a", "0-b", "c" * 63)
+    assert settings.lease_name == "bio.of-team.a"
+    assert settings.runner_image == "localhost:5000/runner@sha256:0a"
 
 
 def test_an_unknown_flag_is_named(capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,17 +5,47 @@ Every value is checked before anything is watched.
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from batch_inference_api.v1alpha1.quantity import Quantity
+from batch_inference_api.v1alpha1.quantity import Quantity, parse_quantity
 from batch_inference_api.v1alpha1.uri import SCHEMES
+
+_LABEL = "[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
+
+
+def _matching(pattern: str, expectation: str) -> AfterValidator:
+    """Make the check that a text is of that form; if not, the text and what to write are said."""
+
+    def check(text: str) -> str:
+        if re.fullmatch(pattern, text) is None:
+            raise ValueError(f"{text!r}: {expectation}")
+        return text
+
+    return AfterValidator(check)
+
 
 Seconds = Annotated[int, Field(ge=1, le=86_400)]
 Words = Annotated[tuple[str, ...], NoDecode]
 """Words separated by commas."""
+Namespace = Annotated[
+    str,
+    _matching(
+        _LABEL,
+        "write a namespace's own name, with lower-case letters, digits and '-'; patterns do not "
+        "work here",
+    ),
+]
+Namespaces = Annotated[tuple[Namespace, ...], NoDecode]
+ObjectName = Annotated[
+    str,
+    Field(max_length=253),
+    _matching(rf"{_LABEL}(\.{_LABEL})*", "write a name with lower-case letters, digits and '-'"),
+]
+Image = Annotated[str, _matching(r"\S+", "write an image such as registry.example.com/runner:1.0")]
 
 
 class Settings(BaseSettings):
@@ -32,14 +62,14 @@ class Settings(BaseSettings):
         use_attribute_docstrings=True,
     )
 
-    namespace: str = "batch-inference"
+    namespace: Namespace = "batch-inference"
     """Namespace of the operator itself, where its Lease lies."""
     pod_name: str = "batch-inference-operator"
     """Identity of this operator among its replicas."""
-    watch_namespaces: Words = ()
+    watch_namespaces: Namespaces = ()
     """Namespaces whose jobs are run, separated by commas; none: those of the whole cluster."""
 
-    runner_image: str = "batch-inference-runner:latest"
+    runner_image: Image = "batch-inference-runner:latest"
     """Image of the runner's pods."""
     runner_image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
     """When the image of the runner is pulled."""
@@ -57,7 +87,7 @@ class Settings(BaseSettings):
     default_memory: Quantity = "2Gi"
     """Memory that pods request, and may use, when a job names none."""
 
-    lease_name: str = "batch-inference-operator"
+    lease_name: ObjectName = "batch-inference-operator"
     """Name of the Lease by which one of several replicas is chosen."""
     leader_election: bool = True
     """Whether replicas choose a leader. Two operators at work at once do no harm; it saves work."""
@@ -80,7 +110,7 @@ class Settings(BaseSettings):
     """`spec.ttlSecondsAfterFinished` of jobs that name none; -1: pods are kept."""
     network_policies: bool = True
     """Whether each run gets a NetworkPolicy that lets in only its own pods and the operator."""
-    monitoring_namespaces: Words = ()
+    monitoring_namespaces: Namespaces = ()
     """Namespaces whose pods may read `/metrics` of running pods."""
 
     health_port: Annotated[int, Field(ge=0, le=65_535)] = 8081
@@ -104,4 +134,13 @@ class Settings(BaseSettings):
         unknown = sorted(set(value) - set(SCHEMES))
         if unknown:
             raise ValueError(f"{', '.join(unknown)}: there are {', '.join(SCHEMES)}")
+        if not value:
+            raise ValueError(f"name at least one of {', '.join(SCHEMES)}, or no job can run")
+        return value
+
+    @field_validator("default_memory")
+    @classmethod
+    def _be_something(cls, value: str | int) -> str | int:
+        if not parse_quantity(value):
+            raise ValueError("must be more than 0, such as 2Gi: it is also what pods may use")
         return value
