@@ -16,6 +16,9 @@ KEY = {"name": "s", "key": "k"}
 VOLUME = {"name": "v", "emptyDir": {}}
 MOUNT = {"name": "v", "mountPath": "/data"}
 OWN_FOLDER = "must not be below /bin, /dev, /etc/bij, /lib, /lib64, /opt/bij, /proc, /pvc, /sbin, /sys, /tmp, /usr, /var/run: a run uses these"
+OWN_PREFIX = (
+    "must not lead to names that begin with BIJ_, RAY_, LD_, PYTHON: these are the runner's own"
+)
 OWN_VARIABLE = "variables that begin with BIJ_, RAY_, LD_ or PYTHON are the runner's own"
 
 
@@ -125,6 +128,11 @@ REFUSALS = [
     ("spec.workers", {"env": [{"name": "A", "value": 1}]}, "spec.workers.env[0].value: must be text, not the number 1: put it in quotes"),
     ("spec.workers", {"envFrom": [{}]}, "spec.workers.envFrom[0]: set exactly one of secretRef and configMapRef"),
     ("spec.workers", {"envFrom": [{"secretRef": {"name": "a"}, "configMapRef": {"name": "b"}}]}, "spec.workers.envFrom[0]: set exactly one of secretRef and configMapRef"),
+    ("spec.workers", {"envFrom": [{"prefix": "LD_", "secretRef": {"name": "a"}}]}, f"spec.workers.envFrom[0].prefix: {OWN_PREFIX}"),
+    ("spec.workers", {"envFrom": [{"prefix": "LD_PRE", "secretRef": {"name": "a"}}]}, f"spec.workers.envFrom[0].prefix: {OWN_PREFIX}"),
+    ("spec.workers", {"envFrom": [{"prefix": "L", "secretRef": {"name": "a"}}]}, f"spec.workers.envFrom[0].prefix: {OWN_PREFIX}"),
+    ("spec.workers", {"envFrom": [{"prefix": "PYTHON", "secretRef": {"name": "a"}}]}, f"spec.workers.envFrom[0].prefix: {OWN_PREFIX}"),
+    ("spec.workers", {"envFrom": [{"prefix": "BIJ", "secretRef": {"name": "a"}}]}, f"spec.workers.envFrom[0].prefix: {OWN_PREFIX}"),
     ("spec.workers", {"envFrom": [{"prefix": "A-", "secretRef": {"name": "a"}}]}, "spec.workers.envFrom[0].prefix: must have letters, digits and '_', and not begin with a digit"),
     ("spec.workers", {"volumes": [{"name": "v"}]}, "spec.workers.volumes[0]: set exactly one of persistentVolumeClaim, secret, configMap, emptyDir"),
     ("spec.workers", {"volumes": [{"name": "v", "emptyDir": {}, "configMap": {"name": "c"}}]}, "spec.workers.volumes[0]: set exactly one of persistentVolumeClaim, secret, configMap, emptyDir"),
@@ -237,6 +245,7 @@ ACCEPTED = [
     {"spec.workers": {"env": [{"name": "A"}, {"name": "BIJOU", "value": ""}, {"name": "B", "valueFrom": {"configMapKeyRef": KEY}}]}},
     {"spec.workers": {"envFrom": [{"prefix": "P_", "secretRef": {"name": "s", "optional": True}}]}},
     {"spec.workers": {"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "c", "readOnly": True}}]}},
+    {"spec.workers": {"envFrom": [{"prefix": "LDAP_", "configMapRef": {"name": "c"}}]}},
     {"spec.workers": mounted(mountPath="/etc/bijou", subPath="a/b..c", readOnly=True)},
     {"spec.batching": {"batchSize": "auto"}, "spec.errorPolicy": {"maxErrorRate": "0"}},
     {"metadata.labels": {"a": "b"}, "metadata.managedFields": [{"manager": "x"}], "status": {"phase": "Running"}},

@@ -113,7 +113,11 @@ class ObjectReference(ResourceModel):
 
 
 class EnvFromSource(ResourceModel):
-    """A Secret or ConfigMap, each key of which becomes a variable."""
+    """A Secret or ConfigMap, each key of which becomes a variable.
+
+    Keep names that begin with BIJ_, RAY_, LD_ or PYTHON out of its keys: they are the runner's own,
+    and only the prefix is checked.
+    """
 
     rules = (
         Rule(
@@ -129,6 +133,17 @@ class EnvFromSource(ResourceModel):
     """A Secret."""
     config_map_ref: ObjectReference | None = None
     """A ConfigMap."""
+
+    def find_problems(self) -> Iterator[tuple[str, str]]:
+        prefix = self.prefix
+        if prefix and any(_are_in_line(prefix, own) for own in RESERVED_PREFIXES):
+            names = f"names that begin with {', '.join(RESERVED_PREFIXES)}"
+            yield "prefix", f"must not lead to {names}: these are the runner's own"
+
+
+def _are_in_line(one: str, other: str) -> bool:
+    """Whether one of two texts begins with the other."""
+    return one.startswith(other) or other.startswith(one)
 
 
 class ClaimVolume(ResourceModel):
