@@ -15,7 +15,7 @@ NODE_TERM = f"spec.workers.affinity.nodeAffinity.{REQUIRED}.nodeSelectorTerms[0]
 KEY = {"name": "s", "key": "k"}
 VOLUME = {"name": "v", "emptyDir": {}}
 MOUNT = {"name": "v", "mountPath": "/data"}
-OWN_FOLDER = "must not be below /bin, /dev, /etc/bij, /lib, /lib64, /opt/bij, /proc, /pvc, /sbin, /sys, /tmp, /usr, /var/run: a run uses these"
+OWN_FOLDER = "must not be below or hide /bin, /dev, /etc/bij, /lib, /lib64, /opt/bij, /proc, /pvc, /sbin, /sys, /tmp, /usr, /var/run: a run uses these"
 OWN_PREFIX = (
     "must not lead to names that begin with BIJ_, RAY_, LD_, PYTHON: these are the runner's own"
 )
@@ -150,6 +150,9 @@ REFUSALS = [
     ("spec.workers", mounted(mountPath="/var/run/secrets"), f"spec.workers.volumeMounts[0].mountPath: {OWN_FOLDER}"),
     ("spec.workers", mounted(mountPath="/tmp/"), f"spec.workers.volumeMounts[0].mountPath: {OWN_FOLDER}"),
     ("spec.workers", mounted(mountPath="/usr/local/bin"), f"spec.workers.volumeMounts[0].mountPath: {OWN_FOLDER}"),
+    ("spec.workers", mounted(mountPath="/opt"), f"spec.workers.volumeMounts[0].mountPath: {OWN_FOLDER}"),
+    ("spec.workers", mounted(mountPath="/etc/"), f"spec.workers.volumeMounts[0].mountPath: {OWN_FOLDER}"),
+    ("spec.workers", mounted(mountPath="/var"), f"spec.workers.volumeMounts[0].mountPath: {OWN_FOLDER}"),
     ("spec.workers", mounted(subPath="/a"), "spec.workers.volumeMounts[0].subPath: must be relative, without '..'"),
     ("spec.workers", mounted(subPath="a/../b"), "spec.workers.volumeMounts[0].subPath: must be relative, without '..'"),
     ("spec.errorPolicy", {"maxErrorRate": 0.001}, "spec.errorPolicy.maxErrorRate: must be text, not the number 0.001: put it in quotes"),
@@ -246,6 +249,8 @@ ACCEPTED = [
     {"spec.workers": {"envFrom": [{"prefix": "P_", "secretRef": {"name": "s", "optional": True}}]}},
     {"spec.workers": {"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "c", "readOnly": True}}]}},
     {"spec.workers": {"envFrom": [{"prefix": "LDAP_", "configMapRef": {"name": "c"}}]}},
+    {"spec.workers": mounted(mountPath="/optional")},
+    {"spec.workers": mounted(mountPath="/var/lib/models")},
     {"spec.workers": mounted(mountPath="/etc/bijou", subPath="a/b..c", readOnly=True)},
     {"spec.batching": {"batchSize": "auto"}, "spec.errorPolicy": {"maxErrorRate": "0"}},
     {"metadata.labels": {"a": "b"}, "metadata.managedFields": [{"manager": "x"}], "status": {"phase": "Running"}},

@@ -232,7 +232,8 @@ class VolumeMount(ResourceModel):
         Field(max_length=512, json_schema_extra={"pattern": _MOUNT_PATTERN}),
         matching(_MOUNT_PATTERN, "must be an absolute path without ':'"),
     ]
-    """The folder."""
+    """The folder: none that the runner uses itself, such as `/tmp` and `/usr`, and none above
+    these, such as `/opt`."""
     sub_path: Annotated[str, Field(max_length=512)] | None = None
     """A folder of the volume to mount instead of its root."""
     read_only: bool | None = None
@@ -242,8 +243,9 @@ class VolumeMount(ResourceModel):
         path = self.mount_path.rstrip("/")
         if posixpath.normpath(self.mount_path) != path:
             yield "mountPath", "must be written without '//', '.' and '..'"
-        if any(path == own or path.startswith(f"{own}/") for own in OWN_FOLDERS):
-            yield "mountPath", f"must not be below {', '.join(OWN_FOLDERS)}: a run uses these"
+        if any(_are_in_line(f"{path}/", f"{own}/") for own in OWN_FOLDERS):
+            folders = ", ".join(OWN_FOLDERS)
+            yield "mountPath", f"must not be below or hide {folders}: a run uses these"
         if self.sub_path is not None and (
             self.sub_path.startswith("/") or ".." in self.sub_path.split("/")
         ):
