@@ -72,6 +72,8 @@ def environment(token_path: str) -> dict[str, str]:
         "RAY_health_check_failure_threshold": "3",
         "RAY_health_check_timeout_ms": "2000",
         "RAY_USAGE_STATS_ENABLED": "0",
+        # Without an address Ray cannot report that nothing is to be reported.
+        "RAY_USAGE_STATS_REPORT_URL": "",
         "RAY_DEDUP_LOGS": "0",
         # Scorers keep to their own limits; Ray would kill the agent above them instead.
         "RAY_memory_monitor_refresh_ms": "0",

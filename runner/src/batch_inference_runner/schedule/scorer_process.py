@@ -133,6 +133,8 @@ def _environment(gpu: int | None) -> dict[str, str]:
         **os.environ,
         # NumPy multiplies no matrices here, but its BLAS would start threads that spin for 70 ms.
         "OPENBLAS_NUM_THREADS": "1",
+        # Otherwise ONNX Runtime tells its makers of every model, and keeps an id of this machine.
+        "ORT_DISABLE_TELEMETRY": "1",
         # Arrow's default keeps what one thread has allocated and another has freed, so that memory
         # grows from shard to shard; kept address space counts against the scorer's limit.
         "ARROW_DEFAULT_MEMORY_POOL": "jemalloc",
