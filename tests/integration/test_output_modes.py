@@ -74,6 +74,16 @@ def test_a_location_with_files_that_no_manifest_lists_is_refused(tmp_path):
     assert sorted(file.name for file in job.output.iterdir()) == ["notes.csv"]
 
 
+def test_a_link_to_nothing_does_not_hide_what_a_location_holds(tmp_path):
+    job = linear_job(tmp_path)
+    job.output.mkdir()
+    (job.output / "part-000000-00000000.parquet").write_bytes(b"")
+    (job.output / "a").symlink_to("absent")
+    message = fail(job).message
+    assert message.startswith("OutputExists")
+    assert "part-000000-00000000.parquet" in message
+
+
 def test_the_same_job_again_has_nothing_to_do(tmp_path):
     job = linear_job(tmp_path)
     succeed(job)

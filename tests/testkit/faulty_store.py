@@ -160,7 +160,7 @@ class MemoryStore:
             raise VersionChanged(key)
         return MemoryFile(self._found(key)[0])
 
-    def list(self, prefix="", *, skip=None):
+    def list(self, prefix="", *, skip=None, dangling=False):  # noqa: ARG002 (it has no links)
         folder = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
         with self._lock:
             keys = [
@@ -224,9 +224,9 @@ class FaultyStore:
         self._check()
         return self.inner.info(key)
 
-    def list(self, prefix="", *, skip=None):
+    def list(self, prefix="", *, skip=None, dangling=False):
         self._check()
-        return self.inner.list(prefix, skip=skip)
+        return self.inner.list(prefix, skip=skip, dangling=dangling)
 
     def sync(self, keys):
         self._check()

@@ -22,6 +22,14 @@ def test_a_loss_while_alone_is_charged_each_time(tmp_path):
     assert log.earlier(committed=set()) == EarlierAttempts((7, 8), {7: 2}, drivers=1)
 
 
+def test_a_record_that_is_a_link_to_nothing_hides_no_other(tmp_path):
+    log = AttemptLog(Folder(tmp_path), WORK)
+    log.record("a1", [1], alone=True, in_work=1, committed=0)
+    (record,) = tmp_path.rglob("a1.json")
+    (record.parent / "a2.json").symlink_to("absent")
+    assert log.earlier(committed=set()) == EarlierAttempts((1,), {1: 1}, drivers=1)
+
+
 def test_what_is_committed_is_innocent(tmp_path):
     log = AttemptLog(Folder(tmp_path), WORK)
     log.record("a1", [1], alone=True, in_work=1, committed=0)

@@ -155,6 +155,19 @@ def test_a_location_that_matches_nothing_is_named(dataset):
         listed(f"file://{dataset}/absent.csv")
 
 
+def test_a_link_to_nothing_is_refused_by_name_where_it_would_be_read(dataset):
+    (dataset / "k=c/day=1/z.csv").symlink_to("absent.csv")
+    with pytest.raises(InvalidJob, match=r"day=1/z\.csv' is a link that leads to noth") as raised:
+        listed(f"file://{dataset}/")
+    assert raised.value.reason is Reason.INPUT_NOT_FOUND
+    assert len(listed(f"file://{dataset}/**/[xy].csv")) == 2
+
+
+def test_a_hidden_link_to_nothing_is_not_read(dataset):
+    (dataset / ".#x.csv").symlink_to("user@host.4711")  # how Emacs locks a file
+    assert len(listed(f"file://{dataset}/")) == 2
+
+
 def test_a_name_that_looks_like_a_glob_is_found(dataset):
     (dataset / "a[1].csv").write_text("x")
     (file,) = listed(f"file://{dataset}/a[1].csv")

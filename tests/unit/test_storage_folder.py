@@ -6,6 +6,7 @@ import errno
 import hashlib
 import os
 import threading
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -125,6 +126,44 @@ def test_a_listing_is_recursive_sorted_and_can_leave_a_folder_out(folder):
     assert [info.key for info in folder.list(skip="_bij")] == ["a/k=v/x", "b.txt", "b/z"]
     assert [info.key for info in folder.list("a")] == ["a/k=v/x"]
     assert list(folder.list("none")) == []
+
+
+def test_a_link_to_nothing_is_no_object_and_hides_no_other(folder, tmp_path):
+    for key in ("a", "below/b"):
+        folder.create(key, b"")
+    out = tmp_path / "out"
+    (out / "gone").symlink_to("absent")
+    (out / "below" / "loop").symlink_to("loop")
+    (out / "below" / "no_folder").symlink_to("b/x")
+    assert [info.key for info in folder.list(skip="_bij")] == ["a", "below/b"]
+    assert {info.key: info.dangling for info in folder.list(skip="_bij", dangling=True)} == {
+        "a": False,
+        "below/b": False,
+        "below/loop": True,
+        "below/no_folder": True,
+        "gone": True,
+    }
+
+
+@pytest.mark.parametrize("name", ["file", "folder", "link"])
+def test_what_vanishes_while_a_folder_is_listed_hides_nothing_else(tmp_path, monkeypatch, name):
+    (tmp_path / "file").write_text("f")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to("other")
+    (tmp_path / "other").write_text("o")
+    real = os.scandir
+
+    @contextmanager
+    def losing(path):
+        with real(path) as entries:
+            found = list(entries)
+        if path == str(tmp_path):
+            (tmp_path / name).rename(tmp_path.parent / f"{name} of {tmp_path.name}")
+        yield found
+
+    monkeypatch.setattr(os, "scandir", losing)
+    listed = {info.key for info in Folder(tmp_path).list(dangling=True)}
+    assert listed == {"file", "link", "other"} - {name}
 
 
 def test_deleting_is_idempotent_and_removes_empty_folders(folder, tmp_path):

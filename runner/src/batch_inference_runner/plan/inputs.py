@@ -96,15 +96,26 @@ def _files_at(store: Store, pattern: str, location: int) -> Iterator[InputFile]:
     for info in _listed(store, base.rstrip("/")):
         relative = info.key[len(base) :]
         if info.key.startswith(base) and not relative.endswith("/") and matches(rest, relative):
+            _refuse_dangling(store, info)
             values = _partition_values(relative)
             yield InputFile(store.uri + info.key, info.size, info.version, location, values)
 
 
 def _listed(store: Store, folder: str) -> Iterator[ObjectInfo]:
     try:
-        yield from store.list(folder)
+        yield from store.list(folder, dangling=True)
     except NotFound:
         return
+
+
+def _refuse_dangling(store: Store, info: ObjectInfo) -> None:
+    """A job that left such a link out would succeed without its rows."""
+    if info.dangling:
+        raise InvalidJob(
+            Reason.INPUT_NOT_FOUND,
+            f"{store.uri + info.key!r} is a link that leads to nothing: restore the file that it "
+            "leads to, or remove the link",
+        )
 
 
 def _find_exact(store: Store, pattern: str) -> ObjectInfo | None:

@@ -46,6 +46,7 @@ _SMALL_BYTES = 16 * 1024
 _LARGE_READ_BYTES = 16 * 1024 * 1024
 _FILE_MODE = 0o666  # the process's umask decides
 _LINKS_UNSUPPORTED = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
+_LEADS_NOWHERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 _WRITE_NEW = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
@@ -145,14 +146,17 @@ class Folder:
             raise as_store_error(error, path) from error
         return ObjectInfo(key, status.st_size, version_of(status))
 
-    def list(self, prefix: str = "", *, skip: str | None = None) -> Iterator[ObjectInfo]:
+    def list(
+        self, prefix: str = "", *, skip: str | None = None, dangling: bool = False
+    ) -> Iterator[ObjectInfo]:
         folder = prefix.strip("/")
         try:
             path = self._path(folder) if folder else self._root
             found = list(self._walk(path, folder + "/" if folder else "", skip))
         except NotFound:
             return iter(())
-        return iter(sorted(found, key=lambda info: info.key))
+        wanted = (info for info in found if dangling or not info.dangling)
+        return iter(sorted(wanted, key=lambda info: info.key))
 
     def open(self, key: str, *, size: int, version: str) -> LocalFile:
         path = self._path(key)
@@ -210,23 +214,31 @@ class Folder:
             )
 
     def _walk(self, path: str, prefix: str, skip: str | None) -> Iterator[ObjectInfo]:
+        """Raise NotFound for the folder itself only: what vanishes below it is left out."""
         try:
             with os.scandir(path) as entries:
                 for entry in entries:
-                    if entry.is_dir(follow_symlinks=False):
-                        if entry.name != skip:
-                            yield from self._walk(entry.path, f"{prefix}{entry.name}/", None)
-                    elif entry.is_symlink():
-                        yield from self._linked(entry, prefix)
-                    elif entry.is_file(follow_symlinks=False):
-                        status = entry.stat(follow_symlinks=False)
-                        key = prefix + entry.name
-                        yield ObjectInfo(key, status.st_size, version_of(status))
+                    yield from self._found(entry, prefix, skip)
         except OSError as error:
             raise as_store_error(error, path) from error
 
+    def _found(
+        self, entry: os.DirEntry[str], prefix: str, skip: str | None
+    ) -> Iterator[ObjectInfo]:
+        if entry.is_dir(follow_symlinks=False):
+            if entry.name != skip:
+                with suppress(NotFound):
+                    yield from self._walk(entry.path, f"{prefix}{entry.name}/", None)
+        elif entry.is_symlink():
+            yield from self._linked(entry, prefix)
+        elif entry.is_file(follow_symlinks=False):
+            with suppress(FileNotFoundError):
+                status = entry.stat(follow_symlinks=False)
+                yield ObjectInfo(prefix + entry.name, status.st_size, version_of(status))
+
     def _linked(self, entry: os.DirEntry[str], prefix: str) -> Iterator[ObjectInfo]:
-        if entry.is_dir():
+        status = _target(entry)
+        if status is not None and stat.S_ISDIR(status.st_mode):
             if entry.name.startswith("."):
                 return  # `..data` of a mounted ConfigMap
             raise FileAccessDenied(
@@ -234,9 +246,12 @@ class Folder:
                 f"folder that it leads to"
             )
         self._check_link(entry.path)
-        status = entry.stat()
-        if stat.S_ISREG(status.st_mode):
-            yield ObjectInfo(prefix + entry.name, status.st_size, version_of(status))
+        key = prefix + entry.name
+        if status is None:
+            if os.path.islink(entry.path):  # else it vanished itself
+                yield ObjectInfo(key, 0, "", dangling=True)
+        elif stat.S_ISREG(status.st_mode):
+            yield ObjectInfo(key, status.st_size, version_of(status))
 
     def _new_temporary(self) -> str:
         with self._lock:
@@ -336,6 +351,16 @@ class Folder:
             except OSError:
                 return  # not empty, or in use: it may stay
             folder = folder.rpartition("/")[0]
+
+
+def _target(link: os.DirEntry[str]) -> os.stat_result | None:
+    """Return what a link leads to, None if that is nothing."""
+    try:
+        return link.stat()
+    except OSError as error:
+        if error.errno not in _LEADS_NOWHERE:
+            raise
+        return None
 
 
 def _open_new(path: str) -> int:

@@ -96,7 +96,13 @@ class ObjectStore:
             raise self._failure(error, key) from error
         return ObjectInfo(key, meta["size"], version_of(meta))
 
-    def list(self, prefix: str = "", *, skip: str | None = None) -> Iterator[ObjectInfo]:
+    def list(
+        self,
+        prefix: str = "",
+        *,
+        skip: str | None = None,
+        dangling: bool = False,  # noqa: ARG002 (object stores have no links)
+    ) -> Iterator[ObjectInfo]:
         metas = read_again(lambda: self._list(prefix.strip("/"), skip))
         found = [
             ObjectInfo(meta["path"][len(self._root) :], meta["size"], version_of(meta))

@@ -51,6 +51,8 @@ class ObjectInfo:
     key: str
     size: int
     version: str
+    dangling: bool = False
+    """A symbolic link that leads to nothing, listed only for those who ask for such."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,10 +148,13 @@ class Store(Protocol):
     def info(self, key: str) -> ObjectInfo:
         """Raises NotFound."""
 
-    def list(self, prefix: str = "", *, skip: str | None = None) -> Iterator[ObjectInfo]:
+    def list(
+        self, prefix: str = "", *, skip: str | None = None, dangling: bool = False
+    ) -> Iterator[ObjectInfo]:
         """All objects below the folder `prefix` (recursive, sorted by key).
 
-        The folder `skip` directly below `prefix` is not looked into.
+        The folder `skip` directly below `prefix` is not looked into. Links that lead to nothing
+        are no objects: they are left out, unless `dangling` asks for them.
         """
 
     def open(self, key: str, *, size: int, version: str) -> RandomAccess: ...
