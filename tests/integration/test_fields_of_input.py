@@ -32,6 +32,15 @@ def test_storage_uris_name_files_folders_and_globs(tmp_path):
     assert scores(job) == expected(*range(30))
 
 
+def test_storage_uris_count_from_a_folder_whose_name_looks_like_a_glob(tmp_path):
+    for name in ("project [1]", "project 1"):
+        (tmp_path / name).mkdir()
+    job = linear_job(tmp_path / "project [1]", {"input.storageUris": ["input/", "input/[1-9].*"]})
+    pq.write_table(small_table(first=10), job.folder / "input" / "1.parquet")
+    linear_job(tmp_path / "project 1", files=7)
+    assert scores(job) == expected(*range(20))
+
+
 def test_storage_uris_of_folders_skip_names_that_are_not_data(tmp_path):
     job = linear_job(tmp_path)
     folder = tmp_path / "input"

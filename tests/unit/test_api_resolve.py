@@ -21,7 +21,7 @@ from testkit.manifests import make_manifest
 def resolved(changes=None, **arguments) -> RunnerConfig:
     return resolve(
         parse_job(make_manifest(changes)),
-        resolve_uri=lambda uri: f"file:///base/{uri}",
+        resolve_uri=lambda _role, uri: f"file:///base/{uri}",
         credentials_dir=lambda role, name: f"/secrets/{role}/{name}",
         **arguments,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from glob import escape
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,27 @@ def test_plain_paths_count_from_the_folder_of_the_manifest(write, tmp_path, monk
         f"file://{tmp_path.parent}/up/",
         "file:///abs/x",
         "s3://b/k/",
+    ]
+
+
+@pytest.mark.parametrize("name", ["a [1]", "a*b?", "[!x][[z"])
+def test_a_folder_of_the_manifest_that_looks_like_a_glob_is_none(tmp_path, name):
+    folder = tmp_path / name
+    folder.mkdir()
+    path = folder / "job.yaml"
+    uris = ["data/", "x[1].csv", "../up/*.csv", "pvc://claim/[ab]/"]
+    path.write_text(yaml.safe_dump(make_manifest({"spec.input.storageUris": uris})))
+
+    config = load(path, volumes={"claim": folder}).config
+
+    assert config.model.location.uri == f"file://{folder}/model.onnx"
+    assert config.output.location.uri == f"file://{folder}/scores/"
+    escaped = f"file://{tmp_path}/{escape(name)}"
+    assert [location.uri for location in config.input.locations] == [
+        f"{escaped}/data/",
+        f"{escaped}/x[1].csv",
+        f"file://{tmp_path}/up/*.csv",
+        f"{escaped}/[ab]/",
     ]
 
 

@@ -230,7 +230,9 @@ def test_a_model_in_a_store_is_fetched_with_its_external_data(tmp_path, monkeypa
     from batch_inference_runner.storage import location
 
     real_parent, real_store = location.open_parent, location.open_store
-    monkeypatch.setattr(location, "open_parent", lambda place: real_parent(at(place.uri)))
+    monkeypatch.setattr(
+        location, "open_parent", lambda place, **how: real_parent(at(place.uri), **how)
+    )
     monkeypatch.setattr(location, "open_store", lambda place: real_store(at(place.uri)))
 
     model = fetch_model(ModelConfig(location=Location(uri=uri)), tmp_path / "private")
@@ -242,7 +244,7 @@ def test_a_model_in_a_store_is_fetched_with_its_external_data(tmp_path, monkeypa
 def test_messages_show_no_user_information_and_no_signature(tmp_path, monkeypatch):
     from batch_inference_runner.storage import location
 
-    def missing(_place):
+    def missing(_place, **_how):
         raise NotFound("m.onnx")
 
     monkeypatch.setattr(location, "open_parent", missing)

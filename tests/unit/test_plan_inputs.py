@@ -30,6 +30,8 @@ from batch_inference_runner.plan.inputs import check_output_apart, list_inputs, 
         ("_x/*.csv", "_x/a.csv"),
         ("_*.csv", "_a.csv"),
         ("a[", "a["),
+        ("a[[]1]", "a[1]"),
+        ("[*][?].csv", "*?.csv"),
         ("é*", "éa\n"),
     ],
 )
@@ -73,6 +75,7 @@ def check_apart(source, target):
         ("s3://b/*/*.parquet", "s3://b/out/"),
         ("s3://b/", "s3://b/x/../y"),
         ("s3://b/in/k=*/*.parquet", "s3://b/in"),
+        ("s3://b/a [[]1]/", "s3://b/a [1]/out"),
     ],
 )
 def test_an_output_that_would_be_read_as_input_is_refused(source, target):
@@ -91,6 +94,7 @@ def test_an_output_that_would_be_read_as_input_is_refused(source, target):
         ("s3://b/in/", "s3://b/in/_scores/"),
         ("s3://b/in/", "s3://other/in/"),
         ("s3://b/in/", "s3://b/"),
+        ("s3://b/a[[]1]/", "s3://b/a1/out"),
     ],
 )
 def test_an_output_beside_the_input_is_accepted(source, target):
@@ -172,6 +176,25 @@ def test_a_name_that_looks_like_a_glob_is_found(dataset):
     (dataset / "a[1].csv").write_text("x")
     (file,) = listed(f"file://{dataset}/a[1].csv")
     assert file.size == 1
+
+
+def test_a_folder_whose_wildcards_are_escaped_is_that_folder(dataset):
+    for name in ("in [1]/z", "in 1/z"):
+        (dataset.parent / name).mkdir(parents=True)
+        (dataset.parent / name / "a[1].csv").write_text(name)
+    folder = f"file://{dataset.parent}/in [[]1]"
+    wanted = f"file://{dataset.parent}/in [1]/z/a[1].csv"
+    for uri in (folder, f"{folder}/", f"{folder}/z/a[1].csv", f"{folder}/z/a[[]*", f"{folder}/*/"):
+        assert [file.uri for file in listed(uri)] == [wanted], uri
+    with pytest.raises(InvalidJob, match=r"matches 'file://.*/in \[1\]/y/'"):
+        listed(f"{folder}/y/")
+
+
+def test_a_linked_output_below_an_input_that_looks_like_a_glob_is_seen(tmp_path):
+    (tmp_path / "in [1]").mkdir()
+    (tmp_path / "out [1]").symlink_to(tmp_path / "in [1]")
+    with pytest.raises(InvalidJob):
+        check_apart(f"file://{tmp_path}/in [[]1]/", f"file://{tmp_path}/out [1]/x/")
 
 
 def test_different_partition_keys_are_refused(dataset):

@@ -23,6 +23,8 @@ from batch_inference_runner.storage.store import AccessDenied, VersionChanged
         ("s3://b/*.csv", "s3://b/", "*.csv"),
         ("s3://b", "s3://b/", ""),
         ("gs://b/k=v/[ab].csv", "gs://b/k=v/", "[ab].csv"),
+        ("s3://b/a[[]1]/[*]/x.csv", "s3://b/a[1]/*/", "x.csv"),
+        ("s3://b/a[[]1]/x[?]*.csv", "s3://b/a[1]/", "x[?]*.csv"),
     ],
 )
 def test_a_location_is_split_before_its_first_wildcard(uri, root, rest, tmp_path):
@@ -30,6 +32,11 @@ def test_a_location_is_split_before_its_first_wildcard(uri, root, rest, tmp_path
     (tmp_path / "AWS_SECRET_ACCESS_KEY").write_text("some-secret-key")
     store, pattern = open_parent(Location(uri=uri, credentials_dir=str(tmp_path)))
     assert (store.uri, pattern) == (root, rest)
+
+
+def test_a_literal_location_is_no_pattern(tmp_path):
+    uri = f"file://{tmp_path}/a[[]1]/m.onnx"
+    assert open_parent(Location(uri=uri), literal=True)[0].uri == f"file://{tmp_path}/a[[]1]/"
 
 
 def test_a_file_uri_is_taken_literally(tmp_path):

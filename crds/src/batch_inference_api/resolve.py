@@ -18,10 +18,11 @@ if TYPE_CHECKING:
     from batch_inference_api.v1alpha1.processing import ProcessingSpec
     from batch_inference_api.v1alpha1.workers import WorkersSpec
 
-ResolveUri = Callable[[str], str]
-"""Makes a URI of the manifest absolute, and maps `pvc://` to a mounted folder's `file://`."""
+ResolveUri = Callable[[str, str], str]
+"""From a role (`model`, `input`, `output`) and a URI of the manifest to one that is absolute, with
+`pvc://` mapped to a mounted folder's `file://`. Those of the input are globs."""
 CredentialsDir = Callable[[str, str], str | None]
-"""From a role (`model`, `input`, `output`) and a Secret's name to the folder of its keys; None: the
+"""From a role and a Secret's name to the folder of its keys; None: the
 environment's own credentials."""
 
 
@@ -40,7 +41,7 @@ def resolve(
 
     def locate(role: str, uri: str, secret: SecretReference | None) -> dict[str, Any]:
         folder = None if secret is None else credentials_dir(role, secret.name)
-        return {"uri": resolve_uri(uri), "credentials_dir": folder}
+        return {"uri": resolve_uri(role, uri), "credentials_dir": folder}
 
     model, source, target = spec.model, spec.input, spec.output
     return RunnerConfig.model_validate(

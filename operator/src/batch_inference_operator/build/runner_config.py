@@ -25,7 +25,7 @@ def build_runner_config(
     """The config of run `number`, which has `deadline_seconds` left; None: as long as it takes."""
     return resolve(
         _with_what_is_left_to_us(job, deadline_seconds, settings),
-        resolve_uri=locate,
+        resolve_uri=lambda _role, uri: locate(uri),
         credentials_dir=lambda role, _secret_name: credentials_folder(role),
         run=RunConfig(
             number=number,

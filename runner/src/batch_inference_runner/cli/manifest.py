@@ -22,6 +22,7 @@ from batch_inference_runner.cli.manifest_yaml import (
     read_documents,
 )
 from batch_inference_runner.errors import InvalidJob
+from batch_inference_runner.storage.wildcards import escape
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -101,7 +102,9 @@ def load(
     folders = _Mapped("--secret", secrets or {})
     config = resolve(
         job,
-        resolve_uri=lambda uri: _local_uri(uri, folder=folder, volumes=claims),
+        resolve_uri=lambda role, uri: _local_uri(
+            uri, folder=folder, volumes=claims, is_glob=role == "input"
+        ),
         credentials_dir=lambda _role, name: _secret_folder(name, folders),
     )
     claims.refuse_unused()
@@ -201,11 +204,11 @@ def _listing(
     return "\n".join(described)
 
 
-def _local_uri(uri: str, *, folder: Path, volumes: _Mapped) -> str:
+def _local_uri(uri: str, *, folder: Path, volumes: _Mapped, is_glob: bool) -> str:
     """Make a URI absolute. Paths in `file://` URIs are as they are on disk, not percent-encoded."""
     scheme, separator, rest = uri.partition("://")
     if not separator:
-        return _file_uri(os.path.join(folder, uri))  # noqa: PTH118 - keeps globs and trailing '/'
+        return _file_uri(folder, uri, is_glob=is_glob)
     if scheme != "pvc":
         return uri
     claim, _, inside = rest.partition("/")
@@ -215,10 +218,16 @@ def _local_uri(uri: str, *, folder: Path, volumes: _Mapped) -> str:
             f"the manifest reads or writes pvc://{claim}/: say which folder stands for the claim "
             f"with --volume {claim}=DIR"
         )
-    return _file_uri(os.path.join(volume.absolute(), inside))  # noqa: PTH118 - likewise
+    return _file_uri(volume.absolute(), inside, is_glob=is_glob)
 
 
-def _file_uri(path: str) -> str:
+def _file_uri(folder: Path, inside: str, *, is_glob: bool) -> str:
+    """Join without Path, which would drop a slash at the end.
+
+    The folder must not become a part of the glob that is put behind it.
+    """
+    base = escape(str(folder)) if is_glob else str(folder)
+    path = os.path.join(base, inside)  # noqa: PTH118
     slash = "/" if path.endswith("/") else ""
     return f"file://{os.path.normpath(path)}{slash}".replace("file:////", "file:///")
 

@@ -221,7 +221,7 @@ class _StoreSource(_Source):
     def __init__(self, location: Location) -> None:
         from batch_inference_runner.storage.location import open_parent, open_store
 
-        parent, name = open_parent(location)
+        parent, name = open_parent(location, literal=True)
         self._store: Store = parent
         self._name: str | None = name or None
         self._infos: dict[str, ObjectInfo] = {}

@@ -1,7 +1,8 @@
 """Which files the dataset consists of.
 
 A location is one file, a folder (everything below it, whatever the names end with) or a glob:
-`*`, `?` and `[...]` within one name, `**` for any number of folders. Folders below the part of the
+`*`, `?` and `[...]` within one name, `**` for any number of folders; `[*]`, `[?]` and `[[]` for
+these characters themselves. Folders below the part of the
 URI that has no wildcard and are named `key=value` give hive partition values.
 
 Hidden names are skipped, as Spark and Hive do: those that begin with `.` or `_` (but `_key=value`),
@@ -22,6 +23,7 @@ from batch_inference_runner.errors import InvalidJob
 from batch_inference_runner.plan.document import without_credentials
 from batch_inference_runner.plan.plan import InputFile
 from batch_inference_runner.storage.store import NotFound
+from batch_inference_runner.storage.wildcards import find_wildcard, unescape
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
     from batch_inference_api.runner_contract import Location
     from batch_inference_runner.storage.store import ObjectInfo, Store
 
-_WILDCARD = re.compile(r"[*?\[]")
 _ONE_NAME = r"(?![._])[^/]*"
 _ANY_FOLDERS = r"(?:(?:(?![._])|(?=_[^/]*=))[^/]+/)*"
 
@@ -63,10 +64,11 @@ def check_output_apart(inputs: Sequence[Location], output: Location, *, extensio
 
     Pure but for symbolic links of local folders. Raises InvalidJob(InvalidSpec).
     """
-    folder = _normal(output.uri).rstrip("/") + "/"
+    folder = _resolved(output.uri)
     name = "part-000000-00000000" + extension
     for location in inputs:
-        base, rest = _split_pattern(_normal(location.uri))
+        base, rest = _split_pattern(location.uri)
+        base = _resolved(base)
         inside = folder[len(base) :]
         if folder.startswith(base) and any(
             matches(rest, inside + below + name) for below in ("", "k=v/")
@@ -74,7 +76,7 @@ def check_output_apart(inputs: Sequence[Location], output: Location, *, extensio
             raise InvalidJob(
                 Reason.INVALID_SPEC,
                 f"the output {without_credentials(output.uri)!r} lies inside the input "
-                f"{without_credentials(location.uri)!r}, so results would be read as input: "
+                f"{_shown(location)!r}, so results would be read as input: "
                 "write beside the input, or to a folder whose name begins with '_'",
             )
 
@@ -120,21 +122,26 @@ def _refuse_dangling(store: Store, info: ObjectInfo) -> None:
 
 def _find_exact(store: Store, pattern: str) -> ObjectInfo | None:
     """Find the object whose name is the pattern; it may hold what looks like a wildcard."""
-    if not pattern or pattern.endswith("/") or "*" in pattern:
+    is_glob = find_wildcard(pattern) is not None
+    if not pattern or pattern.endswith("/") or (is_glob and "*" in pattern):
         return None
     try:
-        return store.info(pattern)
+        return store.info(pattern if is_glob else unescape(pattern))
     except NotFound:
         return None
 
 
 def _split_pattern(pattern: str) -> tuple[str, str]:
-    """Split after the last folder before the first wildcard: ("data/", "*.csv")."""
-    wildcard = _WILDCARD.search(pattern)
+    """Split after the last folder before the first wildcard: ("data/", "*.csv").
+
+    The folder is a plain path, what follows is still a pattern.
+    """
+    wildcard = find_wildcard(pattern)
     if wildcard is None:
-        return (pattern.rstrip("/") + "/" if pattern.rstrip("/") else "", "")
-    cut = pattern.rfind("/", 0, wildcard.start()) + 1
-    return pattern[:cut], pattern[cut:]
+        folder = unescape(pattern.rstrip("/"))
+        return (folder + "/" if folder else "", "")
+    cut = pattern.rfind("/", 0, wildcard) + 1
+    return unescape(pattern[:cut]), pattern[cut:]
 
 
 @lru_cache(maxsize=256)
@@ -152,7 +159,7 @@ def _name_regex(name: str) -> str:
     """Translate one name of a glob; hidden names match only if it spells their first character."""
     parts = re.findall(r"\*+|\?|\[!?\]?[^\]]*\]|.", name, re.DOTALL)
     translated = "".join(_part_regex(part) for part in parts)
-    hidden = "(?:(?![._])|(?=_[^/]*=))" if _WILDCARD.match(name) else ""
+    hidden = "(?:(?![._])|(?=_[^/]*=))" if find_wildcard(name) == 0 else ""
     return hidden + translated
 
 
@@ -192,21 +199,20 @@ def _check_partitions(files: Iterable[InputFile]) -> None:
             )
 
 
-def _normal(uri: str) -> str:
-    """Resolve `.`, `..` and, for local folders, symbolic links before the first wildcard."""
+def _resolved(uri: str) -> str:
+    """Resolve `.`, `..` and, for local folders, symbolic links of a folder's plain URI."""
     scheme, separator, path = uri.partition("://")
-    slash = "/" if path.endswith("/") else ""
-    base, rest = _split_pattern(path)
-    if not rest:
-        base = path
-    resolved = posixpath.realpath(base) if scheme == "file" else posixpath.normpath(base)
-    tail = "/" + rest if rest else slash
-    return scheme + separator + resolved.rstrip("/") + tail
+    resolved = posixpath.realpath(path) if scheme == "file" else posixpath.normpath(path)
+    return scheme + separator + resolved.rstrip("/") + "/"
+
+
+def _shown(location: Location) -> str:
+    return unescape(without_credentials(location.uri))
 
 
 def _nothing_found(location: Location, data_format: DataFormat) -> InvalidJob:
     return InvalidJob(
         Reason.INPUT_NOT_FOUND,
-        f"no {data_format.value} file matches {without_credentials(location.uri)!r}: check the "
+        f"no {data_format.value} file matches {_shown(location)!r}: check the "
         "path; names that begin with '_' or '.' are not read, and '*' does not cross a '/'",
     )

@@ -6,18 +6,17 @@ that `key` names. `file://` paths are absolute.
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from batch_inference_api.reasons import Reason
 from batch_inference_runner.errors import InvalidJob
+from batch_inference_runner.storage.wildcards import find_wildcard, unescape
 
 if TYPE_CHECKING:
     from batch_inference_api.runner_contract import Location
     from batch_inference_runner.storage.store import RandomAccess, Store
 
 _OBJECT_SCHEMES = ("s3", "gs", "az", "https")
-_WILDCARD = re.compile(r"[*?\[]")
 
 
 def open_store(location: Location) -> Store:
@@ -29,18 +28,18 @@ def open_store(location: Location) -> Store:
     return _open(location.uri, location.credentials_dir)
 
 
-def open_parent(location: Location) -> tuple[Store, str]:
+def open_parent(location: Location, *, literal: bool = False) -> tuple[Store, str]:
     """Return the store rooted at the URI's fixed folder part, and what remains of the URI.
 
     What remains is the pattern from the first name with a wildcard on, else the last name; it is
-    empty when the URI ends with `/`.
+    empty when the URI ends with `/`. A `literal` URI is no glob: `[*]` in it are three characters.
     """
     scheme, rest = _split(location.uri)
-    wildcard = _WILDCARD.search(rest)
-    cut = rest.rfind("/", 0, wildcard.start() if wildcard else len(rest)) + 1
+    cut = rest.rfind("/", 0, find_wildcard(rest)) + 1
     if cut == 0:  # a bucket alone
         return _open(location.uri, location.credentials_dir), ""
-    return _open(f"{scheme}://{rest[:cut]}", location.credentials_dir), rest[cut:]
+    folder = rest[:cut] if literal else unescape(rest[:cut])
+    return _open(f"{scheme}://{folder}", location.credentials_dir), rest[cut:]
 
 
 def open_file(uri: str, *, credentials_dir: str | None, size: int, version: str) -> RandomAccess:
