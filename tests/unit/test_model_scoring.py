@@ -182,6 +182,43 @@ def test_a_row_that_the_model_refuses_is_found_and_its_neighbours_are_scored(tmp
     assert result.table["value"].to_pylist() == ((good + 1) * 10).tolist()
 
 
+def failing_zipmap(path):
+    """A classifier by the number of a row; it fails for numbers other than 0, 1 and 2."""
+    model = onnx.load(onnx_models.zipmap(path))
+    inputs = [helper.make_tensor_value_info("row", TensorProto.INT64, ["N"])]
+    table = helper.make_tensor("t", TensorProto.FLOAT, (3, 2), [1, 2, math.nan, 3, 4, 5])
+    model.graph.node.insert(0, helper.make_node("Gather", ["t", "row"], ["x"]))
+    model.graph.initializer.append(table)
+    del model.graph.input[:]
+    model.graph.input.extend(inputs)
+    onnx.save(model, path)
+    return path
+
+
+@pytest.mark.parametrize("label", [None, "yes"])
+def test_maps_that_are_not_finite_are_rejected_beside_rows_that_fail(tmp_path, label):
+    path = failing_zipmap(tmp_path / "m.onnx")
+    table = pa.table({"row": [0, 9, 1, 2]})
+    bound = ModelOutputBinding(
+        name="probability", column="p", class_label=label, non_finite=NonFinitePolicy.REJECT
+    )
+
+    result = make_scorer(path, table.schema, outputs=(bound,)).score(table)
+
+    assert rejected(result) == {1: "InferenceError", 2: "NonFinite"}
+    assert result.table["row"].to_pylist() == [0, 2]
+
+
+def test_strings_are_finite_whatever_their_shape(tmp_path):
+    path = onnx_models.identity(tmp_path / "m.onnx", TensorProto.STRING, ("N", 2))
+    table = pa.table({"x": [["a", "nan"], ["inf", ""]]})
+    bound = ModelOutputBinding(name="y", column="c", non_finite=NonFinitePolicy.REJECT)
+
+    result = make_scorer(path, table.schema, outputs=(bound,)).score(table)
+
+    assert result.table["c"].to_pylist() == [["a", "nan"], ["inf", ""]]
+
+
 def test_scores_that_are_not_finite_are_rejected_where_the_job_says_so(tmp_path):
     path = onnx_models.identity(tmp_path / "m.onnx", TensorProto.FLOAT, ("N", 2))
     rows = [[1.0, 2.0], [math.nan, 3.0], [4.0, math.inf]]

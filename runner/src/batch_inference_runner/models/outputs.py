@@ -61,7 +61,7 @@ class Outputs:
         if not len(values):
             return None  # no row was scored at all
         if values.dtype == object:
-            if pt.is_string(plan.type):
+            if pt.is_string(_innermost(plan.type)):
                 return None
             return np.array([_has_non_finite(plan, entry) for entry in values], dtype=np.bool_)
         if values.dtype.kind != "f":
@@ -183,6 +183,8 @@ def _map_column(plan: OutputPlan, values: Array) -> pa.Array:
     )
 
 
-def _has_non_finite(plan: OutputPlan, entry: dict[Any, float]) -> bool:
+def _has_non_finite(plan: OutputPlan, entry: dict[Any, float] | int) -> bool:
+    if isinstance(entry, int):
+        return False  # the zero of a row that failed
     picked = entry.values() if plan.label is None else [entry.get(plan.label, 0.0)]
     return not all(math.isfinite(value) for value in picked)
