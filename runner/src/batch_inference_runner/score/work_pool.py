@@ -162,8 +162,10 @@ class WorkPool:
         """Let this thread take as long as it needs; what comes before and behind stays watched."""
         thread = threading.get_ident()
         shard, _ = self._in_work.pop(thread)
-        yield
-        self._in_work[thread] = (shard, time.monotonic())
+        try:
+            yield
+        finally:
+            self._in_work[thread] = (shard, time.monotonic())
 
     def _measure(self, rows: int, seconds: float) -> None:
         if rows == 0:
