@@ -160,7 +160,7 @@ def test_overrides_are_yaml_values_applied_in_order(write):
         ("spec..x=1", "--set 'spec..x': not the path of a field"),
         ("spec=1", "--set 'spec': not the path of a field"),
         ("spec.x[=1", "--set 'spec.x[': not the path of a field"),
-        ("spec.x=[", "did not find expected node content (while parsing a flow node)"),
+        ("spec.x=[1", "did not find expected ',' or ']' (while parsing a flow sequence)"),
         ("spec.input.format.x=1", "spec.input.format.x: there is no mapping that could hold 'x'"),
         ("spec.input[0]=1", "--set spec.input[0]: [0] is not inside a list"),
         ("spec.model.outputs[1]=1", "the list has 0 entries, so no [1]"),
@@ -170,6 +170,13 @@ def test_overrides_are_yaml_values_applied_in_order(write):
 )
 def test_an_override_that_cannot_be_applied_is_refused(write, override, message):
     assert message in refusal(write(), overrides=[override])
+
+
+@pytest.mark.parametrize("sign", ["~", "|", "#", "\t", ";", ":", "*", "-", " "])
+def test_a_single_sign_is_a_value_and_no_yaml(write, sign):
+    path = write({"spec.input.format": "CSV"})
+    config = load(path, overrides=[f"spec.input.csv.delimiter={sign}"]).config
+    assert config.input.csv.delimiter == sign
 
 
 def test_fields_that_only_a_cluster_obeys_are_listed(write):

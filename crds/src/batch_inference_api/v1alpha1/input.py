@@ -11,7 +11,8 @@ from batch_inference_api.v1alpha1.names import ColumnName, Expression, SecretRef
 from batch_inference_api.v1alpha1.resource import ResourceModel, Rule, matching
 from batch_inference_api.v1alpha1.uri import SourceUri
 
-_DELIMITER_PATTERN = r"^[^\"\r\n\x00]$"
+_DELIMITER_PATTERN = r"^[\x01-\x09\x0b\x0c\x0e-\x21\x23-\x7f]$"
+"""ASCII, because rows are cut bytewise; but for NUL, LF, CR and the quote."""
 
 
 class CsvSpec(ResourceModel):
@@ -19,10 +20,10 @@ class CsvSpec(ResourceModel):
 
     delimiter: Annotated[
         str,
-        Field(min_length=1, max_length=1),
-        matching(_DELIMITER_PATTERN, "must be one character, and no quote or line break"),
+        Field(min_length=1, max_length=1, json_schema_extra={"pattern": _DELIMITER_PATTERN}),
+        matching(_DELIMITER_PATTERN, "must be one ASCII character, and no quote or line break"),
     ] = ","
-    """The one character between values."""
+    """The one character between values: any of ASCII but a quote or a line break."""
     header: bool = True
     """Whether the first line holds the names of the columns; without it they are `f0`, `f1`, ..."""
     newlines_in_values: NewlinesInValues = NewlinesInValues.AUTO

@@ -26,10 +26,15 @@ def apply_override(manifest: dict[str, Any], override: str) -> tuple[dict[str, A
         raise OverrideProblem(f"--set {override!r}: write it as spec.field=value")
     path = _parse(target.strip())
     try:
-        value = read_value(text)
+        value = text if _is_sign(text) else read_value(text)
     except YamlProblem as problem:
         raise OverrideProblem(f"--set {target}: {problem}") from problem
     return _with_value(manifest, path, value, target=target), path
+
+
+def _is_sign(text: str) -> bool:
+    """Tell whether a value is meant as it is: `~`, `|` or `#` alone would be syntax to YAML."""
+    return len(text) == 1 and not text.isalnum()
 
 
 def _parse(target: str) -> Path:
