@@ -32,6 +32,8 @@ from batch_inference_runner.plan.inputs import check_output_apart, list_inputs, 
         ("a[", "a["),
         ("a[[]1]", "a[1]"),
         ("[*][?].csv", "*?.csv"),
+        ("[&&||~~].csv", "&.csv"),
+        (r"[\[].csv", r"\.csv"),
         ("é*", "éa\n"),
     ],
 )
@@ -59,6 +61,14 @@ def test_a_key_matches(pattern, key):
 )
 def test_a_key_does_not_match(pattern, key):
     assert not matches(pattern, key)
+
+
+@pytest.mark.parametrize("pattern", ["[z-a].csv", "x/[!9-0]/*.csv"])
+def test_a_range_that_runs_backwards_is_refused(pattern):
+    with pytest.raises(InvalidJob, match="range") as raised:
+        matches(pattern, "x")
+    assert raised.value.reason is Reason.INVALID_SPEC
+    assert repr(pattern) in raised.value.message
 
 
 def check_apart(source, target):

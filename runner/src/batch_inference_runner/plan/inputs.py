@@ -85,6 +85,7 @@ def matches(pattern: str, key: str) -> bool:
     """Say whether a key below the location's base is one of its files.
 
     A pattern without wildcards, and one that ends with `/`, names a folder or a single file.
+    Raises InvalidJob(InvalidSpec) for a pattern with a range that runs backwards.
     """
     return _regex(pattern).fullmatch(key) is not None
 
@@ -152,7 +153,14 @@ def _regex(pattern: str) -> re.Pattern[str]:
     last = names[-1]
     parts = [_ANY_FOLDERS if name == "**" else _name_regex(name) + "/" for name in names[:-1]]
     parts.append(_ANY_FOLDERS + _ONE_NAME if last == "**" else _name_regex(last))
-    return re.compile("".join(parts), re.DOTALL)
+    try:
+        return re.compile("".join(parts), re.DOTALL)
+    except re.error as error:
+        raise InvalidJob(
+            Reason.INVALID_SPEC,
+            f"spec.input.storageUris: the glob {pattern!r} is not understood ({error.msg}): a "
+            "range has the lower character first, as [a-z]",
+        ) from error
 
 
 def _name_regex(name: str) -> str:
@@ -170,7 +178,7 @@ def _part_regex(part: str) -> str:
         return "[^/]"
     if len(part) > 2 and part.startswith("["):
         negated = part[1] == "!"
-        members = part[2 if negated else 1 : -1].replace("\\", r"\\").replace("[", r"\[")
+        members = re.sub(r"[\\\[&~|]", r"\\\g<0>", part[2 if negated else 1 : -1])
         members = members.replace("^", r"\^") if members.startswith("^") else members
         return f"(?!/)[{'^' if negated else ''}{members}]"
     return re.escape(part)
