@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 
 from batch_inference_api.choices import DataFormat
@@ -174,6 +177,13 @@ def test_a_link_to_nothing_is_refused_by_name_where_it_would_be_read(dataset):
     with pytest.raises(InvalidJob, match=r"day=1/z\.csv' is a link that leads to noth") as raised:
         listed(f"file://{dataset}/")
     assert raised.value.reason is Reason.INPUT_NOT_FOUND
+    assert len(listed(f"file://{dataset}/**/[xy].csv")) == 2
+
+
+def test_a_name_that_is_not_utf_8_is_refused_by_its_bytes(dataset):
+    Path(os.fsdecode(os.fsencode(dataset) + b"/k=c/day=1/caf\xe9.csv")).touch()
+    with pytest.raises(InvalidJob, match=r"/day=1/caf\\xe9\.csv' is not UTF-8: rename it"):
+        listed(f"file://{dataset}/")
     assert len(listed(f"file://{dataset}/**/[xy].csv")) == 2
 
 

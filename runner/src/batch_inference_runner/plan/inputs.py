@@ -39,8 +39,9 @@ _ANY_FOLDERS = r"(?:(?:(?![._])|(?=_[^/]*=))[^/]+/)*"
 def list_inputs(locations: Sequence[Location], data_format: DataFormat) -> tuple[InputFile, ...]:
     """List the files of all locations, pinned, each once, sorted by URI.
 
-    Raises InvalidJob: a location matches nothing (InputNotFound), or the partition folders of
-    two files differ in their keys (SchemaMismatch).
+    Raises InvalidJob: a location matches nothing, or a link to nothing (InputNotFound), a name is
+    not UTF-8 (InvalidSpec), or the partition folders of two files differ in their keys
+    (SchemaMismatch).
     """
     from batch_inference_runner.storage.location import open_parent
 
@@ -51,6 +52,7 @@ def list_inputs(locations: Sequence[Location], data_format: DataFormat) -> tuple
         matched = 0
         for file in _files_at(store, pattern, index):
             matched += 1
+            _require_utf8(file.uri)
             found.setdefault(file.uri, file)
         if matched == 0 and len(found) == before:
             raise _nothing_found(location, data_format)
@@ -109,6 +111,17 @@ def _listed(store: Store, folder: str) -> Iterator[ObjectInfo]:
         yield from store.list(folder, dangling=True)
     except NotFound:
         return
+
+
+def _require_utf8(uri: str) -> None:
+    """No plan, reject or report could name such a file: they are JSON and Arrow."""
+    try:
+        uri.encode()
+    except UnicodeEncodeError as error:
+        name = uri.encode(errors="surrogateescape").decode(errors="backslashreplace")
+        raise InvalidJob(
+            Reason.INVALID_SPEC, f"the name of the input file '{name}' is not UTF-8: rename it"
+        ) from error
 
 
 def _refuse_dangling(store: Store, info: ObjectInfo) -> None:
