@@ -264,13 +264,23 @@ def test_a_binding_for_an_input_that_the_model_lacks_is_refused():
 @pytest.mark.parametrize(
     ("type_", "text", "fill"),
     [("tensor(float)", "1.5", 1.5), ("tensor(int64)", "-7", -7), ("tensor(string)", "", ""),
-     ("tensor(bool)", "true", True)],
+     ("tensor(bool)", "true", True), ("tensor(float)", "-inf", -math.inf)],
 )  # fmt: skip
 def test_fill_values_are_read_as_the_input_wants_them(type_, text, fill):
     column = {"tensor(string)": pa.string(), "tensor(bool)": pa.bool_()}.get(type_, pa.int64())
     plan = bind(spec(type_, (None,)), {"input": column}, columns=("input",), fill_value=text)
 
     assert plan.fill == fill
+
+
+@pytest.mark.parametrize(
+    ("type_", "text"),
+    [("tensor(float)", "1e39"), ("tensor(float16)", "-70000"), ("tensor(double)", "1e400"),
+     ("tensor(float)", "1_0"), ("tensor(int8)", "1_0"), ("tensor(int8)", "٣")],
+)  # fmt: skip
+def test_a_fill_value_that_would_become_another_is_refused(type_, text):
+    with pytest.raises(InvalidJob, match="fillValue is not a "):
+        bind(spec(type_, (None,)), {"input": pa.int64()}, columns=("input",), fill_value=text)
 
 
 def test_nulls_may_become_nan():

@@ -18,6 +18,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.types as pt
 
@@ -281,14 +282,29 @@ def _parsed_fill(spec: ValueSpec, text: str, element: str) -> Any:
             return text
         if element == "bool":
             return {"true": True, "false": False}[text.lower()]
-        dtype = DTYPES[element]
-        return dtype.type(float(text) if dtype.kind == "f" else int(text))
+        return _parsed_number(text, DTYPES[element])
     except (ValueError, KeyError, OverflowError) as error:
         raise InvalidJob(
             Reason.INVALID_SPEC,
             f"spec.model.inputs[{spec.name!r}].fillValue is not a {element}, which the input "
             f"wants ({spec})",
         ) from error
+
+
+def _parsed_number(text: str, dtype: np.dtype[Any]) -> Any:
+    """Read a number of which a column's values would become the same.
+
+    Raises ValueError and OverflowError.
+    """
+    if "_" in text or not text.isascii():
+        raise ValueError(text)  # Python reads 1_0, and the digits of any script
+    if dtype.kind != "f":
+        return dtype.type(int(text))
+    with np.errstate(over="ignore"):
+        value = dtype.type(float(text))
+    if np.isinf(value) and "inf" not in text.lower():
+        raise OverflowError(text)
+    return value
 
 
 def _no_column(spec: ValueSpec, schema: pa.Schema) -> InvalidJob:
