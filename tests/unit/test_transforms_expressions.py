@@ -55,6 +55,12 @@ def refusal(schema=TABLE.schema, **expressions):
         ("nullif(x, 2)", [1, None, None, 4]),
         ("if(x > 1, 'many', 'few')", ["few", "many", "few", "many"]),
         ("CASE WHEN x IN (1, 2) THEN 'a' ELSE 'b' END", ["a", "a", "b", "b"]),
+        ("if(f >= 0.5, 'churn', 'stay')", ["churn"] * 4),  # also NaN, as docs/sql.md warns
+        (
+            "CASE WHEN isfinite(f) THEN if(f >= 1, 'churn', 'stay') END",
+            ["stay", "churn", "churn", None],
+        ),
+        ("if(isnan(f), NULL, f)", [0.5, 1.5, 2.5, None]),
         ("TRY_CAST(s AS INTEGER)", [1, None, 3, None]),
         ("upper(s) || '!'", ["1!", "TWO!", "3!", None]),
         ("s LIKE 't%'", [False, True, False, None]),

@@ -33,6 +33,12 @@ def test_null_does_not_match():
     assert apply("NOT (x >= 0)").kept.tolist() == []
 
 
+def test_nan_is_greater_than_every_number_unless_it_is_asked_for():
+    table = pa.table({"x": [6.0, float("nan"), float("inf"), 5.0, None]})
+    assert apply("x > 5", table).kept.tolist() == [0, 1, 2]
+    assert apply("isfinite(x) AND x > 5", table).kept.tolist() == [0]
+
+
 def test_a_filter_that_all_rows_match_copies_nothing():
     result = apply("true")
     assert result.table is TABLE

@@ -72,7 +72,7 @@ class ModelOutput(ResourceModel):
     """Picks one class of a classifier's probabilities by its label, written as text."""
     non_finite: NonFinitePolicy = NonFinitePolicy.ALLOW
     """What happens to a row whose score is NaN or infinite: `Allow` writes it, `Reject` sends the
-    row to the rejects."""
+    row to the rejects. To SQL, NaN is greater than every number: reject it if a score decides."""
 
 
 class ModelSpec(ResourceModel):
