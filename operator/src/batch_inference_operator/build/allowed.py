@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
@@ -58,9 +57,10 @@ def _find_passing_output(spec: JobSpec) -> Iterator[Refusal]:
     if scheme_of(uri) != "file":
         return
     claims = {volume.name for volume in spec.workers.volumes if volume.persistent_volume_claim}
-    kept = (mount.mount_path for mount in spec.workers.volume_mounts if mount.name in claims)
-    path = PurePosixPath(unquote(uri.removeprefix("file://")))
-    if not any(path.is_relative_to(folder) for folder in kept):
+    mounts = (mount for mount in spec.workers.volume_mounts if mount.name in claims)
+    kept = [mount.mount_path.rstrip("/") + "/" for mount in mounts]
+    folder = unquote(uri.removeprefix("file://")).rstrip("/") + "/"
+    if not folder.startswith(tuple(kept)):
         message = (
             "spec.output.storageUri: a result in a pod's own files goes with the pod; write to "
             "pvc://claim/folder, or below a mountPath of a persistentVolumeClaim"
