@@ -13,7 +13,7 @@ import pytest
 from testkit.checked_runs import checked, fail, succeed
 from testkit.in_process import run
 from testkit.jobs import Job
-from testkit.small_jobs import linear_job
+from testkit.small_jobs import linear_job, small_table
 from testkit.written_tables import write
 
 ROWS = 1003
@@ -141,8 +141,12 @@ def test_keys_that_have_no_text_are_refused_while_planning(tmp_path, key):
     assert repr(key) in message
 
 
-def test_int96_timestamps_keep_their_nanoseconds(tmp_path):
-    moments = pa.array([1_600_000_000_123_456_789 + row for row in range(10)], pa.timestamp("ns"))
+def test_int96_timestamps_are_copied_in_microseconds(tmp_path):
+    """Nanoseconds would wrap around: 9999-12-31, how Spark writes an open end, is beyond 2262."""
+    moments = pa.array(
+        [1_600_000_000_123_456 + row for row in range(9)] + [253_402_214_400_000_000],
+        pa.timestamp("us"),
+    )
     table = pa.table({"id": range(10), "moment": moments})
     for name in "abc":
         table = table.append_column(name, pa.array(np.arange(10, dtype="f4")))
@@ -152,6 +156,15 @@ def test_int96_timestamps_keep_their_nanoseconds(tmp_path):
     )
     pq.write_table(table, tmp_path / "a.parquet", use_deprecated_int96_timestamps=True)
     assert succeed(job).column("moment") == moments.to_pylist()
+
+
+def test_int96_timestamps_are_cut_below_a_microsecond(tmp_path):
+    moments = pa.array([1_600_000_000_123_456_789 + row for row in range(10)], pa.timestamp("ns"))
+    table = small_table().append_column("moment", moments)
+    job = linear_job(tmp_path, {"output.passthroughFields": ["id", "moment"]})
+    pq.write_table(table, tmp_path / "input" / "0.parquet", use_deprecated_int96_timestamps=True)
+    found = succeed(job).column("moment")
+    assert found == moments.cast(pa.timestamp("us"), safe=False).to_pylist()
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -140,6 +142,20 @@ def test_types_are_normalised(tmp_path, open_file, given, planned):
     # list item fields may differ in name
     assert pa.types.is_list(planned) or chunk.table.schema.field("v").type == planned
     assert chunk.table.num_rows == 2
+
+
+@pytest.mark.parametrize("rows", [3, 12_000], ids=["at once", "with a first chunk"])
+def test_int96_timestamps_of_any_year_are_read(tmp_path, open_file, rows):
+    """In nanoseconds 9999-12-31, as Spark wrote an open end, would wrap around to 1816."""
+    far = [dt.datetime(*day) for day in ((9999, 12, 31), (1, 1, 1), (2024, 2, 29, 1, 2, 3, 4))]  # noqa: DTZ001 - Parquet's have no zone
+    times = pa.array((far * rows)[:rows], pa.timestamp("us"))
+    table = pa.table({"t": times, "s": pa.StructArray.from_arrays([times], ["t"])})
+    pq.write_table(table, tmp_path / "a.parquet", use_deprecated_int96_timestamps=True)
+    data = Dataset((pinned(tmp_path / "a.parquet"),), open_file=open_file)
+    assert data.inspect().schema.field("t").type == pa.timestamp("us")
+    chunks = data.read()
+    assert rows_of(chunks) == table.to_pylist()
+    assert rejected(chunks) == []
 
 
 def test_numbers_take_the_widest_type_of_all_files(tmp_path, open_file):

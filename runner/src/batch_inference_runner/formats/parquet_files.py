@@ -41,13 +41,18 @@ _FIRST_CHUNK_COLUMNS = 4
 
 
 def open_parquet(foreign: ForeignFile, metadata: pq.FileMetaData | None = None) -> pq.ParquetFile:
-    """Open a file's footer; page checksums are verified where the file has them."""
+    """Open a file's footer; page checksums are verified where the file has them.
+
+    INT96 timestamps, which Spark, Hive and Impala wrote, span far more than the years 1677 to 2262
+    of pyarrow's nanoseconds, beyond which it wraps around silently.
+    """
     return pq.ParquetFile(
         foreign.arrow,
         metadata=metadata,
         pre_buffer=False,
         buffer_size=0,
         page_checksum_verification=True,
+        coerce_int96_timestamp_unit="us",
         arrow_extensions_enabled=False,
     )
 
