@@ -12,7 +12,7 @@ from testkit import onnx_models
 from testkit.checked_runs import Result, checked, fail, succeed
 from testkit.in_process import run
 from testkit.jobs import Job
-from testkit.small_jobs import linear_job, score_of, set_fields, small_table
+from testkit.small_jobs import job_over, linear_job, score_of, set_fields, small_table
 from testkit.written_tables import EXTENSIONS, FORMATS, write
 
 COMPRESSIONS = {
@@ -58,6 +58,17 @@ def test_every_format_becomes_every_other(tmp_path, data_format, output_format):
 def test_every_compression_is_read_back(tmp_path, output_format, compression):
     fields = {"output.format": output_format, "output.compression": compression}
     assert succeed(linear_job(tmp_path, fields)).by("id") == {i: score_of(i) for i in range(10)}
+
+
+@pytest.mark.parametrize("data_format", ["CSV", "JSONLines"])
+@pytest.mark.parametrize("codec", ["gzip", "zstd"])
+def test_a_shard_of_many_compressed_texts_needs_no_retry(tmp_path, data_format, codec):
+    job = job_over(tmp_path, data_format, {"backoffLimitPerShard": 0})
+    for number in range(6):
+        table = small_table(first=10 * number)
+        write(table, tmp_path / "data", str(number), data_format, codec=codec)
+
+    assert succeed(job).by("id") == {row: score_of(row) for row in range(60)}
 
 
 def test_files_folders_globs_and_partitions_make_one_dataset(tmp_path):

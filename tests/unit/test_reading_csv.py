@@ -247,6 +247,14 @@ def test_a_truncated_gzip_keeps_the_rows_before_the_damage_and_says_so(dataset):
     assert len(ids) > 4000
 
 
+@pytest.mark.parametrize("rows", [5, 50_000])
+def test_a_zstd_file_is_read_behind_its_header(dataset, rows):
+    """The header and the rows are two streams over one open file."""
+    text = "id,x\n" + "".join(f"{i},{i / 2}\n" for i in range(rows))
+    data = dataset(bytes(pa.compress(text.encode(), "zstd")), suffix=".csv.zst")
+    assert rows_of(data.read()) == [{"id": i, "x": i / 2} for i in range(rows)]
+
+
 TEXT = st.text(alphabet='ab,"\n\ré ', max_size=6)
 
 

@@ -69,9 +69,9 @@ def _inflated(parts: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _unpacked_zstd(foreign: ForeignFile) -> Iterator[bytes]:
-    # A failing read of pyarrow's stream gives nothing at all, so the steps are small.
-    foreign.arrow.seek(0)
-    stream = pa.CompressedInputStream(foreign.arrow, "zstd")
+    # A failing read of pyarrow's stream gives nothing at all, so the steps are small. It closes
+    # what it reads when it is collected, so it gets a view: the file may be read once more.
+    stream = pa.CompressedInputStream(foreign.arrow.get_stream(0, foreign.size), "zstd")
     while True:
         try:
             text = stream.read(_ZSTD_STEP_BYTES)
