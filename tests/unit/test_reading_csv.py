@@ -78,7 +78,11 @@ BAD_ROWS = {
     "text for a whole number": (b"one,2,a\n", "TypeMismatch"),
     "a fraction for a whole number": (b"1.5,2,a\n", "TypeMismatch"),
     "above int64": (b"9223372036854775808,2,a\n", "TypeMismatch"),
+    "above int64 in hexadecimal": (b"0xFFFFFFFFFFFFFFFF,2,a\n", "TypeMismatch"),
+    "2**63 in hexadecimal": (b"0X8000000000000000,2,a\n", "TypeMismatch"),
     "text for a number": (b"1,abc,a\n", "TypeMismatch"),
+    "NaN as C writes it": (b"1,nan(1),a\n", "TypeMismatch"),
+    "negative NaN as C writes it": (b"1,-NaN(x),a\n", "TypeMismatch"),
     "a number with an underscore": (b"1,1_000,a\n", "TypeMismatch"),
     "quotes and too few values": (b'"1","2\n3"\n', "InvalidCsvRow"),
 }
@@ -105,6 +109,10 @@ FINE_ROWS = {
     "spaces around numbers": (b" 7 ,8 , a\n", {"id": 7, "x": 8.0, "name": " a"}),
     "7.0 for a whole number": (b"7.0,8,a\n", {"id": 7, "x": 8.0, "name": "a"}),
     "infinity": (b"7,-inf,a\n", {"id": 7, "x": float("-inf"), "name": "a"}),
+    "the largest hexadecimal": (
+        b"0x007FFFFFFFFFFFFFFF,8,a\n",
+        {"id": 2**63 - 1, "x": 8.0, "name": "a"},
+    ),
     "hexadecimal": (b"0x10,8,a\n", {"id": 16, "x": 8.0, "name": "a"}),
 }
 
@@ -120,6 +128,15 @@ def test_a_good_row_is_the_same_beside_any_other(dataset, text, row, place, besi
     assert rows_of(chunks) == [*GOOD_ROWS[:place], row, *GOOD_ROWS[place:]]
     assert positions_of(chunks)[place] == len(before)
     assert len(rejected(chunks)) == (0 if beside == "good rows" else 3)
+
+
+@pytest.mark.parametrize("beside", ["5,5,a\n", "NA,NA,a\n", "-5,nan,a\n"])
+@pytest.mark.parametrize("row", ["0xFFFFFFFFFFFFFFFF,1,b\n", "1,nan(1),b\n"])
+def test_a_bad_value_is_rejected_beside_any_other(dataset, row, beside):
+    data = dataset(HEADER + beside + row)
+    chunks = data.read(inspection=typed(data))
+    assert rejected(chunks) == [(len(HEADER + beside), "TypeMismatch")]
+    assert len(rows_of(chunks)) == 1
 
 
 def test_an_unclosed_quote_is_one_row_up_to_the_end_of_the_file(dataset):

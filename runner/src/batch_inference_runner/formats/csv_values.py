@@ -26,6 +26,7 @@ _INFERRED = {
 _MOSTLY = 0.9
 _SURELY_INT64_DIGITS = 18
 _MOST_INT64_DIGITS = 20  # with a sign
+_SHORTEST_WRAPPED = len("0x8000000000000000")
 _INT64 = range(-(2**63), 2**63)
 
 
@@ -81,9 +82,29 @@ def cast_text(
     if not len(values):  # a column of files without rows has no type to cast to
         return pa.chunked_array([], kind), None
     try:
-        return pc.cast(values, kind), None
+        column = pc.cast(values, kind)
     except pa.ArrowInvalid:
         return _cast_singly(values, kind)
+    return _cast_singly(values, kind) if _may_differ(column, values) else (column, None)
+
+
+def _may_differ(column: pa.ChunkedArray, values: pa.ChunkedArray) -> bool:
+    """Whether pyarrow's cast may have taken text that is rejected where it is parsed singly.
+
+    It wraps hexadecimal numbers beyond int64 around, and reads NaN as C writes it, as `nan(1)`.
+    A row must not depend on the others of its block.
+    """
+    if pa.types.is_int64(column.type):
+        is_long = pc.greater_equal(pc.binary_length(values), _SHORTEST_WRAPPED)
+        suspects = pc.and_(is_long, pc.less(column, 0))
+        return _any(suspects) and _any(pc.starts_with(values, "0"))
+    if pa.types.is_float64(column.type):
+        return _any(pc.is_nan(column)) and _any(pc.match_substring(values, "("))
+    return False
+
+
+def _any(mask: pa.ChunkedArray) -> bool:
+    return bool(pc.any(mask).as_py())
 
 
 def _cast_singly(
