@@ -274,6 +274,9 @@ def test_row_groups_do_not_follow_the_size_of_the_tables():
     assert pq.read_metadata(io.BytesIO(body)).num_row_groups == 1
 
 
+UNION = pa.sparse_union([pa.field("a", pa.int8()), pa.field("b", pa.string())])
+
+
 @pytest.mark.parametrize(
     ("kind", "data_format"),
     [
@@ -284,12 +287,27 @@ def test_row_groups_do_not_follow_the_size_of_the_tables():
         (pa.map_(pa.int8(), pa.int8()), DataFormat.JSON_LINES),
         (pa.duration("s"), DataFormat.JSON_LINES),
         (pa.month_day_nano_interval(), DataFormat.PARQUET),
+        (pa.list_(pa.month_day_nano_interval()), DataFormat.PARQUET),
+        (pa.struct([("a", pa.list_(UNION))]), DataFormat.PARQUET),
+        (pa.map_(pa.string(), pa.run_end_encoded(pa.int32(), pa.int8())), DataFormat.PARQUET),
+        (pa.struct([]), DataFormat.PARQUET),
+        (pa.list_(pa.struct([]), 2), DataFormat.PARQUET),
+        (pa.large_list(pa.binary(0)), DataFormat.PARQUET),
     ],
 )
 def test_a_column_that_the_format_cannot_hold_is_named(kind, data_format):
     with pytest.raises(InvalidJob, match="'odd'") as raised:
         check_writable(pa.schema([("id", pa.int64()), ("odd", kind)]), data_format)
     assert raised.value.reason is Reason.SCHEMA_MISMATCH
+
+
+@pytest.mark.parametrize("data_format", [DataFormat.ARROW, DataFormat.JSON_LINES])
+def test_a_struct_without_fields_is_written_where_the_format_has_them(data_format):
+    body = write(pa.table({"id": [1, 2], "odd": pa.array([{}, None], pa.struct([]))}), data_format)
+    if data_format is DataFormat.ARROW:
+        assert pa_ipc.open_file(body).read_all()["odd"].to_pylist() == [{}, None]
+    else:
+        assert body == b'{"id":1,"odd":{}}\n{"id":2,"odd":null}\n'
 
 
 def test_two_columns_of_one_name_are_refused():

@@ -15,6 +15,8 @@ from batch_inference_runner.errors import InvalidJob
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+_LEAVE_OUT = "leave the column out of output.passthroughFields"
+
 
 def check_writable(
     schema: pa.Schema, data_format: DataFormat, *, partition_by: Sequence[str] = ()
@@ -71,7 +73,7 @@ def _problem(kind: pa.DataType, data_format: DataFormat) -> str | None:
     if pt.is_dictionary(kind):
         return _problem(kind.value_type, data_format)
     if not data_format.is_text:
-        return _binary_problem(kind)
+        return _binary_problem(kind, data_format)
     if pt.is_nested(kind):
         return _nested_problem(kind, data_format)
     if _is_binary(kind):
@@ -81,10 +83,20 @@ def _problem(kind: pa.DataType, data_format: DataFormat) -> str | None:
     return None
 
 
-def _binary_problem(kind: pa.DataType) -> str | None:
+def _binary_problem(kind: pa.DataType, data_format: DataFormat) -> str | None:
     if pt.is_interval(kind) or pt.is_union(kind) or pt.is_run_end_encoded(kind):
-        return f"the type {kind} is not supported"
-    return None
+        return f"the type {kind} is not supported; {_LEAVE_OUT}"
+    return _parquet_problem(kind) if data_format is DataFormat.PARQUET else None
+
+
+def _parquet_problem(kind: pa.DataType) -> str | None:
+    if pt.is_struct(kind) and kind.num_fields == 0:
+        return f"Parquet has no structs without fields; write Arrow or JSONLines, or {_LEAVE_OUT}"
+    if pt.is_fixed_size_binary(kind) and kind.byte_width == 0:
+        return f"Parquet has no binary values of length 0; write Arrow, or {_LEAVE_OUT}"
+    children = (kind.field(place).type for place in range(kind.num_fields))
+    problems = (_problem(child, DataFormat.PARQUET) for child in children)
+    return next((problem for problem in problems if problem), None)
 
 
 def _is_binary(kind: pa.DataType) -> bool:
