@@ -5,11 +5,14 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from batch_inference_runner.formats.columns import as_type
+from batch_inference_runner.errors import JobFailed
+from batch_inference_runner.formats.columns import ColumnPath, as_type, take_columns
 from batch_inference_runner.formats.schemas import plain_type
 
 LISTS = [[1, 2], None, [3], [], [4, 5]]
 VIEW = pa.list_view(pa.int64())
+RUNS = pa.RunEndEncodedArray.from_arrays(pa.array([2, 3, 5], pa.int32()), pa.array([7, None, 8]))
+MASK = pa.array([False, True, False, False, False])
 COLUMNS = {
     "list views": pa.array(LISTS, VIEW),
     "large list views": pa.array(LISTS, pa.large_list_view(pa.int64())),
@@ -22,6 +25,16 @@ COLUMNS = {
         [{"x": [1], "y": "q"}, None, {"x": None, "y": None}, {"x": [2, 3], "y": "z"}],
         pa.struct([("x", VIEW), ("y", pa.string_view())]),
     ),
+    "run ends": RUNS,
+    "structs of run ends": pa.StructArray.from_arrays([RUNS, RUNS], ["x", "y"], mask=MASK),
+    "lists of run ends": pa.ListArray.from_arrays(pa.array([0, 2, 2, 3, 5]), RUNS, mask=MASK[:4]),
+    "fixed-size lists of run ends": pa.FixedSizeListArray.from_arrays(RUNS.slice(1), 2),
+    "run ends of dictionaries": pa.RunEndEncodedArray.from_arrays(
+        pa.array([1, 4], pa.int16()), pa.array(["a", None]).dictionary_encode()
+    ),
+    "run ends of lists of string views": pa.RunEndEncodedArray.from_arrays(
+        pa.array([2, 3], pa.int64()), pa.array([["a"], ["b", None]], pa.list_(pa.string_view()))
+    ),
     "dictionaries of string views": pa.DictionaryArray.from_arrays(
         pa.array([0, 1, None, 0]), pa.array(["a", "b"], pa.string_view())
     ),
@@ -29,10 +42,17 @@ COLUMNS = {
 
 
 @pytest.mark.parametrize("column", COLUMNS.values(), ids=COLUMNS)
-def test_views_become_plain_lists_and_strings(column):
+def test_views_and_run_ends_become_plain_values(column):
     planned = plain_type(column.type)
     for array in (column, column.slice(1), column.slice(1, 2), column.slice(0, 0)):
         found = as_type(pa.chunked_array([array]), planned)
         found.validate(full=True)
         assert found.type == planned
         assert found.to_pylist() == array.to_pylist()
+
+
+def test_a_type_that_cannot_be_converted_is_no_damage():
+    table = pa.table({"x": pa.array([[("a", 1)]], pa.map_(pa.string(), pa.int64()))})
+    path = ColumnPath("x", "x", (), pa.int64())
+    with pytest.raises(JobFailed, match="'x' is map"):
+        take_columns(table, [path], {})

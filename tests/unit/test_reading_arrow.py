@@ -109,3 +109,15 @@ def test_an_unregistered_extension_type_comes_as_its_storage(tmp_path, dataset):
     chunks = dataset(write(tmp_path / "a.arrow", table, batch_rows=2)).read()
     assert rows_of(chunks) == [{"v": 1}, {"v": 2}]
     assert chunks[0].table.schema.field("v").metadata is None
+
+
+def test_run_ends_are_decoded_wherever_they_are(tmp_path, dataset):
+    runs = pa.RunEndEncodedArray.from_arrays(pa.array([3, 4], pa.int32()), pa.array(["a", None]))
+    lists = pa.ListArray.from_arrays(pa.array([0, 1, 1, 4, 4]), runs)
+    structs = pa.StructArray.from_arrays([runs, lists], ["x", "y"])
+    table = pa.table({"runs": runs, "lists": lists, "structs": structs})
+    data = dataset(write(tmp_path / "a.arrow", table, batch_rows=3))
+    chunks = data.read()
+    assert rejected(chunks) == []
+    assert rows_of(chunks) == table.to_pylist()
+    assert rows_of(data.read(["structs.y"])) == [{"structs.y": row} for row in lists.to_pylist()]

@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
 
+from batch_inference_api.reasons import Reason
+from batch_inference_runner.errors import JobFailed
 from batch_inference_runner.formats.partitions import partition_column
 from batch_inference_runner.formats.schemas import plain_type
 
@@ -70,7 +73,8 @@ def take_columns(
     """Pick `paths` out of a file's table, in their order and with their planned types.
 
     A column that is in `partitions` (key to value) is that value in every row. Raises
-    pyarrow.ArrowInvalid when a value does not fit the planned type.
+    pyarrow.ArrowInvalid when a value does not fit the planned type, JobFailed when no value of the
+    file's type can become one: that is no damage, for which rows would be rejected.
     """
     columns = []
     for path in paths:
@@ -80,7 +84,14 @@ def take_columns(
         column = table.column(path.root)
         for field in path.leaf:
             column = _struct_field(_storage(column), field)
-        columns.append(as_type(column, path.type))
+        try:
+            columns.append(as_type(column, path.type))
+        except pa.ArrowNotImplementedError as error:
+            raise JobFailed(
+                Reason.SCHEMA_MISMATCH,
+                f"column {path.name!r} is {column.type}, which cannot be read as {path.type}: "
+                "leave it out of the job, or write the files with another type",
+            ) from error
     if not columns:
         return table.select([])  # which keeps the number of rows
     return pa.table(columns, names=[path.name for path in paths])
@@ -96,22 +107,20 @@ def as_type(column: pa.ChunkedArray, planned: pa.DataType) -> pa.ChunkedArray:
     if column.type.equals(planned):
         return column
     column = _storage(column)
-    if pa.types.is_run_end_encoded(column.type):
-        column = _run_end_decoded(column)
-    if _has_views(column.type):
-        chunks = [_without_views(chunk) for chunk in column.chunks]
+    if _is_uncastable(column.type):
+        chunks = [_castable(chunk) for chunk in column.chunks]
         column = pa.chunked_array(chunks) if chunks else pa.chunked_array([], planned)
     return column if column.type.equals(planned) else column.cast(planned, safe=True)
 
 
-def _has_views(kind: pa.DataType) -> bool:
-    """Tell whether a type holds list views, or dictionaries of string or binary views."""
+def _is_uncastable(kind: pa.DataType) -> bool:
+    """Tell whether a type holds list views, dictionaries of views, or run-end encodings."""
     types = pa.types
     if types.is_dictionary(kind):
         return bool(types.is_string_view(kind.value_type) or types.is_binary_view(kind.value_type))
-    if _is_list_view(kind):
+    if _is_list_view(kind) or types.is_run_end_encoded(kind):
         return True
-    return any(_has_views(kind.field(place).type) for place in range(kind.num_fields))
+    return any(_is_uncastable(kind.field(place).type) for place in range(kind.num_fields))
 
 
 def _is_list_view(kind: pa.DataType) -> bool:
@@ -127,32 +136,36 @@ def _struct_field(column: pa.ChunkedArray, field: str) -> pa.ChunkedArray:
     return pc.struct_field(column, field)
 
 
-def _run_end_decoded(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    import pyarrow.compute as pc
-
-    return pc.run_end_decode(column)
-
-
-def _without_views(array: pa.Array) -> pa.Array:
-    """Copy views into what can be cast.
+def _castable(array: pa.Array) -> pa.Array:
+    """Copy views and run-end encodings into what can be cast.
 
     `cast` itself makes lists of list views whose offsets lack their end (pyarrow 26), and knows no
-    dictionaries of views.
+    dictionaries of views, nor run-end encodings inside of other types.
     """
     types, kind = pa.types, array.type
+    if types.is_run_end_encoded(kind):
+        return _run_end_decoded(array)
     if types.is_dictionary(kind):
         return array.dictionary.cast(plain_type(kind.value_type)).take(array.indices)
     if types.is_struct(kind):
-        fields = [_without_views(array.field(place)) for place in range(kind.num_fields)]
+        fields = [_castable(array.field(place)) for place in range(kind.num_fields)]
         names = [kind.field(place).name for place in range(kind.num_fields)]
         return pa.StructArray.from_arrays(fields, names=names, mask=array.is_null())
     if types.is_fixed_size_list(kind):
         size = kind.list_size
         values = array.values.slice(array.offset * size, len(array) * size)
-        return pa.FixedSizeListArray.from_arrays(_without_views(values), size, mask=array.is_null())
+        return pa.FixedSizeListArray.from_arrays(_castable(values), size, mask=array.is_null())
     if _is_list_view(kind) or types.is_list(kind) or types.is_large_list(kind):
         return _list_of(array)
     return array
+
+
+def _run_end_decoded(array: pa.RunEndEncodedArray) -> pa.Array:
+    """Decode any values; `run_end_decode` does without dictionaries, views and extensions."""
+    values = as_type(pa.chunked_array([array.values]), plain_type(array.type.value_type))
+    places = np.arange(array.offset, array.offset + len(array))
+    runs = np.searchsorted(array.run_ends.to_numpy(), places, side="right")
+    return values.combine_chunks().take(pa.array(runs))
 
 
 def _list_of(array: pa.Array) -> pa.ListArray:
@@ -161,7 +174,7 @@ def _list_of(array: pa.Array) -> pa.ListArray:
     lengths = pc.fill_null(pc.list_value_length(array), 0).cast(pa.int64())
     ends = pc.cumulative_sum(lengths).cast(pa.int32())
     offsets = pa.concat_arrays([pa.array([0], pa.int32()), ends])
-    values = _without_views(array.flatten())  # of the lists in order, without those of null ones
+    values = _castable(array.flatten())  # of the lists in order, without those of null ones
     return pa.ListArray.from_arrays(offsets, values, mask=array.is_null())
 
 
