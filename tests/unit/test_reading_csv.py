@@ -248,6 +248,11 @@ def test_a_last_row_without_a_newline_counts_for_the_types(dataset):
     assert rows_of(dataset("k,v\n0,1\n1,2.5").read())[1] == {"k": 1, "v": 2.5}
 
 
+def test_a_first_row_without_a_header_may_be_any_text(dataset):
+    text = "a" * 200_000
+    assert rows_of(dataset(f"1,{text}\n", header=False).read()) == [{"f0": 1, "f1": text}]
+
+
 def test_messages_name_the_column_and_never_the_value(dataset):
     chunks = dataset(HEADER + "".join(GOOD) + "1,secret,a\n").read()
     (message,) = [rows.message for chunk in chunks for rows in chunk.unreadable]

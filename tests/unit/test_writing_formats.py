@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from batch_inference_api.choices import DataFormat
 from batch_inference_api.reasons import Reason
+from batch_inference_runner.commit.row_count import count_rows
 from batch_inference_runner.errors import InvalidJob
 from batch_inference_runner.formats.file_names import COMPRESSIONS, file_extension
 from batch_inference_runner.formats.writable import check_writable
@@ -215,6 +216,29 @@ def test_json_escapes_every_control_character_and_keeps_unicode():
 def test_csv_tells_null_from_the_empty_string():
     table = pa.table({"a": ["", None, 'q"x,\n'], "b": [1, 2, None]})
     assert write(table, DataFormat.CSV) == b'"a","b"\n"",1\n,2\n"q""x,\n",\n'
+
+
+@pytest.mark.parametrize(
+    ("values", "body"),
+    [
+        (pa.array([None, 1.5, None, None]), b'"x"\n""\n1.5\n""\n""\n'),
+        (pa.array([None, "a\n\nb", "", None]), b'"x"\n""\n"a\n\nb"\n""\n""\n'),
+        (pa.array([True, None, False]), b'"x"\ntrue\n""\nfalse\n'),
+        (pa.array(["a", None]).dictionary_encode(), b'"x"\n"a"\n""\n'),
+        (pa.nulls(2), b'"x"\n""\n""\n'),
+    ],
+    ids=lambda value: str(value.type) if isinstance(value, pa.Array) else "",
+)
+@pytest.mark.parametrize("slices", [1, 2])
+def test_a_csv_file_of_one_column_has_no_blank_lines(values, body, slices):
+    """Readers skip blank lines, and a null in one would be a lost row."""
+    assert write(pa.table({"x": values}), DataFormat.CSV, slices=slices) == body
+    assert count_rows("part.csv", io.BytesIO(body)) == len(values)
+
+
+def test_a_csv_value_of_any_length_counts_as_a_row():
+    body = write(pa.table({"x": ["a" * 200_000, "b"], "y": [1, 2]}), DataFormat.CSV)
+    assert count_rows("part.csv", io.BytesIO(body)) == 2
 
 
 @pytest.mark.parametrize("data_format", list(DataFormat))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import sys
 import zlib
 from typing import TYPE_CHECKING, BinaryIO, cast
 
@@ -65,6 +66,7 @@ def _json_lines(file: BinaryIO) -> int:
 
 
 def _csv(file: BinaryIO) -> int:
+    csv.field_size_limit(sys.maxsize)  # a value may be longer than Python's 128 KiB
     with io.TextIOWrapper(file, encoding="utf-8", newline="") as text:
         rows = sum(1 for row in csv.reader(text) if row)
     return max(rows - 1, 0)  # the header

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import csv
 import io
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -64,6 +65,7 @@ def column_names(first_row: bytes, options: CsvOptions) -> tuple[str, ...]:
 
     A header without a name for a column gives it the name of its place.
     """
+    csv.field_size_limit(sys.maxsize)  # without a header it may be any text
     text = first_row.decode(errors="replace")
     values = next(csv.reader(io.StringIO(text, newline=""), delimiter=options.delimiter), [])
     named = options.header

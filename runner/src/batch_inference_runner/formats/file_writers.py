@@ -6,6 +6,7 @@ accident: pyarrow's writers complete themselves when they are closed or collecte
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow as pa
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 _ROW_GROUP_ROWS = 1024 * 1024
 _ROW_GROUP_BYTES = 64 * 1024 * 1024
+_BLANK_LINE = re.compile(rb"^\n", re.MULTILINE)
 _TEXT_SLICE_ROWS = 64 * 1024
 _TEXT_SLICE_BYTES = 32 * 1024 * 1024
 
@@ -166,7 +168,10 @@ class ArrowFileWriter:
 
 
 class CsvFileWriter:
-    """CSV as RFC 4180 has it: a header, strings quoted, a null is an empty field without quotes."""
+    """CSV as RFC 4180 has it: a header, strings quoted, a null is an empty field without quotes.
+
+    But a file of one column has quotes there, too: readers skip blank lines, and with them the row.
+    """
 
     pending_bytes = 0
 
@@ -178,7 +183,11 @@ class CsvFileWriter:
         self._writer = pa_csv.CSVWriter(self._stream, self._schema)
 
     def write(self, table: pa.Table) -> None:
-        self._writer.write_table(table.cast(self._schema))
+        table = table.cast(self._schema)
+        if table.num_columns == 1 and table.column(0).null_count:
+            self._stream.write(_csv_without_blank_lines(table))
+        else:
+            self._writer.write_table(table)
 
     def flush(self) -> None:
         """Nothing is ever pending."""
@@ -186,6 +195,19 @@ class CsvFileWriter:
     def finish(self) -> None:
         self._writer.close()
         self._stream.close()
+
+
+def _csv_without_blank_lines(table: pa.Table) -> bytes:
+    """Write the rows of one column, nulls as `""`, which pyarrow has no option for."""
+    import pyarrow.compute as pc
+    import pyarrow.csv as pa_csv
+
+    if pt.is_string(table.schema.types[0]) or pt.is_large_string(table.schema.types[0]):
+        table = table.set_column(0, table.schema.field(0), pc.fill_null(table.column(0), ""))
+    sink = pa.BufferOutputStream()
+    pa_csv.write_csv(table, sink, pa_csv.WriteOptions(include_header=False))
+    text = sink.getvalue().to_pybytes()
+    return text if table.column(0).null_count == 0 else _BLANK_LINE.sub(b'""\n', text)
 
 
 class JsonLinesFileWriter:
