@@ -265,6 +265,14 @@ def test_compressed_files_are_one_unit_with_uncompressed_offsets(dataset, compre
     assert positions_of(chunks)[100] == len(text)
 
 
+def test_a_zstd_file_may_begin_with_a_frame_to_be_skipped(dataset):
+    """So pzstd writes it."""
+    frame = bytes(pa.compress("".join(GOOD).encode(), "zstd"))
+    skipped = (0x184D2A5F).to_bytes(4, "little") + (4).to_bytes(4, "little") + b"size"
+    chunks = dataset(skipped + frame + skipped + frame, suffix=".jsonl.zst").read()
+    assert rows_of(chunks) == [json.loads(line) for line in GOOD] * 2
+
+
 def test_a_truncated_zstd_says_so(dataset):
     body = bytes(pa.compress("".join(good(i) for i in range(5000)).encode(), "zstd"))
     chunks = dataset(body[:-9], suffix=".jsonl.zst").read()

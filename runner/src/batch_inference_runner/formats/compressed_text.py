@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 GZIP_MAGIC = b"\x1f\x8b"
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+# Frames without content, with which pzstd begins: one of 16 first bytes before these (RFC 8878).
+_SKIPPABLE_FIRST = range(0x50, 0x60)
+_SKIPPABLE_REST = b"\x2a\x4d\x18"
 _SUFFIXES = {".gz": GZIP_MAGIC, ".zst": ZSTD_MAGIC, ".zstd": ZSTD_MAGIC}
 _GZIP_WRAPPER = 31
 _MOST_INFLATED_BYTES = 4 * 1024 * 1024
@@ -30,7 +33,11 @@ def compression_of(head: bytes) -> str | None:
     """Name the compression that a file starts with: gzip, zstd or None."""
     if head.startswith(GZIP_MAGIC):
         return "gzip"
-    return "zstd" if head.startswith(ZSTD_MAGIC) else None
+    return "zstd" if head.startswith(ZSTD_MAGIC) or _is_skippable(head) else None
+
+
+def _is_skippable(head: bytes) -> bool:
+    return head[1:4] == _SKIPPABLE_REST and head[0] in _SKIPPABLE_FIRST
 
 
 def promises_compression(uri: str) -> bool:
