@@ -273,6 +273,11 @@ def test_a_zstd_file_may_begin_with_a_frame_to_be_skipped(dataset):
     assert rows_of(chunks) == [json.loads(line) for line in GOOD] * 2
 
 
+def test_a_return_inside_of_a_line_does_not_end_it_for_the_types(dataset):
+    chunks = dataset('{"a": 1,\r"b": "x"}\r\n').read()
+    assert rows_of(chunks) == [{"a": 1, "b": "x"}]
+
+
 def test_a_truncated_zstd_says_so(dataset):
     body = bytes(pa.compress("".join(good(i) for i in range(5000)).encode(), "zstd"))
     chunks = dataset(body[:-9], suffix=".jsonl.zst").read()

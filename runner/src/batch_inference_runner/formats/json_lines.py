@@ -67,7 +67,7 @@ def infer_schema(samples: Iterable[bytes], *, numbers: frozenset[str]) -> pa.Sch
     """
     seen: defaultdict[str, Counter[pa.DataType]] = defaultdict(Counter)
     for sample in samples:
-        for line in sample.splitlines():
+        for line in sample.split(b"\n"):
             if not line.strip():
                 continue
             try:
