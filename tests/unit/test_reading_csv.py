@@ -253,6 +253,17 @@ def test_a_first_row_without_a_header_may_be_any_text(dataset):
     assert rows_of(dataset(f"1,{text}\n", header=False).read()) == [{"f0": 1, "f1": text}]
 
 
+@pytest.mark.parametrize("target_bytes", [1, 4, 100])
+@pytest.mark.parametrize("header", [True, False])
+def test_blank_lines_before_the_header_do_not_hide_it(dataset, target_bytes, header):
+    text = "\n" * 20 + "k,v\n1,2\n3,4\n"
+    data = dataset(text, target_bytes=target_bytes, header=header)
+    found = data.inspect()
+    parts = [data.read(inspection=found, shard=s) for s in shard_per_unit(found.inventories)]
+    rows = [tuple(row.values()) for part in parts for row in rows_of(part)]
+    assert rows == ([(1, 2), (3, 4)] if header else [("k", "v"), ("1", "2"), ("3", "4")])
+
+
 def test_messages_name_the_column_and_never_the_value(dataset):
     chunks = dataset(HEADER + "".join(GOOD) + "1,secret,a\n").read()
     (message,) = [rows.message for chunk in chunks for rows in chunk.unreadable]

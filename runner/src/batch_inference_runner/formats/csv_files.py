@@ -72,17 +72,19 @@ def column_names(first_row: bytes, options: CsvOptions) -> tuple[str, ...]:
     return tuple(value if named and value else f"f{place}" for place, value in enumerate(values))
 
 
-def first_row(foreign: ForeignFile, dialect: CsvDialect, *, pool: ThreadPoolExecutor) -> bytes:
-    """Read the first row that is not blank; empty bytes for a file without rows."""
+def first_row(
+    foreign: ForeignFile, dialect: CsvDialect, *, pool: ThreadPoolExecutor
+) -> tuple[int, bytes]:
+    """Read the first row that is not blank, and its offset; empty bytes for a file without rows."""
     blocks = _blocks_of(foreign, dialect, pool)
     try:
         for block in blocks:
             starts, stops = block.without_blank(_LINE_END, most_bytes=len(_LINE_END))
             if len(starts):
-                return block.text[starts[0] : stops[0]]
+                return block.offset + int(starts[0]), block.text[starts[0] : stops[0]]
     finally:
         blocks.close()
-    return b""
+    return 0, b""
 
 
 def has_more_rows(
@@ -259,7 +261,7 @@ class CsvReader:
         with self._lock:
             known = self._names.get(file)
         if known is None:
-            row = first_row(foreign, self._dialect, pool=self._pool)
+            _, row = first_row(foreign, self._dialect, pool=self._pool)
             known = column_names(row, self._options)
             with self._lock:
                 self._names[file] = known

@@ -127,7 +127,8 @@ def inspect_csv(
             units = _whole_if_compressed(foreign)
             if units is None:
                 units = _csv_units(foreign, options, target_bytes)
-            first = first_row(foreign, dialect, pool=fetching)
+            offset, first = first_row(foreign, dialect, pool=fetching)
+            units = _beginning_with_row(units, offset)
             has_rows = not (options.header and _is_only(first, foreign))
             return _Found(units, column_names(first, options), has_rows)
         finally:
@@ -166,6 +167,18 @@ def inspect_csv(
         ]
     )
     return schema, tuple(FileInventory(item.units) for item in found)
+
+
+def _beginning_with_row(units: tuple[Unit, ...], offset: int) -> tuple[Unit, ...]:
+    """Join the first units until they hold the row at `offset`, before which all lines are blank.
+
+    A header is looked for in the first unit only.
+    """
+    blank = sum(unit.stop <= offset for unit in units[:-1])
+    if not blank:
+        return units
+    stop = units[blank].stop
+    return (Unit(0, stop, stop, None), *units[blank + 1 :])
 
 
 def _is_only(row: bytes, foreign: ForeignFile) -> bool:
