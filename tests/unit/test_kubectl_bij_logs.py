@@ -161,11 +161,13 @@ def test_following_does_not_begin_without_an_answer():
 
 
 def test_following_all_outlives_an_outage_before_the_first_line(monkeypatch):
-    monkeypatch.setattr(logs.time, "sleep", lambda _seconds: None)
     calls = Unwell(jobs=[complete_job()], pods=PODS[:1], logs=LOGS)
     calls.refusals = {2: Unreachable("no route")}
     used = session(calls)
-    assert logs.run(used, "churn", Wanted(index=None), follow=True, tail=None) is ExitCode.SUCCESS
+    with monkeypatch.context() as patch:  # undone before what keeps unit tests from sleeping is
+        patch.setattr(logs.time, "sleep", lambda _seconds: None)
+        ended = logs.run(used, "churn", Wanted(index=None), follow=True, tail=None)
+    assert ended is ExitCode.SUCCESS
     assert printed(used) == ["[0] first run"]
     assert told(used) == ["no route; trying again"]
 
