@@ -140,12 +140,13 @@ def made_for(changes):
     return make_run(applied_pods=fingerprint_of_pods(make_record(changes).spec.workers))
 
 
+EDITED = {"metadata.generation": 2}
 MEMORY = {"spec.workers.resources": {"requests": {"memory": "1Gi"}}}
 MORE_MEMORY = {"spec.workers.resources": {"requests": {"memory": "2Gi"}}}
 
 
 def test_a_job_that_was_suspended_changed_and_resumed_unseen_gets_other_pods():
-    record = make_record(MORE_MEMORY, status=running_status())
+    record = make_record(MORE_MEMORY | EDITED, status=running_status())
     run = made_for(MEMORY)
 
     plan = plan_for(record, observe(run, make_pod()))
@@ -163,6 +164,12 @@ SAME_PODS = {
 
 @pytest.mark.parametrize("run", SAME_PODS.values(), ids=SAME_PODS)
 def test_a_run_keeps_its_pods_where(run):
-    plan = plan_for(make_record(MEMORY, status=running_status()), observe(run, make_pod()))
+    record = make_record(MEMORY | EDITED, status=running_status())
 
-    assert plan.actions == ()
+    assert plan_for(record, observe(run, make_pod())).actions == ()
+
+
+def test_a_run_keeps_its_pods_where_an_older_crd_has_cut_off_what_they_were_made_from():
+    record = make_record(status=running_status())
+
+    assert plan_for(record, observe(made_for(MEMORY), make_pod())).actions == ()

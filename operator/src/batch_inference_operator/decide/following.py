@@ -107,8 +107,13 @@ def _is_head_lost(
 
 
 def _has_other_pods(record: Record, run: RunJob) -> bool:
-    """Whether the job was suspended, changed and resumed before anybody looked."""
-    return run.applied_pods not in (None, fingerprint_of_pods(record.spec.workers))
+    """Whether the job was suspended, changed and resumed before anybody looked.
+
+    Where nobody edited it since the last look, an older CRD has cut fields off.
+    """
+    is_edited = record.status.observed_generation != record.generation
+    made_for = (None, fingerprint_of_pods(record.spec.workers))
+    return is_edited and run.applied_pods not in made_for
 
 
 def _look_again(
