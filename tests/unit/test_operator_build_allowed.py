@@ -60,7 +60,7 @@ CLAIM = {"name": "v", "persistentVolumeClaim": {"claimName": "results"}}
     [
         ("file:///mnt/out/", CLAIM, True),
         ("file:///mnt", CLAIM, True),
-        ("file:///mnt/out/", {"name": "v", "emptyDir": {}}, False),
+        ("file:///mnt/out/", {"name": "v", "emptyDir": {}}, True),
         ("file:///mnt-of-another/", CLAIM, False),
         ("file:///tmp/out/", CLAIM, False),
         ("pvc://results/out/", {"name": "v", "emptyDir": {}}, True),

@@ -52,18 +52,19 @@ def _find_schemes(spec: JobSpec, allowed: tuple[str, ...]) -> Iterator[Refusal]:
 
 
 def _find_passing_output(spec: JobSpec) -> Iterator[Refusal]:
-    """A result in a folder of the pod's own would be complete, and go with the pod."""
+    """A result beside all volumes would be complete, and go with the pod.
+
+    One on an emptyDir does so, too; but whoever mounts that has said so.
+    """
     uri = spec.output.storage_uri
     if scheme_of(uri) != "file":
         return
-    claims = {volume.name for volume in spec.workers.volumes if volume.persistent_volume_claim}
-    mounts = (mount for mount in spec.workers.volume_mounts if mount.name in claims)
-    kept = [mount.mount_path.rstrip("/") + "/" for mount in mounts]
+    mounted = [mount.mount_path.rstrip("/") + "/" for mount in spec.workers.volume_mounts]
     folder = unquote(uri.removeprefix("file://")).rstrip("/") + "/"
-    if not folder.startswith(tuple(kept)):
+    if not folder.startswith(tuple(mounted)):
         message = (
             "spec.output.storageUri: a result in a pod's own files goes with the pod; write to "
-            "pvc://claim/folder, or below a mountPath of a persistentVolumeClaim"
+            "pvc://claim/folder, or below the mountPath of a volume"
         )
         yield Refusal(reason=Reason.INVALID_SPEC, message=message)
 
