@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import shutil
 import threading
 from contextlib import contextmanager
 from pathlib import Path
@@ -89,6 +90,15 @@ def test_a_sink_appears_as_a_whole_at_commit(folder, tmp_path):
     assert (written.key, written.size) == ("d/x", 4)
     assert written.sha256 == hashlib.sha256(b"abcd").hexdigest()
     assert folder.get("d/x") == b"abcd"
+
+
+def test_what_is_cleaned_away_while_it_is_written_is_worth_another_try(folder, tmp_path):
+    """Another driver has finished the job meanwhile; no input is missing, as NotFound would say."""
+    sink = folder.open_sink("d/x")
+    sink.write(b"ab")
+    shutil.rmtree(tmp_path / "out")
+    with pytest.raises(StoreError, match="cleaned away"):
+        sink.commit()
 
 
 def test_a_sink_that_is_aborted_leaves_nothing(folder, tmp_path):

@@ -29,14 +29,14 @@ class FolderSink(WriteOnlyFile):
             # Closed by `commit` or `abort`, not by a `with` block.
             self._file = open(temporary, "xb", buffering=_BUFFER_BYTES)  # noqa: SIM115
         except OSError as error:
-            raise as_store_error(error, temporary) from error
+            raise _failure(error, temporary) from error
 
     def write(self, data: bytes | memoryview) -> int:
         count = memoryview(data).nbytes
         try:
             self._file.write(data)
         except OSError as error:
-            raise as_store_error(error, self._target) from error
+            raise _failure(error, self._target) from error
         self._hash.update(data)
         self._size += count
         return count
@@ -50,7 +50,7 @@ class FolderSink(WriteOnlyFile):
             self._file.close()
             self._rename()
         except OSError as error:
-            raise as_store_error(error, self._target) from error
+            raise _failure(error, self._target) from error
         self._written = Written(self._key, self._size, self._hash.hexdigest())
         return self._written
 
@@ -71,3 +71,13 @@ class FolderSink(WriteOnlyFile):
             # The folder was empty, and somebody has cleaned it up.
             os.makedirs(os.path.dirname(self._target), exist_ok=True)
             os.rename(self._temporary, self._target)
+
+
+def _failure(error: OSError, path: str) -> Exception:
+    """What is written is never NotFound, by which inputs are judged: it is worth another try."""
+    if isinstance(error, FileNotFoundError):
+        return StoreError(
+            f"{path!r} was cleaned away while it was written, as by a driver that has finished "
+            "this job meanwhile"
+        )
+    return as_store_error(error, path)
