@@ -55,7 +55,7 @@ FROZEN_SECONDS = 75
 def _crd(cluster: Cluster) -> None:
     cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(CRD))
     name = "crd/batchinferencejobs.batchinference.dev"
-    cluster.kubectl("wait", name, "--for=condition=Established", "--timeout=60s")
+    cluster.kubectl.wait_until_established(name)
 
 
 @pytest.fixture(autouse=True)

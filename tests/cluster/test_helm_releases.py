@@ -161,7 +161,7 @@ def test_jobs_outlive_the_release_only_if_the_crd_is_kept(
         "install", release.name, str(chart), f"--namespace={namespace.name}", values=values
     )
     name = f"batchinferencejobs.{group}"
-    namespace.kubectl("wait", f"crd/{name}", "--for=condition=Established", "--timeout=30s")
+    namespace.kubectl.wait_until_established(f"crd/{name}")
     try:
         release.uninstall()
         assert (namespace.kubectl.find("crd", name) is not None) is keep

@@ -109,7 +109,7 @@ def helm(cluster: Cluster) -> Helm:
 def crd(cluster: Cluster) -> None:
     cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(CRD_FILE))
     name = f"crd/{JOBS}"
-    cluster.kubectl("wait", name, "--for=condition=Established", "--timeout=30s")
+    cluster.kubectl.wait_until_established(name)
 
 
 def dry_run(manifests: list[Manifest], namespace: Namespace) -> None:

@@ -37,7 +37,7 @@ pytestmark = pytest.mark.usefixtures("crd")
 def crd(cluster: Cluster) -> None:
     cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(CRD))
     name = "crd/batchinferencejobs.batchinference.dev"
-    cluster.kubectl("wait", name, "--for=condition=Established", f"--timeout={SECONDS}s")
+    cluster.kubectl.wait_until_established(name)
 
 
 class Bij:

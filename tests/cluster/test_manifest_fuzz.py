@@ -61,7 +61,7 @@ SPEC, STATUS = schema_of("spec"), schema_of("status")
 def _crd(cluster: Cluster) -> None:
     cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(CRD))
     name = "crd/batchinferencejobs.batchinference.dev"
-    cluster.kubectl("wait", name, "--for=condition=Established", "--timeout=60s")
+    cluster.kubectl.wait_until_established(name)
 
 
 @pytest.fixture(autouse=True)

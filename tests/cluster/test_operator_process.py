@@ -26,7 +26,7 @@ SECONDS = 60
 def _crd(cluster: Cluster) -> None:
     cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(CRD))
     name = "crd/batchinferencejobs.batchinference.dev"
-    cluster.kubectl("wait", name, "--for=condition=Established", f"--timeout={SECONDS}s")
+    cluster.kubectl.wait_until_established(name)
 
 
 @pytest.fixture

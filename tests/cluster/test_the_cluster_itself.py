@@ -45,7 +45,7 @@ def run_to_the_end(namespace: Namespace, pod: dict) -> str:
 def crd(cluster: Cluster) -> None:
     cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(CRD))
     name = "crd/batchinferencejobs.batchinference.dev"
-    cluster.kubectl("wait", name, "--for=condition=Established", f"--timeout={SECONDS}s")
+    cluster.kubectl.wait_until_established(name)
 
 
 def test_a_restricted_pod_runs_and_its_log_and_exec_work(namespace: Namespace) -> None:

@@ -86,7 +86,7 @@ def created(kubectl: Kubectl, files: Iterable[Path]) -> Iterator[None]:
         if refused:
             raise KubectlFailed("\n".join(refused))
         if names:
-            kubectl("wait", *names, "--for=condition=Established", "--timeout=30s")
+            kubectl.wait_until_established(*names)
         yield
     finally:
         if names:

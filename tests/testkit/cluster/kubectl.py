@@ -85,6 +85,21 @@ class Kubectl:
         timeout = f"--timeout={seconds:g}s"
         self("wait", kind, name, f"--for={until}", timeout, seconds=seconds + 10)
 
+    def wait_until_established(self, *crds: str, seconds: float = 60) -> None:
+        """Wait until kinds are served, for `crd/NAME`s.
+
+        `kubectl wait` fails at once on one that has no conditions yet.
+        """
+        for crd in crds:
+            wait_for(lambda crd=crd: self._is_established(crd), seconds=seconds, what=crd)
+
+    def _is_established(self, crd: str) -> bool:
+        status = json.loads(self("get", crd, "--output=json")).get("status") or {}
+        return any(
+            found["type"] == "Established" and found["status"] == "True"
+            for found in status.get("conditions") or ()
+        )
+
     def wait_for_service_account(self) -> None:
         """Wait until a new namespace accepts pods: they are refused before it has this account."""
         account = ("serviceaccount", "default")
