@@ -150,14 +150,17 @@ def test_following_outlives_an_outage_between_pods_and_tells_of_it_once():
     assert pauses == [0.4, 0.8, 1.6, 1.0]
 
 
-def test_following_does_not_begin_without_an_answer():
+@pytest.mark.parametrize(
+    ("look", "refusal"), [(1, Unreachable("no route")), (2, Forbidden("no rights"))]
+)
+def test_following_ends_without_a_first_answer_and_without_rights(look, refusal):
     calls = Unwell(jobs=[running_job(status=SECOND_RUN)], pods=PODS[2:3], logs=LOGS)
-    calls.refusals = {1: Unreachable("no route")}
+    calls.refusals = {look: refusal}
     lines = logs.follow_lines(
         session(calls), "churn", Wanted(), tail=None, pause=lambda _seconds: None
     )
-    with pytest.raises(Unreachable):
-        next(lines)
+    with pytest.raises(type(refusal)):
+        list(lines)
 
 
 def test_following_all_outlives_an_outage_before_the_first_line(monkeypatch):
@@ -170,13 +173,3 @@ def test_following_all_outlives_an_outage_before_the_first_line(monkeypatch):
     assert ended is ExitCode.SUCCESS
     assert printed(used) == ["[0] first run"]
     assert told(used) == ["no route; trying again"]
-
-
-def test_following_ends_when_the_rights_are_gone():
-    calls = Unwell(jobs=[running_job(status=SECOND_RUN)], pods=PODS[2:3], logs=LOGS)
-    calls.refusals = {2: Forbidden("no rights")}
-    lines = logs.follow_lines(
-        session(calls), "churn", Wanted(), tail=None, pause=lambda _seconds: None
-    )
-    with pytest.raises(Forbidden):
-        list(lines)
