@@ -53,10 +53,15 @@ Labels = dict[Annotated[str, Field(min_length=1, max_length=316)], LabelValue]
 """A structural schema says nothing about keys: `problems_of_keys` does."""
 
 
+def is_label_key(text: str) -> bool:
+    """Whether it is a qualified name, as keys of labels and of taints and resources are."""
+    return re.fullmatch(_LABEL_KEY_PATTERN, text) is not None
+
+
 def problems_of_keys(labels: Labels) -> Iterator[str]:
     """Say which keys are no keys of labels."""
     for key in labels:
-        if re.fullmatch(_LABEL_KEY_PATTERN, key) is None:
+        if not is_label_key(key):
             yield f"{key!r} {_LABEL_KEY_EXPECTATION}"
 
 

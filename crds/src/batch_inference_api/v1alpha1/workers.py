@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from batch_inference_api.v1alpha1.environment import EnvFromSource, EnvVar, Volume, VolumeMount
-from batch_inference_api.v1alpha1.names import Labels, ObjectName, problems_of_keys
+from batch_inference_api.v1alpha1.names import Labels, ObjectName, is_label_key, problems_of_keys
 from batch_inference_api.v1alpha1.placement import Affinity, Toleration
 from batch_inference_api.v1alpha1.quantity import Quantity, parse_quantity, whole
 from batch_inference_api.v1alpha1.resource import ResourceModel
@@ -21,7 +21,6 @@ ResourceList = Annotated[
 ]
 _OWN_RESOURCES = ("cpu", "memory", "ephemeral-storage")
 _HUGE_PAGES = "hugepages-"
-_EXTENDED_RESOURCE = "[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?"
 _GPU = r".+/(gpu|gpu\.shared|mig-.+)"
 _ATOMIC = {"x-kubernetes-list-type": "atomic"}
 
@@ -57,7 +56,7 @@ def _problems_of(resource: str, quantity: str | int) -> Iterator[str]:
         yield "memory must be more than 0"
     if resource in _OWN_RESOURCES or resource.startswith(_HUGE_PAGES):
         return
-    if re.fullmatch(_EXTENDED_RESOURCE, resource) is None:
+    if "/" not in resource or not is_label_key(resource):
         yield (
             f"{resource!r} is not a resource: use {', '.join(_OWN_RESOURCES)}, or the name of an "
             "extended resource such as nvidia.com/gpu"

@@ -82,9 +82,8 @@ def _judge(
 ) -> Verdict | None:
     """A deadline that was raised since the run began is not missed: the next run has more time."""
     verdict = judge(run, observation)
-    if not isinstance(verdict, Failed) or verdict.reason != Reason.DEADLINE_EXCEEDED:
-        return verdict
-    if record.job is None:
+    is_late = isinstance(verdict, Failed) and verdict.reason == Reason.DEADLINE_EXCEEDED
+    if not is_late or record.job is None:
         return verdict
     remaining = remaining_seconds(record, run, now=now)
     if remaining is not None and remaining <= _CLOSE_SECONDS:
