@@ -1,8 +1,10 @@
 """Measures how long `bij run` takes from the start of its process to the first scored row.
 
 Most of that is imports, whose speed depends on the machine and on who else uses it. So each run is
-followed by one of `import numpy` in a process of its own, and the ratio of the two is printed
-beside the seconds. Files are read from the page cache; .pyc files are written by the first run.
+followed by two of the same machine's own measures: `import numpy` in a process of its own, and
+`contenders/first_rows.py`, the floor, timed from outside until it has scored. The ratios are
+printed beside the seconds. Files are read from the page cache; .pyc files are written by the first
+run.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from bench_throughput import BIJ, BUILD, describe_machine, say
 from workload_files import Workload
 
 ROWS = 2_000_000
+FLOOR = Path(__file__).with_name("contenders") / "first_rows.py"
 ENVIRONMENT = {
     name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"
 }
@@ -36,11 +39,14 @@ def first_row_seconds(job: Path, output: Path) -> float:
     return seconds
 
 
-def numpy_seconds() -> float:
-    """Start Python, import NumPy, and return how long that took."""
+def first_words_seconds(*arguments: object) -> float:
+    """Start Python with these arguments and return when it has printed a line."""
     began = time.perf_counter()
-    subprocess.run([sys.executable, "-c", "import numpy"], env=ENVIRONMENT, check=True)
-    return time.perf_counter() - began
+    command = [sys.executable, *map(str, arguments)]
+    with subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE) as process:
+        if not process.stdout.readline():
+            raise SystemExit(f"{command} printed nothing")
+        return time.perf_counter() - began
 
 
 def line(name: str, values: list[float]) -> str:
@@ -59,19 +65,25 @@ def main() -> None:
     workload.make()
     job, output = workload.job(), arguments.folder / "first-row"
 
-    first_row_seconds(job, output)
-    numpy_seconds()
-    first_rows, imports = [], []
-    for number in range(arguments.runs):
-        say(f"run {number + 1} of {arguments.runs}")
-        first_rows.append(first_row_seconds(job, output))
-        imports.append(numpy_seconds())
-    ratios = [first / alone for first, alone in zip(first_rows, imports, strict=True)]
+    files = ("--data", workload.data, "--model", workload.model, "--output", output)
+    measures = {
+        "first row scored": lambda: first_row_seconds(job, output),
+        "floor: nothing but reading and scoring": lambda: first_words_seconds(FLOOR, *files),
+        "`import numpy` alone": lambda: first_words_seconds("-c", "import numpy; print()"),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in measures}
+    for number in range(arguments.runs + 1):
+        say(f"run {number} of {arguments.runs}" if number else "warm up")
+        for name, measure in measures.items():
+            seconds[name].append(measure())
     print(f"\n## First row of {ROWS:,} x 32 float32, MLP 32-128-64-1\n\n{machine}\n")
     print("| | min | median | max |\n|---|---|---|---|")
-    print(line("first row scored, seconds", first_rows))
-    print(line("`import numpy` alone, seconds", imports))
-    print(line("ratio, run by run", ratios))
+    first_rows, *others = [values[1:] for values in seconds.values()]
+    for name, values in seconds.items():
+        print(line(f"{name}, seconds", values[1:]))
+    for name, values in zip(list(seconds)[1:], others, strict=True):
+        ratios = [first / other for first, other in zip(first_rows, values, strict=True)]
+        print(line(f"ratio to {name.partition(':')[0]}, run by run", ratios))
 
 
 if __name__ == "__main__":

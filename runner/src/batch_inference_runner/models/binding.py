@@ -12,7 +12,6 @@ file, because nothing would notice a wrong order.
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
 from dataclasses import dataclass
@@ -148,6 +147,8 @@ def _require_columns(
 def _what_there_is(name: str, schema: pa.Schema) -> str:
     if not schema.names:
         return "the input has no rows that would say which columns there are"
+    import difflib
+
     by_lower_case = {column.strip().lower(): column for column in schema.names}
     near = difflib.get_close_matches(name.lower(), by_lower_case, n=1)
     hint = f"did you mean {by_lower_case[near[0]]!r}? " if near else ""

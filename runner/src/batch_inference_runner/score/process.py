@@ -52,7 +52,7 @@ def main() -> None:
 
 
 _UNNEEDED = (
-    *("pandas", "cloudpickle"),
+    *("pandas", "cloudpickle", "bz2", "lzma"),
     *("pyarrow._s3fs", "pyarrow._gcsfs", "pyarrow._azurefs", "pyarrow._hdfs"),
 )
 
