@@ -14,7 +14,7 @@ from batch_inference_runner.formats.partitions import partition_column
 from batch_inference_runner.formats.schemas import plain_type
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ def _descend(
     return None
 
 
-def find_columns(schema: pa.Schema, names: Sequence[str]) -> tuple[ColumnPath, ...]:
+def find_columns(schema: pa.Schema, names: Iterable[str]) -> tuple[ColumnPath, ...]:
     """Find every name of `names`, in order. Raises KeyError for one that is not there."""
     found = []
     for name in names:
@@ -65,6 +65,26 @@ def find_columns(schema: pa.Schema, names: Sequence[str]) -> tuple[ColumnPath, .
             raise KeyError(name)
         found.append(path)
     return tuple(found)
+
+
+def with_floats(schema: pa.Schema, names: Iterable[str]) -> pa.Schema:
+    """Make float64 of the whole numbers in these columns, in lists as well."""
+    for path in find_columns(schema, names):
+        index = schema.get_field_index(path.root)
+        field = schema.field(index)
+        schema = schema.set(index, field.with_type(_floated(field.type, path.leaf)))
+    return schema
+
+
+def _floated(kind: pa.DataType, leaf: Sequence[str]) -> pa.DataType:
+    if leaf:
+        fields = list(kind)
+        index = kind.get_field_index(leaf[0])
+        fields[index] = fields[index].with_type(_floated(fields[index].type, leaf[1:]))
+        return pa.struct(fields)
+    if pa.types.is_list(kind):
+        return pa.list_(_floated(kind.value_type, ()))
+    return pa.float64() if pa.types.is_integer(kind) else kind
 
 
 def take_columns(

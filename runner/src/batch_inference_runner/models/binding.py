@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from batch_inference_api.runner_contract import ModelInputBinding
 
+_FLOATS = frozenset({"float16", "float", "double"})
 _WANTED = {
     "bool": "a boolean column",
     "string": "a string column",
@@ -53,6 +54,11 @@ class InputPlan:
     lists: bool = False
     fill: Any = None
     batch: int | None = None
+
+    @property
+    def takes_floats(self) -> bool:
+        """Whether values become floats, of whatever width."""
+        return self.element in _FLOATS
 
 
 def bind_inputs(
@@ -242,8 +248,7 @@ def is_bindable(type_: pa.DataType, element: str) -> bool:
         return bool(pt.is_boolean(type_))
     if pt.is_integer(type_) or pt.is_boolean(type_):
         return True
-    is_float = element in {"float16", "float", "double"}
-    return is_float and bool(pt.is_floating(type_) or pt.is_decimal(type_))
+    return element in _FLOATS and bool(pt.is_floating(type_) or pt.is_decimal(type_))
 
 
 def _require_type(spec: ValueSpec, field: pa.Field) -> None:
@@ -263,12 +268,11 @@ def _fill(spec: ValueSpec, binding: ModelInputBinding | None) -> Any:
     if binding is None:
         return None
     element = spec.element or ""
-    is_float = element in {"float16", "float", "double"}
     if binding.fill_value is not None:
         return _parsed_fill(spec, binding.fill_value, element)
     if binding.nulls != NullPolicy.NAN:
         return None
-    if not is_float:
+    if element not in _FLOATS:
         raise InvalidJob(
             Reason.INVALID_SPEC,
             f"spec.model.inputs[{spec.name!r}].nulls is NaN, but the input is {spec}, which has no "

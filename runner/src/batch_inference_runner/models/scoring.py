@@ -22,6 +22,8 @@ from batch_inference_runner.models.signature import DTYPES, Signature, ValueSpec
 from batch_inference_runner.rows import RowErrors, Stage, StageResult
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import pyarrow as pa
 
     from batch_inference_api.runner_contract import ExecutionConfig, ModelConfig
@@ -34,7 +36,8 @@ _NON_FINITE = "NonFinite"
 class ModelScorer:
     """A loaded model bound to the columns of a dataset.
 
-    `required` are the columns it reads, `added` the fields it appends, `provider` the execution
+    `required` are the columns it reads, `only_floats` those of them whose every value becomes a
+    float, `added` the fields it appends, `provider` the execution
     provider that is active, `batch_size` the rows per call (found by `probe` unless the config
     gives it). `score` may run in several threads at once, which share one session.
     """
@@ -79,7 +82,8 @@ class ModelScorer:
         self.batch_size = self._given_batch_size or probing.DEFAULT_BATCH_SIZE
         self._inputs = inputs
         self._maker = FeedMaker(inputs, block_rows=min(self.batch_size, probing.PROBE_ROWS))
-        self.required = frozenset(column for plan in inputs for column in plan.columns)
+        self.required = _columns_of(inputs)
+        self.only_floats = self.required - _columns_of(p for p in inputs if not p.takes_floats)
         self.added = tuple(plan.field for plan in self._plans)
         self._probed = False
         self._lock = threading.Lock()
@@ -215,6 +219,10 @@ class _Scored:
 
     def fail(self, row: int, error: str, message: str) -> None:
         self.failed.setdefault((error, message), []).append(row)
+
+
+def _columns_of(inputs: Iterable[InputPlan]) -> frozenset[str]:
+    return frozenset(column for plan in inputs for column in plan.columns)
 
 
 def _row_errors(feeds: Feeds, rows: Indices, error: str, message: str) -> RowErrors:

@@ -13,6 +13,7 @@ import pyarrow as pa
 from batch_inference_api.choices import NullPolicy
 from batch_inference_api.reasons import Reason
 from batch_inference_runner.errors import JobFailed
+from batch_inference_runner.formats.columns import with_floats
 from batch_inference_runner.formats.inspection import inspect
 from batch_inference_runner.formats.reading import ShardReader, open_reader
 from batch_inference_runner.formats.writable import check_writable
@@ -74,6 +75,14 @@ def compile_stages(
         stages.output_schema, config.output.format, partition_by=config.output.partition_by
     )
     return stages
+
+
+def schema_to_read(config: RunnerConfig, schema: pa.Schema, stages: Stages) -> pa.Schema:
+    """Let whole numbers of text be floats where nothing but inputs of floats takes them.
+
+    Types of text come from samples: a fraction in a later row must not cost that row.
+    """
+    return with_floats(schema, stages.float_columns) if config.input.format.is_text else schema
 
 
 def probe_on_real_rows(

@@ -38,6 +38,7 @@ from batch_inference_runner.score.preparation import (
     probe_on_real_rows,
     reader_for,
     schema_of,
+    schema_to_read,
 )
 from batch_inference_runner.score.rejects import RejectLog, unread_chunks
 from batch_inference_runner.score.shard_task import ShardOutput, ShardTask
@@ -119,12 +120,13 @@ class Scorer:
         config = read_config(message.config)
         inspection = inspect_inputs(config, message.files)
         stages = self._load(message, config, inspection.schema)
+        schema = schema_to_read(config, inspection.schema, stages)
         first = None
         if message.probe:
-            reader = reader_for(config, inspection.schema, message.files, stages.columns)
+            reader = reader_for(config, schema, message.files, stages.columns)
             with _ends_process_after(config.execution.batch_timeout_seconds):
                 first = probe_on_real_rows(stages, reader, inspection.inventories)
-        details = details_of(inspection.schema, stages)
+        details = details_of(schema, stages)
         if first is not None and first.table.get_total_buffer_size() <= _MOST_KEPT_BYTES:
             self._probed = _Probed(message.files, details, first)
         return Prepared(details, tuple(inspection.inventories))

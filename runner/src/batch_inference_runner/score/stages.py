@@ -47,7 +47,8 @@ class Stages:
     """The compiled pipeline of a job. Safe to use from several threads.
 
     `columns` are the input columns that must be read, in schema order, and `input_schema` their
-    types; `output_schema` is what is written, partition columns included.
+    types; `float_columns` are those that only feed inputs of floats; `output_schema` is what is
+    written, partition columns included.
     """
 
     def __init__(
@@ -65,7 +66,8 @@ class Stages:
         Raises:
             InvalidJob, JobFailed: columns, model or SQL do not fit together.
         """
-        schema = _with_nested_columns(schema, _columns_named_in(config))
+        of_files = schema
+        schema = _with_nested_columns(of_files, _columns_named_in(config))
         self.digest = model.digest
         self._filter = _row_filter(config, schema)
         self._preprocess = _expressions(config, schema, Stage.PREPROCESS)
@@ -85,16 +87,19 @@ class Stages:
             [*(prepared.field(name) for name in self._keep), *self.model.added, *computed]
         )
         _refuse_duplicates(self.output_schema)
-        self.columns = self._columns_read(config, schema)
+        others = self._columns_read_beside_model(config)
+        required = others | self.model.required
+        self.columns = tuple(name for name in schema.names if name in required)
+        self.float_columns = _apart_from(self.model.only_floats, others, of_files)
         self.input_schema = pa.schema([schema.field(name) for name in self.columns])
 
-    def _columns_read(self, config: RunnerConfig, schema: pa.Schema) -> tuple[str, ...]:
-        required = set(self.model.required) | set(self._keep)
+    def _columns_read_beside_model(self, config: RunnerConfig) -> frozenset[str]:
+        columns = set(self._keep)
         for step in (self._filter, self._preprocess, self._postprocess):
-            required |= step.required if step else set()
+            columns |= step.required if step else set()
         if config.input.key_field is not None:
-            required.add(config.input.key_field)
-        return tuple(name for name in schema.names if name in required)
+            columns.add(config.input.key_field)
+        return frozenset(columns)
 
     def probe(self, table: pa.Table) -> None:
         """Check on real rows that the model scores each row by itself; find the batch size.
@@ -229,6 +234,15 @@ def _with_nested_columns(schema: pa.Schema, names: Sequence[str]) -> pa.Schema:
     named = (find_column(schema, name) for name in dict.fromkeys(names))
     added = [pa.field(path.name, path.type) for path in named if path is not None and path.leaf]
     return pa.schema([*schema, *added])
+
+
+def _apart_from(
+    names: frozenset[str], others: frozenset[str], schema: pa.Schema
+) -> tuple[str, ...]:
+    """Leave out of `names` what shares its column of the input with one of `others`."""
+    paths = [path for name in names if (path := find_column(schema, name))]
+    taken = {path.root for name in others if (path := find_column(schema, name))}
+    return tuple(sorted(path.name for path in paths if path.root not in taken))
 
 
 def _passthrough(config: RunnerConfig, schema: pa.Schema) -> tuple[str, ...]:
