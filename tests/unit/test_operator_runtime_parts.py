@@ -9,7 +9,7 @@ import pytest
 from prometheus_client import generate_latest
 
 from batch_inference_operator.cache import Kind, ObjectCache
-from batch_inference_operator.cluster.api import NotFound, Unreachable
+from batch_inference_operator.cluster.api import Forbidden, NotFound, Unreachable
 from batch_inference_operator.feed import Feed
 from batch_inference_operator.health import Health
 from batch_inference_operator.keys import Key
@@ -42,6 +42,7 @@ class Parts:
         self.metrics = Metrics(
             cache=self.cache, queue_depth=lambda: self.queue.due, resync_seconds=300
         )
+        self.health = Health(clock=self.clock, deadline_seconds=600)
         self.forgotten_pods: list[str] = []
         self.feed = Feed(
             cache=self.cache,
@@ -224,11 +225,14 @@ def test_nothing_is_begun_once_the_lease_has_run_out() -> None:
 
 
 class Lists:
-    """Lists what there is; fails as often as told."""
+    """Lists what there is; fails as often as told, and in a namespace that is forbidden."""
 
-    def __init__(self, *, failures: int = 0, **items: tuple[dict, ...]) -> None:
+    def __init__(
+        self, *, failures: int = 0, forbidden: str | None = None, **items: tuple[dict, ...]
+    ) -> None:
         self.items = items
         self.failures = failures
+        self.forbidden = forbidden
         self.asked: list[tuple[str, str | None, str]] = []
 
     async def list(self, kind: str, *, namespace: str | None, labels: str = "") -> tuple[dict, ...]:
@@ -236,6 +240,8 @@ class Lists:
         if self.failures:
             self.failures -= 1
             raise NotFound("the server could not find the requested resource")
+        if namespace is not None and namespace == self.forbidden:
+            raise Forbidden("not allowed here")
         return self.items.get(kind, ())
 
 
@@ -255,6 +261,7 @@ def make_resync(parts: Parts, lists: Lists, namespaces: tuple[str, ...] = ()) ->
         poller=Poller(),  # type: ignore[arg-type]
         metrics=parts.metrics,
         namespaces=namespaces,
+        on_listed=parts.health.note_sync,
         on_synced=parts.metrics.note_sync,
         random=lambda: 0.5,
     )
@@ -287,6 +294,39 @@ def test_a_sync_of_some_namespaces_asks_for_nothing_else() -> None:
     lists = Lists()
     asyncio.run(make_resync(parts, lists, ("a", "b")).sync())
     assert {namespace for _, namespace, _ in lists.asked} == {"a", "b"}
+
+
+def test_a_namespace_that_cannot_be_listed_costs_no_other() -> None:
+    parts = Parts()
+    lists = Lists(forbidden="team-a", BatchInferenceJob=(make_job(),))
+    resync = make_resync(parts, lists, ("team-a", KEY.namespace))
+    asyncio.run(resync.until_synced())
+    assert asyncio.run(parts.queue.get()) == KEY
+    assert parts.health.is_ready
+    assert not parts.metric("batch_inference_last_sync_timestamp_seconds"), "not everything"
+    lists.forbidden = None
+    asyncio.run(resync.sync())
+    assert parts.metric("batch_inference_last_sync_timestamp_seconds")
+
+
+def test_a_namespace_that_cannot_be_listed_is_tried_again_sooner_than_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pauses: list[float] = []
+    yield_to_others = asyncio.sleep
+
+    async def sleep(seconds: float) -> None:
+        await yield_to_others(0)
+        pauses.append(seconds)
+        if len(pauses) >= 8:
+            raise RuntimeError("enough")
+
+    monkeypatch.setattr("batch_inference_operator.resync.asyncio.sleep", sleep)
+    resync = make_resync(Parts(), Lists(forbidden="team-a"), ("team-a", KEY.namespace))
+    with pytest.raises(ExceptionGroup):
+        asyncio.run(resync.repeat(300))
+    assert pauses[:2] == [1, 1], "nothing was listed yet"
+    assert {2, 4, 8, 300} <= set(pauses[2:])
 
 
 def test_the_probe_fails_when_nothing_was_listed_for_too_long() -> None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, kw_only=True)
 class Health:
-    """When the cluster was last listed as a whole, on a monotonic clock."""
+    """When a watched namespace was last listed, on a monotonic clock."""
 
     clock: Callable[[], float]
     deadline_seconds: float
@@ -37,12 +37,12 @@ class Health:
         self._started = self.clock()
 
     def note_sync(self) -> None:
-        """Everything was listed just now."""
+        """A namespace, or all of them, was listed just now."""
         self._synced = self.clock()
 
     @property
     def is_ready(self) -> bool:
-        """Whether everything was listed once: what is known is worth acting upon."""
+        """Whether anything was listed: what is known is worth acting upon."""
         return self._synced is not None
 
     @property

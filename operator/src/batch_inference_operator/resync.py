@@ -28,7 +28,10 @@ _JITTER = 0.1
 
 
 class Resync:
-    """Replaces the cache by what the API server lists, and has every job looked at."""
+    """Replaces the cache by what the API server lists, and has every job looked at.
+
+    Each namespace is listed by itself: one that is gone, or whose rights are, costs no other.
+    """
 
     def __init__(
         self,
@@ -39,60 +42,74 @@ class Resync:
         poller: ProgressPoller,
         metrics: Metrics,
         namespaces: tuple[str, ...],
+        on_listed: Callable[[], None],
         on_synced: Callable[[], None],
         random: Callable[[], float],
     ) -> None:
+        """`on_listed` is told when a namespace was listed, `on_synced` when the last of all was."""
         self._cluster = cluster
         self._cache = cache
         self._queue = queue
         self._poller = poller
         self._metrics = metrics
         self._scopes: tuple[str | None, ...] = namespaces or (None,)
+        self._unlisted = set(self._scopes)
+        self._on_listed = on_listed
         self._on_synced = on_synced
         self._random = random
 
     async def until_synced(self) -> None:
-        """Try until everything was listed once."""
+        """Try until something was listed."""
         failures = 0
-        while not await self._try():
+        while not await self.sync():
             await asyncio.sleep(self._pause_after(failures))
             failures += 1
 
-    async def repeat(self, every_seconds: float) -> NoReturn:
-        """List everything at this interval."""
+    async def repeat(self, every_seconds: float) -> None:
+        """List everything at this interval, for ever."""
+        async with asyncio.TaskGroup() as group:
+            for scope in self._scopes:
+                group.create_task(self._repeat(scope, every_seconds))
+
+    async def sync(self) -> bool:
+        """List everything once; False if nothing could be listed."""
+        return any([await self._sync(scope) for scope in self._scopes])
+
+    async def _repeat(self, scope: str | None, every_seconds: float) -> NoReturn:
+        failures = 0
         while True:
-            await asyncio.sleep(every_seconds * (1 + _JITTER * (2 * self._random() - 1)))
-            await self.until_synced()
+            jitter = 1 + _JITTER * (2 * self._random() - 1)
+            is_listed = scope not in self._unlisted
+            pause = every_seconds * jitter if is_listed else self._pause_after(failures)
+            await asyncio.sleep(pause)
+            failures = 0 if await self._sync(scope) else failures + 1
 
-    async def sync(self) -> None:
-        """List everything once.
-
-        Raises:
-            ClusterError: something could not be listed; the cache has what could.
-        """
-        for scope in self._scopes:
+    async def _sync(self, scope: str | None) -> bool:
+        try:
             for kind in Kind:
                 await self._list(kind, scope)
+        except ClusterError as error:
+            # A missing CRD too: it may be installed after the operator.
+            where = scope or "all namespaces"
+            _logger.warning("cannot list", extra={"error": str(error), "scope": where})
+            self._unlisted.add(scope)
+            return False
         self._poller.forget_all_but(_uids_of(self._cache.all(Kind.POD)))
         self._metrics.forget_rows_but(_uids_of(self._cache.all(Kind.JOB)))
         for key in self._cache.job_keys():
-            self._queue.add(key)
-        self._on_synced()
+            if scope in (None, key.namespace):
+                self._queue.add(key)
+        self._unlisted.discard(scope)
+        self._on_listed()
+        if not self._unlisted:
+            self._on_synced()
+        return True
 
     async def _list(self, kind: Kind, scope: str | None) -> None:
         began = self._cache.begin_list()
         labels = "" if kind is Kind.JOB else CHILD_SELECTOR
         items = await self._cluster.list(kind.value, namespace=scope, labels=labels)
         self._cache.replace(kind, items, began=began, namespace=scope)
-
-    async def _try(self) -> bool:
-        try:
-            await self.sync()
-        except ClusterError as error:
-            # A missing CRD too: it may be installed after the operator.
-            _logger.warning("cannot list", extra={"error": str(error), "scopes": self._scopes})
-            return False
-        return True
 
     def _pause_after(self, failures: int) -> float:
         return float(min(_FIRST_RETRY_SECONDS * 2 ** min(failures, 10), _LAST_RETRY_SECONDS))

@@ -137,10 +137,6 @@ async def _assembled(settings: Settings) -> AsyncIterator[Operator]:
     deadline_seconds = max(settings.sync_deadline_seconds, 2 * settings.resync_seconds)
     health = Health(clock=time.monotonic, deadline_seconds=deadline_seconds)
 
-    def note_sync() -> None:
-        health.note_sync()
-        metrics.note_sync()
-
     async with (
         serve_health(health, metrics.registry, port=settings.health_port) as port,
         connect(count_call=metrics.count_call) as cluster,
@@ -159,7 +155,8 @@ async def _assembled(settings: Settings) -> AsyncIterator[Operator]:
                 poller=poller,
                 metrics=metrics,
                 namespaces=settings.watch_namespaces,
-                on_synced=note_sync,
+                on_listed=health.note_sync,
+                on_synced=metrics.note_sync,
                 random=random.random,
             ),
             leadership=leadership,
