@@ -9,7 +9,10 @@ from batch_inference_api.runner_contract import (
     ContractVersionError,
     JobIdentity,
     ProgressReport,
+    RowCounts,
+    RowFailure,
     RunnerConfig,
+    RunPhase,
 )
 
 DOCUMENTS = [RunnerConfig, ProgressReport]
@@ -62,3 +65,27 @@ def test_a_report_survives_the_wire_and_is_in_camel_case():
 def test_writing_is_strict():
     with pytest.raises(ValidationError):
         ProgressReport(job=JobIdentity(name="a"), percentage="many")
+
+
+def test_of_a_report_that_was_cut_all_is_read_but_what_was_cut():
+    sample = RowFailure(file="a.csv", row=3, stage="Read", error="InvalidCsvRow", message="m")
+    report = ProgressReport(
+        job=JobIdentity(name="a"),
+        phase=RunPhase.FAILED,
+        final=True,
+        reason="ErrorThresholdExceeded",
+        message="too many",
+        rows=RowCounts(total=1000, processed=600),
+        cpu_seconds=12345,
+        failures=(sample, sample),
+    )
+    text = report.model_dump_json()
+    whole = report.model_dump()
+    unset = ProgressReport(job=report.job).model_dump()
+    for length in range(text.index('"message"'), len(text)):
+        found = ProgressReport.parse_cut(text[:length]).model_dump()
+        for name, value in found.items():
+            is_beginning = name == "message" and "too many".startswith(value or "")
+            assert is_beginning or value in (whole[name], unset[name]), (length, name)
+    assert ProgressReport.parse_cut(text[:-1]).cpu_seconds == 12345
+    assert ProgressReport.parse_cut(text) == report

@@ -15,7 +15,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 
 from batch_inference_api.choices import (
     DataFormat,
@@ -345,3 +345,28 @@ class ProgressReport(ContractDocument):
     model: ModelReport | None = None
     output: OutputReport | None = None
     failures: tuple[RowFailure, ...] = Field(default=(), max_length=20)
+
+    @classmethod
+    def parse_cut(cls, text: str) -> Self:
+        """Read a report whose end may be missing: the kubelet cuts what many containers leave.
+
+        The field in which it was cut is left out; of a message what is there is kept.
+
+        Raises:
+            ContractVersionError: another contract version, or not such a document.
+        """
+        try:
+            from_json(text)
+        except ValueError:
+            text = _without_cut_field(text)
+        return cls.parse(text)
+
+
+def _without_cut_field(text: str) -> str:
+    try:
+        fields = from_json(text, allow_partial="trailing-strings")
+    except ValueError:
+        return text
+    if isinstance(fields, dict) and fields and next(reversed(fields)) != "message":
+        fields.popitem()
+    return to_json(fields).decode()
