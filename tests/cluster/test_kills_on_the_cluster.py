@@ -154,7 +154,7 @@ def test_the_api_server_may_be_gone_for_a_while(
             time.sleep(OUTAGE_SECONDS)
             assert len(job.on_s3.markers()) > before, "no shard was committed meanwhile"
         local_cluster.wait_for_api_server()
-        job.wait_until_complete()
+        job.wait_until_complete(seconds=scaled(120, soak=900))
     assert_invariants(job, recorder)
 
 

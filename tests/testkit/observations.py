@@ -124,9 +124,9 @@ def make_run(number: int = 1, **changes: Any) -> RunJob:
     return RunJob(**defaults | changes)
 
 
-def make_ended_run(end: JobEnd, reason: str = "", number: int = 1) -> RunJob:
+def make_ended_run(end: JobEnd, reason: str = "", number: int = 1, **changes: Any) -> RunJob:
     """Make the Job of a run that the Job controller says is over."""
-    return make_run(number, end=end, end_reason=reason)
+    return make_run(number, end=end, end_reason=reason, **changes)
 
 
 def make_pod(index: int | None = 0, run: int = 1, **changes: Any) -> RunPod:

@@ -96,6 +96,11 @@ def test_pods_that_go_for_suspension_are_no_news():
     assert plan_for(record, observe(make_run(), make_pod())).announcements == ()
 
 
+def test_a_run_that_is_taken_away_before_it_was_named_is_no_news():
+    record = make_record(SUSPEND)
+    assert plan_for(record, observe(make_run(), make_pod())).announcements == ()
+
+
 def test_a_trouble_in_other_words_is_no_other_trouble():
     """A scheduler counts nodes anew each time: that is no news."""
     record = make_record(status=running_status())

@@ -117,6 +117,16 @@ def test_a_job_whose_spec_cannot_be_read_is_suspended_all_the_same(changes):
     assert "correct the spec before it goes on: spec." in condition(status, "Suspended").message
 
 
+def test_a_job_that_is_resumed_with_a_spec_that_cannot_be_read_is_not_suspended_any_more():
+    changes, _ = INVALID["two volumes of one name"]
+    suspended = make_record({**changes, "spec.suspend": True}, status=running_status())
+    resumed = stored(make_record(changes), status_for(suspended, observe()))
+
+    status = status_for(resumed, observe())
+
+    assert (status.phase, condition(status, "Suspended").status) == ("Pending", "False")
+
+
 def test_a_mistake_in_a_job_that_was_created_suspended_can_still_be_corrected():
     changes, problem = INVALID["two volumes of one name"]
 

@@ -150,6 +150,20 @@ def test_a_job_whose_first_run_is_refused_is_given_up_when_its_pods_are_overdue(
         )
 
 
+def test_a_job_that_was_long_suspended_is_not_given_up_at_its_first_refusal():
+    refusal = Refusal(reason=Reason.QUOTA_EXCEEDED, message="exceeded quota: count/jobs.batch")
+    suspended = make_record({"spec.suspend": True})
+    status = status_for(suspended, observe(), now=ago(3600))
+    resumed = stored(make_record({"spec.preRunningDeadlineSeconds": 60}), status)
+
+    first = status_for(resumed, observe(refusal))
+
+    assert true_conditions(first) == {"Reconciling"}
+    later = NOW + timedelta(seconds=60)
+    overdue = status_for(stored(resumed, first), observe(refusal), now=later)
+    assert "Failed" in true_conditions(overdue)
+
+
 def test_what_the_platform_does_not_allow_fails_before_anything_is_created():
     record = make_record({"spec.workers.serviceAccountName": "admin"})
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from batch_inference_operator.build.job import fingerprint_of_pods
 from batch_inference_operator.decide.plan import CreateRun, DeleteRun, Plan
 from testkit.observations import (
+    NOW,
     ago,
     condition,
     instant,
@@ -89,6 +92,18 @@ def test_a_job_resumes_with_the_next_run_and_all_of_its_deadline():
     resumed = stored(make_record({"spec.activeDeadlineSeconds": 600}), status)
 
     assert plan_for(resumed, observe()).actions == (CreateRun(number=2, deadline_seconds=600),)
+
+
+def test_so_does_one_that_is_resumed_before_its_pods_are_gone():
+    limited = {"spec.activeDeadlineSeconds": 600}
+    begun = make_record(SUSPENDED | limited, status=running_status(startTime=instant(590)))
+    suspending = status_for(begun, observe(make_run(), make_pod()))
+
+    resumed = stored(make_record(limited), suspending)
+
+    assert plan_for(resumed, observe(), now=NOW + timedelta(seconds=12)).actions == (
+        CreateRun(number=2, deadline_seconds=600),
+    )
 
 
 def test_a_job_that_is_resumed_while_it_is_being_suspended_waits_for_its_pods():

@@ -246,6 +246,20 @@ def test_a_deadline_that_was_raised_meanwhile_is_not_missed(deadline, fails, is_
         )
 
 
+@pytest.mark.parametrize(("limit", "fails"), [(6, True), (5, True), (7, False)])
+def test_a_backoff_limit_that_was_raised_meanwhile_does_not_end_the_job(limit, fails):
+    record = make_record({"spec.backoffLimit": limit}, status=running_status())
+    run = make_ended_run(JobEnd.FAILED, "BackoffLimitExceeded", backoff_limit=6)
+
+    status = status_for(record, observe(run, make_ended_pod(1)))
+
+    assert ("Failed" in true_conditions(status)) is fails
+    assert fails or why(status) == (
+        "BackoffLimitExceeded",
+        "spec.backoffLimit was raised since run 1 began, and ended by it; the next run begins",
+    )
+
+
 def test_a_job_ended_when_its_pod_ended_not_when_somebody_looked():
     pod = make_ended_pod(0, make_success())
     end = replace(pod.termination, finished=ago(7200))

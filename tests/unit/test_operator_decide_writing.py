@@ -144,3 +144,11 @@ LOOKS = {
 @pytest.mark.parametrize(("parts", "seconds"), LOOKS.values(), ids=LOOKS)
 def test_a_run_is_looked_at_again(parts, seconds):
     assert plan_for(NAMED, observe(make_run(), *parts)).look_again_seconds == seconds
+
+
+@pytest.mark.parametrize(("silent_seconds", "seconds"), [(4, 5), (40, 20), (4000, 60)])
+def test_a_run_that_does_not_answer_is_asked_ever_more_seldom(silent_seconds, seconds):
+    pod = make_pod(running_since=ago(5000))
+    silent = observe(make_run(), pod, unreachable_seconds=silent_seconds)
+
+    assert plan_for(NAMED, silent).look_again_seconds == seconds

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from batch_inference_api.runner_contract import RowFailure, RunPhase
 from batch_inference_operator.build.job import fingerprint_of_pods
 from batch_inference_operator.observation import (
     ClusterWarning,
@@ -46,6 +47,7 @@ def test_a_job_that_was_just_created_is_read():
         number=1,
         created=ago(60),
         parallelism=1,
+        backoff_limit=6,
         applied_workers=1,
         applied_pods=fingerprint_of_pods(make_record().spec.workers),
     )
@@ -98,6 +100,15 @@ def test_a_job_that_a_queue_holds_back_is_read():
     raw["spec"]["suspend"] = True
 
     assert look(raw).jobs[0].suspended
+
+
+def test_a_job_is_held_back_until_the_job_controller_has_taken_it_up_again():
+    """Between the two it has no `startTime`, or that of its last time."""
+    held = {"conditions": [{"type": "Suspended", "status": "True"}], "startTime": instant(9000)}
+    begun = {"conditions": [{"type": "Suspended", "status": "False"}], "startTime": instant(1)}
+
+    assert read_job(status=held).suspended
+    assert not read_job(status=begun).suspended
 
 
 @pytest.mark.parametrize(
@@ -202,14 +213,26 @@ def test_a_pod_is_told_to_go_a_grace_period_before_its_deletion_timestamp():
 
 
 REPORT = make_success()
+SAMPLED = REPORT.model_copy(
+    update={
+        "failures": (
+            RowFailure(file="a.csv", row=3, stage="Read", error="InvalidCsvRow", message="m"),
+        )
+    }
+)
 MESSAGES = {
     "a report": (REPORT.model_dump_json(), REPORT, ""),
     "nothing": ("", None, ""),
     "a line of a log": ("Killed", None, "Killed"),
-    "a report that was cut": (
+    "a report that was cut among its samples": (
+        SAMPLED.model_dump_json()[:-20],
+        SAMPLED.model_copy(update={"failures": ()}),
+        "",
+    ),
+    "a report that was cut too early": (
         '{"job": {"name": "chu',
         None,
-        "the ProgressReport is not JSON: EOF while parsing a string at line 1 column 21",
+        "the ProgressReport cannot be read: job: Field required",
     ),
     "a report of another contract": (
         '{"contractVersion": 2}',
@@ -247,6 +270,9 @@ LABELS = (
 LIVE = [f"Job {LABELS}", f"Pod {LABELS}"]
 COMPLETE = {"conditions": [{"type": "Complete", "status": "True"}]}
 DONE = {"terminated": {"exitCode": 0, "message": REPORT.model_dump_json()}}
+INTERRUPTED = make_report(RunPhase.INTERRUPTED, final=True)
+STOPPED = {"terminated": {"exitCode": 143, "message": INTERRUPTED.model_dump_json()}}
+BACKOFF = {"conditions": [{"type": "Failed", "status": "True", "reason": "BackoffLimitExceeded"}]}
 LOOKS = {
     "a run that goes on is believed": ((job_as_sent(), pod_as_sent(RUNNING)), running_status(), []),
     "no run at all is not": ((), running_status(), LIVE),
@@ -270,6 +296,11 @@ LOOKS = {
         running_status(),
         [],
     ),
+    "a run that ended after a report that was no verdict is not": (
+        (job_as_sent(status=BACKOFF), pod_as_sent(STOPPED)),
+        running_status(),
+        LIVE,
+    ),
     "a finished job needs no run": ((), finished_status(), []),
 }
 
@@ -281,6 +312,14 @@ def test_the_server_is_asked_before_something_is_created_or_deleted_for_good(cac
     look(*cached, record=make_record(status=status), server=server)
 
     assert server.asked == asked
+
+
+def test_nothing_is_asked_about_a_job_that_is_left_alone():
+    changes = {"spec.managedBy": "kueue.x-k8s.io/multikueue"}
+    server = Server(Job=[job_as_sent()])
+
+    assert look(record=make_record(changes), server=server) == Observation()
+    assert server.asked == []
 
 
 def test_what_the_server_lists_is_what_is_seen():

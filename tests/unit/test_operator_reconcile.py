@@ -9,14 +9,16 @@ from typing import Any
 
 import pytest
 
+from batch_inference_api.runner_contract import RowCounts
 from batch_inference_operator.cache import Kind, ObjectCache
 from batch_inference_operator.carry_out import status_document
 from batch_inference_operator.cluster.api import Conflict
 from batch_inference_operator.keys import Key
 from batch_inference_operator.progress_poll import Poll, PollTarget
 from batch_inference_operator.reconcile import Reconciler
-from testkit.observations import NOW, SETTINGS, finished_status, make_record
+from testkit.observations import NOW, SETTINGS, finished_status, make_record, make_report
 from testkit.operator_jobs import make_stored_manifest
+from testkit.sent_objects import RUNNING, job_as_sent, pod_as_sent
 
 KEY = Key("scoring", "churn")
 
@@ -27,11 +29,12 @@ class Server:
 
     stored: dict[str, Any]
     prune: str = ""
+    children: dict[str, tuple[dict[str, Any], ...]] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
 
     async def list(self, kind: str, **_: Any) -> tuple[dict[str, Any], ...]:
         self.calls.append(f"list {kind}")
-        return (self.stored,) if kind == "BatchInferenceJob" else ()
+        return (self.stored,) if kind == "BatchInferenceJob" else self.children.get(kind, ())
 
     async def create(self, manifest: dict[str, Any]) -> dict[str, Any]:
         self.calls.append(f"create {manifest['kind']}")
@@ -64,7 +67,7 @@ class Server:
 class Operator:
     """A reconciler with a clock of its own; nothing is watched unless a test says so."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, *, poll: Any = None) -> None:
         self.now = NOW
         self.cache = ObjectCache()
         self._server = server
@@ -72,7 +75,7 @@ class Operator:
             cluster=server,  # type: ignore[arg-type] # the calls of these tests
             cache=self.cache,
             settings=SETTINGS,
-            poll_progress=ask_nobody,  # type: ignore[arg-type] # no pod is there
+            poll_progress=poll or ask_nobody,
             clock=self.tell_time,
             make_token=lambda: "token",
         )
@@ -88,9 +91,17 @@ class Operator:
         self.now += timedelta(seconds=after_seconds)
         return asyncio.run(self._reconciler.reconcile(KEY))
 
+    def hear_of(self, *children: dict[str, Any]) -> None:
+        for raw in children:
+            self.cache.see(Kind.RUN_JOB if "template" in raw["spec"] else Kind.POD, raw)
+
 
 async def ask_nobody(_target: PollTarget) -> Poll:
     return Poll()
+
+
+async def scores(_target: PollTarget) -> Poll:
+    return Poll(report=make_report())
 
 
 def make_server(status: dict[str, Any], **spec: Any) -> Server:
@@ -139,6 +150,41 @@ def test_a_status_of_which_the_server_keeps_only_a_part_is_written_seldom(prune)
     assert set(pauses[1:]) == {SETTINGS.progress_seconds}, "it would not be looked at again"
     operator.look(after_seconds=SETTINGS.progress_seconds)
     assert server.writes == 2
+
+
+def test_no_deadline_is_missed_for_what_the_cache_does_not_know_yet():
+    """It knows a pod that waits; the server has it running, and asked it scores."""
+    server = make_server({}, preRunningDeadlineSeconds=30)
+    run = job_as_sent()
+    server.children = {"Job": (run,), "Pod": (pod_as_sent(RUNNING),)}
+    operator = Operator(server, poll=scores)
+    operator.hear_of(run, pod_as_sent(status={"phase": "Pending", "podIP": None}))
+
+    operator.look()
+
+    assert server.stored["status"]["phase"] == "Running"
+    server.children["Pod"] = (pod_as_sent(status={"phase": "Pending", "podIP": None}),)
+    server.change(status={})
+    operator.hear()
+    operator.look(after_seconds=60)
+    assert server.stored["status"]["phase"] == "Failed"
+
+
+def test_progress_is_written_though_the_clock_was_set_back():
+    server = make_server({})
+    server.children = {"Job": (job_as_sent(),), "Pod": (pod_as_sent(RUNNING),)}
+    reports = iter([make_report(), make_report(rows=RowCounts(total=1000, processed=900))])
+
+    async def answer(_target: PollTarget) -> Poll:
+        return Poll(report=next(reports))
+
+    operator = Operator(server, poll=answer)
+    operator.hear_of(job_as_sent(), pod_as_sent(RUNNING))
+    operator.look()
+    operator.hear()
+    operator.look(after_seconds=-3600)
+
+    assert server.stored["status"]["progress"]["rowsProcessed"] == 900
 
 
 def test_a_conflict_is_followed_by_a_look_at_the_job_itself():

@@ -83,6 +83,7 @@ def test_an_answer_that_is_no_status_is_told_by_its_code(body: bytes) -> None:
         pytest.param({}, {"retryAfterSeconds": 3}, 3, id="details"),
         pytest.param({"Retry-After": "7"}, {"retryAfterSeconds": 3}, 7, id="the header wins"),
         pytest.param({"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"}, None, None, id="a date"),
+        pytest.param({"Retry-After": "86400"}, None, 300, id="a day"),
         pytest.param({"Retry-After": "inf"}, None, None, id="for ever"),
         pytest.param({}, None, None, id="nothing"),
     ],

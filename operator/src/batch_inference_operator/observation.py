@@ -37,6 +37,8 @@ class RunJob:
     """A queue such as Kueue holds the Job back."""
     being_deleted: bool = False
     parallelism: int = 1
+    backoff_limit: int | None = None
+    """As it was when the run began."""
     applied_workers: int | None = None
     """`workers.replicas` as the operator last applied it."""
     applied_pods: str | None = None

@@ -13,6 +13,7 @@ from batch_inference_api.runner_contract import ContractVersionError, ProgressRe
 from batch_inference_operator.build.layout import CONTAINER
 from batch_inference_operator.cache import Kind
 from batch_inference_operator.decide.head import find_head
+from batch_inference_operator.decide.verdict import judge_heads
 from batch_inference_operator.names import (
     APPLIED_PODS_ANNOTATION,
     APPLIED_WORKERS_ANNOTATION,
@@ -54,15 +55,18 @@ async def observe(
     cache: ObjectCache,
     poll_progress: ProgressPoller,
     now: datetime,
+    is_live: bool = False,
 ) -> Observation:
-    """Take a snapshot of a job's children.
+    """Take a snapshot of a job's children; `is_live` has the API server asked in any case.
 
     Raises:
         ClusterError: the API server could not be read where the cache does not suffice.
     """
+    if record.is_left_alone:
+        return Observation()
     jobs = _read_jobs(cache.children(Kind.RUN_JOB, record.uid), record)
     pods = _read_pods(cache.children(Kind.POD, record.uid))
-    if not record.is_finished and _may_mislead(jobs, pods, record):
+    if is_live or (not record.is_finished and _may_mislead(jobs, pods, record)):
         jobs, pods = await _read_live(record, cluster)
     observation = Observation(jobs=jobs, pods=pods)
     run = observation.current_run
@@ -81,15 +85,14 @@ async def observe(
 def _may_mislead(jobs: tuple[RunJob, ...], pods: tuple[RunPod, ...], record: Record) -> bool:
     """Whether a decision for good would rest on what the cache does not have (yet).
 
-    Without a run the next one is created; a Job that ended without a report in sight is deleted.
+    Without a run the next one is created; a Job that ended without a verdict in sight is deleted.
     """
     live = [job for job in jobs if not job.being_deleted]
     if not live:
         return True
     run = max(live, key=lambda job: job.number)
-    heads = Observation(pods=pods).heads_of(run)
-    reported = any(pod.termination and pod.termination.report for pod in heads)
-    return run.number < record.run_number or (run.end is not None and not reported)
+    has_verdict = judge_heads(run, Observation(pods=pods)) is not None
+    return run.number < record.run_number or (run.end is not None and not has_verdict)
 
 
 async def _read_live(
@@ -176,12 +179,12 @@ def _number(text: str | None) -> int | None:
 def _read_job(raw: Raw) -> RunJob:
     metadata, spec, status = raw["metadata"], raw["spec"], raw.get("status") or {}
     annotations = metadata.get("annotations") or {}
-    ends = {
+    true = {
         condition["type"]: condition
         for condition in status.get("conditions") or ()
         if condition["status"] == "True"
     }
-    end = next((end for end in JobEnd if end in ends), None)
+    end = next((end for end in JobEnd if end in true), None)
     number = _run_of(raw)
     assert number is not None
     return RunJob(
@@ -190,14 +193,16 @@ def _read_job(raw: Raw) -> RunJob:
         number=number,
         created=_time(metadata["creationTimestamp"]),
         started=_maybe_time(status.get("startTime")),
-        suspended=bool(spec.get("suspend")),
+        # Once it is let go, the Job controller first makes pods, and writes when a moment later.
+        suspended=bool(spec.get("suspend")) or "Suspended" in true,
         being_deleted="deletionTimestamp" in metadata,
         parallelism=spec.get("parallelism", 1),
+        backoff_limit=spec.get("backoffLimit"),
         applied_workers=_number(annotations.get(APPLIED_WORKERS_ANNOTATION)),
         applied_pods=annotations.get(APPLIED_PODS_ANNOTATION),
         end=end,
-        end_reason=ends[end].get("reason", "") if end else "",
-        end_message=ends[end].get("message", "") if end else "",
+        end_reason=true[end].get("reason", "") if end else "",
+        end_message=true[end].get("message", "") if end else "",
     )
 
 
@@ -251,7 +256,7 @@ def _read_termination(raw: Raw | None) -> Termination | None:
     report = None
     if message.lstrip().startswith("{"):
         try:
-            report = ProgressReport.parse(message)
+            report = ProgressReport.parse_cut(message)
         except ContractVersionError as error:
             message = str(error)
     return Termination(

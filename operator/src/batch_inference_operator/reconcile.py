@@ -111,6 +111,9 @@ class Reconciler:
         """Look, decide and act; returns what is to be written."""
         observation = await self._observe(record)
         plan = self._plan(record, observation)
+        if plan.needs_live_look:
+            observation = await self._observe(record, is_live=True)
+            plan = self._plan(record, observation)
         try:
             await self._carry_out(record, plan)
         except act.Refused as refused:
@@ -118,13 +121,14 @@ class Reconciler:
             plan = self._plan(record, replace(observation, refusal=refused.refusal))
         return plan
 
-    async def _observe(self, record: Record) -> Observation:
+    async def _observe(self, record: Record, *, is_live: bool = False) -> Observation:
         return await observe(
             record,
             cluster=self._cluster,
             cache=self._cache,
             poll_progress=self._poll_progress,
             now=self._clock(),
+            is_live=is_live,
         )
 
     def _plan(self, record: Record, observation: Observation) -> Plan:
@@ -188,4 +192,5 @@ class Reconciler:
 
     def _since_written_seconds(self, record: Record) -> float:
         last = self._written.get(record.key)
-        return inf if last is None else (self._clock() - last.at).total_seconds()
+        seconds = inf if last is None else (self._clock() - last.at).total_seconds()
+        return seconds if seconds >= 0 else inf  # the clock was set back

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _MESSAGE_LENGTH = 2000
+_LONGEST_WISH_SECONDS = 300.0
+"""Until then not even a user's change is looked at: a server cannot ask for a day of that."""
 """Some admission webhooks answer with pages of text."""
 _INVALID = frozenset(
     {
@@ -99,7 +101,7 @@ def _seconds(value: object) -> float | None:
         seconds = float(str(value))
     except ValueError:
         return None
-    return seconds if 0 < seconds < float("inf") else None
+    return min(seconds, _LONGEST_WISH_SECONDS) if 0 < seconds < float("inf") else None
 
 
 def _phrase(code: int) -> str:

@@ -22,7 +22,8 @@ def announce(before: JobStatus, after: JobStatus) -> tuple[Announcement, ...]:
 
 
 def _changes(before: JobStatus, after: JobStatus) -> Iterator[Announcement]:
-    if after.run is not None and after.run.number != (before.run.number if before.run else None):
+    known = before.run.number if before.run else None
+    if after.run is not None and after.run.job_name and after.run.number != known:
         yield Announcement(
             reason="RunStarted",
             message=f"run {after.run.number} started as Job {after.run.job_name}",

@@ -35,6 +35,8 @@ _STARTING_SECONDS = 1.0
 """How soon a run that has not begun to score is looked at again: its first rows show at once."""
 _FRESH = timedelta(minutes=3)
 """A kubelet tries again to mount a volume every two minutes."""
+_LONGEST_SILENCE_SECONDS = 60.0
+"""A head that has long been silent is asked this seldom."""
 _LONGEST_START_SECONDS = 60.0
 """A run that plans for longer than this is looked at no more often than others."""
 
@@ -57,7 +59,8 @@ def plan_run(
         settings=settings,
     )
     if missed is not None:
-        return Plan(status=failed(record, run, missed, now=now), is_urgent=True)
+        status = failed(record, run, missed, now=now)
+        return Plan(status=status, is_urgent=True, needs_live_look=True)
     return Plan(
         actions=tuple(_keep_up(record, run, observation, now=now, settings=settings)),
         status=in_a_run(record, run, observation, trouble=trouble, now=now),
@@ -124,6 +127,8 @@ def _look_again(
         return None
     is_starting = _is_starting(run, observation, now=now)
     again = _STARTING_SECONDS if is_starting else float(settings.progress_seconds)
+    # Each look at a head that does not answer keeps other jobs waiting for its timeout.
+    again = max(again, min(observation.unreachable_seconds / 2, _LONGEST_SILENCE_SECONDS))
     return again if deadline is None else min(again, max(deadline, _STARTING_SECONDS))
 
 

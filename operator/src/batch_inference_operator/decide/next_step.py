@@ -36,7 +36,7 @@ def plan_next(
 
 
 def _plan(record: Record, observation: Observation, *, now: datetime, settings: Settings) -> Plan:
-    if record.being_deleted or record.managed_elsewhere:
+    if record.is_left_alone:
         return Plan()
     if record.is_finished:
         return plan_retention(record, observation, now=now, settings=settings)
@@ -80,16 +80,27 @@ def _plan_unreadable(record: Record, observation: Observation, *, now: datetime)
 def _judge(
     record: Record, run: RunJob, observation: Observation, *, now: datetime
 ) -> Verdict | None:
-    """A deadline that was raised since the run began is not missed: the next run has more time."""
+    """A limit that was raised since the run began does not end the job: the next run has more."""
     verdict = judge(run, observation)
-    is_late = isinstance(verdict, Failed) and verdict.reason == Reason.DEADLINE_EXCEEDED
-    if not is_late or record.job is None:
+    if not isinstance(verdict, Failed) or record.job is None:
         return verdict
-    remaining = remaining_seconds(record, run, now=now)
-    if remaining is not None and remaining <= _CLOSE_SECONDS:
+    raised = _raised_limit(record, run, verdict.reason, now=now)
+    if raised is None:
         return verdict
-    message = f"spec.activeDeadlineSeconds was raised since run {run.number} began, and ended by it"
-    return Unsettled(reason=Reason.DEADLINE_EXCEEDED, message=message)
+    message = f"{raised} was raised since run {run.number} began, and ended by it"
+    return Unsettled(reason=verdict.reason, message=message)
+
+
+def _raised_limit(record: Record, run: RunJob, missed: str, *, now: datetime) -> str | None:
+    """The field that allows more by now than the run, which has missed it, was told."""
+    if missed == Reason.DEADLINE_EXCEEDED:
+        remaining = remaining_seconds(record, run, now=now)
+        is_raised = remaining is None or remaining > _CLOSE_SECONDS
+        return "spec.activeDeadlineSeconds" if is_raised else None
+    if missed == Reason.BACKOFF_LIMIT_EXCEEDED and run.backoff_limit is not None:
+        is_raised = record.spec.backoff_limit > run.backoff_limit
+        return "spec.backoffLimit" if is_raised else None
+    return None
 
 
 _CLOSE_SECONDS = 60

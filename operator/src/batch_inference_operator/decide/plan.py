@@ -67,5 +67,7 @@ class Plan:
     is_urgent: bool = False
     """The status is written at once, not with the next progress."""
     announcements: tuple[Announcement, ...] = ()
+    needs_live_look: bool = False
+    """It rests on what did not happen, which a cache that is late would show as well."""
     look_again_seconds: float | None = None
     """When to look again though nothing changed."""

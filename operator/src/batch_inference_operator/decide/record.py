@@ -61,6 +61,11 @@ class Record:
         return self.readable_job.spec
 
     @property
+    def is_left_alone(self) -> bool:
+        """Whether nothing is to be done for it: it goes, or another controller has it."""
+        return self.being_deleted or self.managed_elsewhere
+
+    @property
     def is_finished(self) -> bool:
         """Whether the job has ended for good."""
         return any(

@@ -89,13 +89,18 @@ def between_runs(record: Record, trouble: Trouble, *, latest_run: int, now: date
 
 def suspended(record: Record, *, now: datetime) -> JobStatus:
     """The status of a job without pods that may go on later."""
-    status = at_rest(record.status).model_copy(
-        update={"phase": Phase.SUSPENDED, "start_time": None, "workers": _workers(0, 0)}
+    status = without_start(at_rest(record.status)).model_copy(
+        update={"phase": Phase.SUSPENDED, "workers": _workers(0, 0)}
     )
     message = "suspended by spec.suspend; what is committed stays"
     if record.problem:
         message += f"; correct the spec before it goes on: {record.problem}"
     return _judged(record, status, State.SUSPENDED, "Suspended", message, report=None, now=now)
+
+
+def without_start(status: JobStatus) -> JobStatus:
+    """The status of a job that is to begin anew: the time until it resumes does not count."""
+    return status.model_copy(update={"start_time": None})
 
 
 def succeeded(record: Record, run: RunJob, verdict: Succeeded, *, now: datetime) -> JobStatus:
@@ -142,9 +147,13 @@ def unreadable(record: Record, *, is_skewed: bool, now: datetime) -> JobStatus:
         f"this operator cannot read the spec and leaves the job as it is: {record.problem}; "
         f"{advice}"
     )
+    is_resumed = record.status.phase is Phase.SUSPENDED
+    status = (
+        record.status.model_copy(update={"phase": Phase.PENDING}) if is_resumed else record.status
+    )
     return _judged(
         record,
-        record.status,
+        status,
         State.IN_PROGRESS,
         Reason.VERSION_SKEW if is_skewed else Reason.INVALID_SPEC,
         message,

@@ -61,7 +61,8 @@ def _plan_refused(record: Record, refusal: Refusal, *, now: datetime, settings: 
     """Try again, as a quota or a policy may change; until the job's first pods are overdue."""
     limit = pre_running_seconds(record, settings)
     waiting = record.condition("Reconciling")
-    since = parse_time(waiting.last_transition_time if waiting else None)
+    is_waiting = waiting is not None and waiting.status == "True"
+    since = parse_time(waiting.last_transition_time) if waiting and is_waiting else None
     has_begun = record.status.start_time is not None
     if limit and since and not has_begun and (now - since).total_seconds() >= limit:
         message = f"no pod could be created within {limit} s: {refusal.message}"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from batch_inference_operator.decide.plan import Plan
-from batch_inference_operator.decide.status import suspended
+from batch_inference_operator.decide.status import suspended, without_start
 from batch_inference_operator.decide.succession import clear_away, delete_runs, find_live_pods
 from batch_inference_operator.decide.troubles import Trouble, Wait
 
@@ -27,4 +28,5 @@ def plan_suspension(
         return Plan(status=suspended(record, now=now), is_urgent=True)
     message = "waiting for the pods to end; what is committed stays"
     trouble = Trouble(reason=Wait.SUSPENDING, message=message)
-    return clear_away(record, observation, trouble, now=now, settings=settings)
+    plan = clear_away(record, observation, trouble, now=now, settings=settings)
+    return replace(plan, status=plan.status and without_start(plan.status))

@@ -56,13 +56,10 @@ Verdict = Succeeded | Failed | Unsettled
 
 def judge(run: RunJob, observation: Observation) -> Verdict | None:
     """Say how the run ended; None while it goes on."""
+    verdict = judge_heads(run, observation)
+    if verdict is not None or run.end is None:
+        return verdict
     heads = observation.heads_of(run)
-    for head in reversed(heads):
-        verdict = _judge_head(head)
-        if verdict is not None:
-            return verdict
-    if run.end is None:
-        return None
     last = f"; {describe_end(heads[-1])}" if heads else ""
     if run.end is JobEnd.FAILED and run.end_reason == Reason.BACKOFF_LIMIT_EXCEEDED:
         message = f"more pods failed than spec.backoffLimit allows{last}"
@@ -72,6 +69,12 @@ def judge(run: RunJob, observation: Observation) -> Verdict | None:
         return Failed(reason=Reason.DEADLINE_EXCEEDED, message=message)
     message = f"run {run.number} ended without a report{last}"
     return Unsettled(reason=Reason.REPORT_MISSING, message=message)
+
+
+def judge_heads(run: RunJob, observation: Observation) -> Verdict | None:
+    """What the pods of index 0 have left as their last word, whatever the Job says."""
+    verdicts = map(_judge_head, reversed(observation.heads_of(run)))
+    return next((verdict for verdict in verdicts if verdict is not None), None)
 
 
 def describe_end(pod: RunPod) -> str:
