@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -17,22 +16,11 @@ from testkit.prometheus import (
     DASHBOARD,
     alert_queries,
     dashboard_queries,
-    find_program,
     metrics_named_in,
+    run_promtool,
 )
 
 QUERIES = {**alert_queries(), **dashboard_queries()}
-
-
-def run_promtool(*arguments: str) -> None:
-    done = subprocess.run(
-        [find_program("promtool"), *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def existing_metrics() -> set[str]:
