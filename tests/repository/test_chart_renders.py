@@ -126,6 +126,16 @@ def test_a_monitor_of_pods_that_can_be_reached_is_rendered(
     assert monitor["spec"]["podMetricsEndpoints"] == [{"port": "http", "interval": "30s"}]
 
 
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_the_strategy_does_not_depend_on_the_replicas(helm: Helm, replicas: int) -> None:
+    """With `Recreate` the server refuses the `rollingUpdate` that it has itself set by default."""
+    (deployment,) = find_kind(helm.render({"replicas": replicas}), "Deployment")
+    assert deployment["spec"]["strategy"] == {
+        "type": "RollingUpdate",
+        "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1},
+    }
+
+
 SCRAPED = {"monitoring": {"serviceMonitor": {"enabled": True}, "prometheusRule": {"enabled": True}}}
 
 
