@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -17,22 +16,11 @@ from testkit.prometheus import (
     DASHBOARD,
     alert_queries,
     dashboard_queries,
-    find_program,
     metrics_named_in,
+    run_promtool,
 )
 
 QUERIES = {**alert_queries(), **dashboard_queries()}
-
-
-def run_promtool(*arguments: str) -> None:
-    done = subprocess.run(
-        [find_program("promtool"), *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def existing_metrics() -> set[str]:
@@ -83,3 +71,39 @@ def test_panels_do_not_overlap() -> None:
     ]
     assert len(cells) == len(set(cells))
     assert max(x for x, _ in cells) < 24
+
+
+REPLICAS = """
+batch_inference_is_leader{namespace="team-a", pod="leader"} 1
+batch_inference_is_leader{namespace="team-a", pod="standby"} 0
+batch_inference_is_leader{namespace="team-b", pod="starting"} 0
+batch_inference_last_sync_timestamp_seconds{namespace="team-a", pod="leader"} 300
+batch_inference_last_sync_timestamp_seconds{namespace="team-a", pod="standby"} 600
+batch_inference_last_sync_timestamp_seconds{namespace="team-b", pod="starting"} 60
+batch_inference_queue_depth{namespace="team-a", pod="leader"} 2
+batch_inference_queue_depth{namespace="team-a", pod="standby"} 50
+batch_inference_jobs{phase="Running", namespace="team-a", pod="leader"} 3
+batch_inference_jobs{phase="Running", namespace="team-a", pod="standby"} 3
+batch_inference_jobs{phase="Running", namespace="team-b", pod="starting"} 4
+"""
+SHOWN = {
+    "At work A": {"labels": "{}", "value": 0},
+    "Since everything was last listed A": {"labels": "{}", "value": 540},
+    "Jobs that wait to be looked at A": {"labels": "{}", "value": 2},
+    "Jobs by phase A": {"labels": '{phase="Running"}', "value": 7},
+}
+"""After ten minutes, of two operators, one of which has a replica that stands by."""
+
+
+def test_panels_count_each_operator_once_whatever_stands_by(tmp_path: Path) -> None:
+    series = [line.rpartition(" ") for line in REPLICAS.strip().splitlines()]
+    case = {
+        "interval": "1m",
+        "input_series": [{"series": name, "values": f"{value}x10"} for name, _, value in series],
+        "promql_expr_test": [
+            {"expr": dashboard_queries()[panel], "eval_time": "10m", "exp_samples": [shown]}
+            for panel, shown in SHOWN.items()
+        ],
+    }
+    (tmp_path / "panels.json").write_text(json.dumps({"tests": [case]}))
+    run_promtool("test", "rules", str(tmp_path / "panels.json"))

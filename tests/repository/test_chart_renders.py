@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,8 +14,10 @@ import yaml
 
 from batch_inference_api.v1alpha1.job import KIND as JOB_KIND
 from batch_inference_api.v1alpha1.names import JOB_NAME_LENGTH, JOB_NAME_PATTERN
+from testkit.checkout import ROOT
 from testkit.cluster.binaries import BuildFailed, built_helm
 from testkit.helm import RELEASE, Helm, HelmFailed, find_kind
+from testkit.prometheus import ALERTS, run_promtool
 from testkit.skipping import skip_or_fail
 
 
@@ -119,6 +124,40 @@ def test_a_monitor_of_pods_that_can_be_reached_is_rendered(
 ) -> None:
     (monitor,) = find_kind(helm.render(values), "PodMonitor")
     assert monitor["spec"]["podMetricsEndpoints"] == [{"port": "http", "interval": "30s"}]
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_the_strategy_does_not_depend_on_the_replicas(helm: Helm, replicas: int) -> None:
+    """With `Recreate` the server refuses the `rollingUpdate` that it has itself set by default."""
+    (deployment,) = find_kind(helm.render({"replicas": replicas}), "Deployment")
+    assert deployment["spec"]["strategy"] == {
+        "type": "RollingUpdate",
+        "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1},
+    }
+
+
+SCRAPED = {"monitoring": {"serviceMonitor": {"enabled": True}, "prometheusRule": {"enabled": True}}}
+
+
+def test_each_release_tells_of_its_own_operator_that_is_down(helm: Helm, tmp_path: Path) -> None:
+    for release in ("first", "second"):
+        manifests = helm.render(SCRAPED, release=release)
+        (rule,) = find_kind(manifests, "PrometheusRule")
+        (tmp_path / f"{release}.yaml").write_text(json.dumps(rule["spec"]))
+        (service,) = find_kind(manifests, "Service")
+        # Prometheus's operator names the scrape job after the Service, unless it is told otherwise.
+        assert service["metadata"]["name"] == f"{release}-batch-inference-operator-metrics"
+        (monitor,) = find_kind(manifests, "ServiceMonitor")
+        assert "jobLabel" not in monitor["spec"]
+    test = shutil.copy(ROOT / "tests" / "alerts" / "two_releases.yaml", tmp_path)
+    run_promtool("test", "rules", str(test))
+
+
+def test_alerts_that_are_scraped_in_other_ways_are_those_of_the_file(helm: Helm) -> None:
+    (rule,) = find_kind(
+        helm.render({"monitoring": {"prometheusRule": {"enabled": True}}}), "PrometheusRule"
+    )
+    assert rule["spec"] == yaml.safe_load(ALERTS.read_text())
 
 
 def test_a_release_that_begins_with_a_digit_is_refused_for_its_service_only(helm: Helm) -> None:

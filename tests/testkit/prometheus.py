@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
 from pathlib import Path
 
 import yaml
@@ -23,6 +24,18 @@ def find_program(name: str) -> Path:
     if not program.exists():
         skip_or_fail(f"{name} is not there: make tools")
     return program
+
+
+def run_promtool(*arguments: str) -> None:
+    """Run it, and fail with what it prints if it does."""
+    done = subprocess.run(
+        [find_program("promtool"), *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def dashboard_queries() -> dict[str, str]:

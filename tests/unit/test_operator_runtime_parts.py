@@ -118,10 +118,22 @@ def test_a_pod_that_is_not_ours_has_nothing_looked_at() -> None:
 
 def test_rows_are_counted_from_when_a_job_was_first_seen_and_never_back() -> None:
     parts = Parts()
+    parts.metrics.set_leading(is_leader=True)
     for version, rows in enumerate((100, 150, 120, 160), start=1):
         parts.feed.take(Kind.JOB, make_job(rows=rows, version=version), is_deleted=False)
     parts.feed.take(Kind.JOB, make_job(rows=170, version=2), is_deleted=False)  # late
     assert parts.metric("batch_inference_rows_processed_total") == 60
+
+
+def test_of_several_replicas_only_the_one_that_works_counts_rows() -> None:
+    """What a standby has seen counts no more once it leads."""
+    parts = Parts()
+    for version, rows in enumerate((100, 150), start=1):
+        parts.feed.take(Kind.JOB, make_job(rows=rows, version=version), is_deleted=False)
+    assert parts.metric("batch_inference_rows_processed_total") == 0
+    parts.metrics.set_leading(is_leader=True)
+    parts.feed.take(Kind.JOB, make_job(rows=160, version=3), is_deleted=False)
+    assert parts.metric("batch_inference_rows_processed_total") == 10
 
 
 def test_jobs_are_counted_by_phase_when_asked() -> None:

@@ -9,6 +9,11 @@
 {{- end -}}
 {{- end -}}
 
+{{/* The Service of the operator's metrics, after which a ServiceMonitor names what is scraped. */}}
+{{- define "operator.metricsService" -}}
+{{ include "operator.fullname" . }}-metrics
+{{- end -}}
+
 {{/* Which pods are the operator's. Runs let in pods of this name, so no value changes it. */}}
 {{- define "operator.selector" -}}
 app.kubernetes.io/name: batch-inference-operator

@@ -36,6 +36,7 @@ class Metrics:
         self.registry.register(_LongestWait(cache))
         self.registry.register(_EachJob(cache))
         self._rows = _Rows()
+        self._leads = False
         self._reconciles = self._histogram("reconcile_seconds", "Time to reconcile a job once.")
         self._errors = self._counter(
             "reconcile_errors", "Reconciles that failed, by kind of error.", "error"
@@ -52,7 +53,7 @@ class Metrics:
             "progress_polls", "Questions to pods for their progress, by outcome.", "outcome"
         )
         self._rows_processed = self._counter(
-            "rows_processed", "Rows that jobs reported as scored while this operator watched them."
+            "rows_processed", "Rows that jobs reported as scored while this replica was at work."
         )
         self._is_leader = self._gauge("is_leader", "1 if this replica is the one that works.")
         self._last_sync = self._gauge(
@@ -82,8 +83,13 @@ class Metrics:
             self._retries.inc()
 
     def count_rows(self, job: Mapping[str, Any]) -> None:
-        """Count the rows that a job has scored since it was last seen."""
-        self._rows_processed.inc(self._rows.new_rows(job))
+        """Count the rows that a job has scored since it was last seen, if this replica works.
+
+        Those that stand by see the same rows, and a sum over all replicas is what users ask for.
+        """
+        new_rows = self._rows.new_rows(job)
+        if self._leads:
+            self._rows_processed.inc(new_rows)
 
     def forget_rows(self, job: Mapping[str, Any]) -> None:
         """Drop what is remembered of a job that is gone."""
@@ -95,6 +101,7 @@ class Metrics:
 
     def set_leading(self, *, is_leader: bool) -> None:
         """Say whether this replica works."""
+        self._leads = is_leader
         self._is_leader.set(int(is_leader))
 
     def note_sync(self) -> None:
