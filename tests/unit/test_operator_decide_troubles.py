@@ -32,6 +32,7 @@ ACCOUNT = 'pods "churn-x" is forbidden: error looking up service account scoring
 LIMIT_RANGE = (
     'pods "churn-x" is forbidden: maximum memory usage per Container is 1Gi, but limit is 2Gi'
 )
+AS_ROOT = 'container has runAsNonRoot and image will run as root (pod: "secret-churn-0_scoring(7d)", container: runner)'
 NO_NODE = "0/3 nodes are available: 3 Insufficient nvidia.com/gpu."
 NO_CLAIM = 'persistentvolumeclaim "models" not found'
 MOUNT_SECRET = (
@@ -75,6 +76,10 @@ TROUBLES = {
         [waiting("CreateContainerConfigError", "couldn't find key K in Secret scoring/s")],
         Reason.SECRET_NOT_FOUND, "pod churn-run-1-0: couldn't find key K in Secret scoring/s; the pod starts when it is there",
     ),
+    "a key of a ConfigMap is missing": (
+        [waiting("CreateContainerConfigError", "couldn't find key K in ConfigMap scoring/secret")],
+        Reason.CONFIG_MAP_NOT_FOUND, None,
+    ),
     "a ConfigMap is missing": (
         [waiting("CreateContainerConfigError", 'configmap "c" not found')],
         Reason.CONFIG_MAP_NOT_FOUND, 'pod churn-run-1-0: configmap "c" not found; the pod starts when it is there',
@@ -82,6 +87,18 @@ TROUBLES = {
     "a container cannot be created": (
         [waiting("CreateContainerError", "no command specified")],
         Reason.CONTAINER_CANNOT_RUN, "pod churn-run-1-0: CreateContainerError: no command specified; use a runner image of the operator's release",
+    ),
+    "an image would run as root": (
+        [waiting("CreateContainerConfigError", AS_ROOT)],
+        Reason.CONTAINER_CANNOT_RUN, f"pod churn-run-1-0: CreateContainerConfigError: {AS_ROOT}; use a runner image of the operator's release",
+    ),
+    "a folder of a volume that is called secret cannot be made": (
+        [waiting("CreateContainerConfigError", 'failed to prepare subPath for volumeMount "secret"')],
+        Reason.CONTAINER_CANNOT_RUN, None,
+    ),
+    "a Secret is not known to the node yet": (
+        [waiting("CreateContainerConfigError", "failed to sync secret cache: timed out")],
+        Reason.SECRET_NOT_FOUND, None,
     ),
     "a container cannot be run": ([waiting("RunContainerError")], Reason.CONTAINER_CANNOT_RUN, None),
     "a container cannot be started": ([waiting("StartError")], Reason.CONTAINER_CANNOT_RUN, None),

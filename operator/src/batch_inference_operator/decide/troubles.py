@@ -30,7 +30,17 @@ if TYPE_CHECKING:
 
 UNRESPONSIVE_SECONDS = 30.0
 _IMAGE = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull")
-_START = ("CreateContainerError", "RunContainerError", "StartError", "ContainerCannotRun")
+_CONFIGURATION = "CreateContainerConfigError"
+_START = (
+    _CONFIGURATION,
+    "CreateContainerError",
+    "RunContainerError",
+    "StartError",
+    "ContainerCannotRun",
+)
+_MISSING = re.compile(r"\b(secret|configmap) (\"|\S+/|key|cache)", re.IGNORECASE)
+"""As kubelets name what a container lacks: `secret "x"`, `Secret namespace/x`, `secret cache`."""
+_REASONS = {"secret": Reason.SECRET_NOT_FOUND, "configmap": Reason.CONFIG_MAP_NOT_FOUND}
 _KILLED = 137
 _LOST_NODE = ("DeletionByTaintManager",)
 _LATE_SECONDS = 30.0
@@ -129,14 +139,10 @@ def _is_an_image_missing(scene: _Scene) -> Trouble | None:
 
 def _is_configuration_missing(scene: _Scene) -> Trouble | None:
     for pod in scene.waiting:
-        if pod.waiting_reason == "CreateContainerConfigError":
-            reason = (
-                Reason.CONFIG_MAP_NOT_FOUND
-                if "configmap" in pod.waiting_message.lower()
-                else Reason.SECRET_NOT_FOUND
-            )
+        missing = _MISSING.search(pod.waiting_message)
+        if pod.waiting_reason == _CONFIGURATION and missing is not None:
             return Trouble(
-                reason=reason,
+                reason=_REASONS[missing[1].lower()],
                 message=f"pod {pod.name}: {pod.waiting_message}; the pod starts when it is there",
             )
     return None
@@ -188,11 +194,11 @@ def _is_a_volume_missing(scene: _Scene) -> Trouble | None:
         missing = re.search(r"(secret|configmap) \"[^\"]+\" not found", warning.message)
         if missing is None:
             return Trouble(reason=Reason.VOLUME_NOT_READY, message=warning.message)
-        reason = Reason.SECRET_NOT_FOUND if missing[1] == "secret" else Reason.CONFIG_MAP_NOT_FOUND
         is_own = is_about_secret(warning, scene.run.name)
         advice = "the operator creates it" if is_own else "create it"
         return Trouble(
-            reason=reason, message=f"{missing[0]}: {advice}, and the pods start by themselves"
+            reason=_REASONS[missing[1]],
+            message=f"{missing[0]}: {advice}, and the pods start by themselves",
         )
     return None
 
