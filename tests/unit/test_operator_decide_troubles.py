@@ -148,11 +148,19 @@ TROUBLES = {
         [make_waiting_pod(unscheduled_message=NO_NODE)],
         Reason.UNSCHEDULABLE, f"no node for 1 of 1 pods: {NO_NODE}",
     ),
-    "the node of the first pod is lost, as Kubernetes says": (
-        [make_pod(deleted=ago(5), grace_seconds=10, disruption="DeletionByTaintManager")],
+    "a node drives the first pod away, as before maintenance or the end of a spot instance": (
+        [make_pod(deleted=ago(40), grace_seconds=10, disruption="DeletionByTaintManager")],
+        Reason.HEAD_DISRUPTED, "pod churn-run-1-0 is replaced (DeletionByTaintManager); what is committed stays",
+    ),
+    "a node drives a worker away": (
+        [make_pod(), make_pod(1, deleted=ago(5), grace_seconds=10, disruption="DeletionByTaintManager")],
+        Reason.WORKER_DISRUPTED, None,
+    ),
+    "a node is lost, and Kubernetes drives the first pod away": (
+        [make_pod(deleted=ago(41), grace_seconds=10, disruption="DeletionByTaintManager")],
         Reason.NODE_LOST, "node node-a of pod churn-run-1-0 does not answer; the next run begins when the pod is gone or fenced off",
     ),
-    "the node of the first pod is lost, as its lateness says": (
+    "the node of the first pod is lost": (
         [make_pod(deleted=ago(41), grace_seconds=10, node=None)],
         Reason.NODE_LOST, "node unknown of pod churn-run-1-0 does not answer; the next run begins when the pod is gone or fenced off",
     ),

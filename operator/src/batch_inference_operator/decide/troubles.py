@@ -42,7 +42,6 @@ _MISSING = re.compile(r"\b(secret|configmap) (\"|\S+/|key|cache)", re.IGNORECASE
 """As kubelets name what a container lacks: `secret "x"`, `Secret namespace/x`, `secret cache`."""
 _REASONS = {"secret": Reason.SECRET_NOT_FOUND, "configmap": Reason.CONFIG_MAP_NOT_FOUND}
 _KILLED = 137
-_LOST_NODE = ("DeletionByTaintManager",)
 _LATE_SECONDS = 30.0
 """A pod that is to go has its grace period and this long to be gone."""
 _FRESH = timedelta(minutes=10)
@@ -220,11 +219,12 @@ def _is_there_no_node(scene: _Scene) -> Trouble | None:
 
 
 def _is_a_node_lost(scene: _Scene) -> Trouble | None:
+    """Only lateness tells: a taint drives pods away from nodes that are well, too."""
     for pod in scene.pods:
         if pod.deleted is None or pod.is_over:
             continue
         late = scene.now - pod.deleted > timedelta(seconds=pod.grace_seconds + _LATE_SECONDS)
-        if late or pod.disruption in _LOST_NODE:
+        if late:
             return Trouble(
                 reason=Reason.NODE_LOST,
                 message=f"node {pod.node or 'unknown'} of pod {pod.name} does not answer; "
