@@ -173,6 +173,10 @@ TROUBLES = {
         Reason.HEAD_OOM_KILLED, "pod churn-run-1-0 was killed, most likely for want of memory (its limit is 8Gi): raise spec.workers.resources.limits.memory or lower spec.batching.batchSize",
     ),
     "the first pod was killed": ([make_ended_pod(137, reason="Error")], Reason.HEAD_OOM_KILLED, None),
+    "nobody knows how the first pod ended": (
+        [make_ended_pod(137, reason="ContainerStatusUnknown", message="it could not be located")],
+        Reason.HEAD_FAILED, "pod churn-run-1-0 ended with exit code 137 (ContainerStatusUnknown): it could not be located; it is replaced",
+    ),
     "a worker ran out of memory": (
         [make_pod(), make_ended_pod(1, reason="OOMKilled", index=1)],
         Reason.WORKER_OOM_KILLED, "pod churn-run-1-1 was killed, most likely for want of memory (its limit is 8Gi): raise spec.workers.resources.limits.memory or lower spec.batching.batchSize",

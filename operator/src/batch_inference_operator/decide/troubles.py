@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         Observation,
         RunJob,
         RunPod,
+        Termination,
     )
 
 UNRESPONSIVE_SECONDS = 30.0
@@ -258,7 +259,7 @@ def _explain_loss(pod: RunPod, scene: _Scene) -> Trouble:
             reason=reason,
             message=f"pod {pod.name} is replaced ({pod.disruption}); what is committed stays",
         )
-    if end is not None and (end.reason == "OOMKilled" or end.exit_code == _KILLED):
+    if end is not None and _is_out_of_memory(end):
         memory = scene.record.spec.workers.resources.limits.get("memory")
         limit = f" (its limit is {memory})" if memory else ""
         return Trouble(
@@ -270,6 +271,12 @@ def _explain_loss(pod: RunPod, scene: _Scene) -> Trouble:
         return Trouble(reason=Reason.POD_REJECTED, message=describe_end(pod))
     reason = Reason.HEAD_FAILED if head else Reason.WORKER_FAILED
     return Trouble(reason=reason, message=f"{describe_end(pod)}; it is replaced")
+
+
+def _is_out_of_memory(end: Termination) -> bool:
+    """Whether the kernel most likely ended it; the kubelet makes up a code where it knows none."""
+    was_killed = end.exit_code == _KILLED and end.reason != "ContainerStatusUnknown"
+    return was_killed or end.reason == "OOMKilled"
 
 
 def _is_the_head_silent(scene: _Scene) -> Trouble | None:
