@@ -132,6 +132,14 @@ TROUBLES = {
         [make_waiting_pod(), make_warning("FailedMount", MOUNT_SECRET)],
         Reason.SECRET_NOT_FOUND, 'secret "model-store" not found: create it, and the pods start by themselves',
     ),
+    "a Secret that is a volume was missing at the last try": (
+        [make_waiting_pod(created=ago(240)), make_warning("FailedMount", MOUNT_SECRET, seconds_ago=179)],
+        Reason.SECRET_NOT_FOUND, None,
+    ),
+    "a Secret that is a volume has been missing for so long that few of the tries are told": (
+        [make_waiting_pod(created=ago(4200)), make_warning("FailedMount", MOUNT_SECRET, seconds_ago=599)],
+        Reason.SECRET_NOT_FOUND, None,
+    ),
     "a ConfigMap that is a volume is missing": (
         [make_waiting_pod(), make_warning("FailedMount", MOUNT_MAP)],
         Reason.CONFIG_MAP_NOT_FOUND, 'configmap "extra" not found: create it, and the pods start by themselves',
@@ -251,6 +259,14 @@ NO_TROUBLES = {
     "a refusal of long ago": [make_warning("FailedCreate", QUOTA, seconds_ago=601)],
     "another event of the Job": [make_warning("SuccessfulDelete", "deleted pod")],
     "a mount that failed and then worked": [make_pod(), make_warning("FailedMount", MOUNT_NFS)],
+    "a mount that failed three minutes ago, and what the pod waits for since then": [
+        make_waiting_pod(created=ago(240)),
+        make_warning("FailedMount", MOUNT_SECRET, seconds_ago=180),
+    ],
+    "a mount that failed ten minutes ago, after an hour of failing": [
+        make_waiting_pod(created=ago(4200)),
+        make_warning("FailedMount", MOUNT_SECRET, seconds_ago=600),
+    ],
     "a pod of an earlier run": [make_pod(), make_ended_pod(1, run=7)],
     "a pod that failed, of an index that was scaled away": [
         make_pod(),

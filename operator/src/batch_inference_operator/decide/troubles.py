@@ -45,6 +45,8 @@ _REASONS = {"secret": Reason.SECRET_NOT_FOUND, "configmap": Reason.CONFIG_MAP_NO
 _KILLED = 137
 _LATE_SECONDS = 30.0
 """A pod that is to go has its grace period and this long to be gone."""
+TRIED_AGAIN = timedelta(minutes=3)
+"""A kubelet tries again to mount a volume every two minutes."""
 _FRESH = timedelta(minutes=10)
 """A refusal is told again every minute, later every five; events stay for an hour."""
 
@@ -79,6 +81,18 @@ class _Scene:
         return tuple(pod for pod in self.pods if pod.running_since is None and not pod.is_over)
 
     @property
+    def told_by_nodes(self) -> tuple[ClusterWarning, ...]:
+        """Warnings about pods that wait, as far as they may still be so."""
+        began = min((pod.created for pod in self.waiting), default=None)
+        if began is None:
+            return ()
+        return tuple(
+            warning
+            for warning in self.observation.warnings
+            if self.now - warning.seen < _believed_for(warning.seen - began)
+        )
+
+    @property
     def lacking(self) -> int:
         """How many pods the Job controller has yet to make."""
         return self.run.parallelism - sum(not pod.is_over for pod in self.pods)
@@ -91,6 +105,14 @@ class _Scene:
         """
         pods = sorted(self.pods, key=lambda pod: pod.created)
         return {pod.index: pod for pod in pods if (pod.index or 0) < self.run.parallelism}
+
+
+def _believed_for(lasted: timedelta) -> timedelta:
+    """How long what a kubelet tells explains a wait, if it has told so for `lasted`.
+
+    At first each try is told; beyond 25 events of a pod, one every five minutes.
+    """
+    return max(TRIED_AGAIN, min(lasted, _FRESH))
 
 
 def find_trouble(
@@ -188,7 +210,7 @@ def _is_a_volume_missing(scene: _Scene) -> Trouble | None:
                 reason=Reason.VOLUME_NOT_READY,
                 message=f"pod {pod.name}: {pod.unscheduled_message}",
             )
-    for warning in scene.observation.warnings if scene.waiting else ():
+    for warning in scene.told_by_nodes:
         if warning.reason not in ("FailedMount", "FailedAttachVolume"):
             continue
         missing = re.search(r"(secret|configmap) \"[^\"]+\" not found", warning.message)
