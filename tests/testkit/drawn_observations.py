@@ -162,6 +162,7 @@ def _make_pod(random: Random) -> RunPod:
             ("", "ErrImagePull", "CreateContainerConfigError", "StartError", "New")
         ),
         waiting_message=random.choice(_TEXTS),
+        waiting_container=random.choice(("", "", "", *_TEXTS)),
         unscheduled_message=random.choice(
             ("", "", "0/3 nodes", 'persistentvolumeclaim "x" not found', "y" * 1200)
         ),
@@ -174,7 +175,15 @@ def _make_pod(random: Random) -> RunPod:
 
 def _make_warning(random: Random) -> ClusterWarning:
     return ClusterWarning(
-        reason=random.choice(("FailedCreate", "FailedMount", "FailedAttachVolume", "New")),
+        reason=random.choice(
+            (
+                "FailedCreate",
+                "FailedMount",
+                "FailedAttachVolume",
+                "FailedCreatePodSandBox",
+                "New",
+            )
+        ),
         message=random.choice(
             (
                 "exceeded quota: x",

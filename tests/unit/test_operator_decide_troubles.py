@@ -40,11 +40,12 @@ MOUNT_SECRET = (
 )
 MOUNT_MAP = 'MountVolume.SetUp failed for volume "extra" : configmap "extra" not found'
 MOUNT_NFS = "Unable to attach or mount volumes: timed out waiting for the condition"
+NO_ADDRESS = 'Failed to create pod sandbox: plugin type="calico" failed (add): no IPs available'
 MEMORY = {"spec.workers.resources": {"limits": {"memory": "8Gi"}}}
 
 
-def waiting(reason: str, message: str = "what the kubelet says"):
-    return make_waiting_pod(waiting_reason=reason, waiting_message=message)
+def waiting(reason: str, message: str = "what the kubelet says", **changes: str):
+    return make_waiting_pod(waiting_reason=reason, waiting_message=message, **changes)
 
 
 def run_of(parts: list[object]):
@@ -65,6 +66,25 @@ TROUBLES = {
     "an image cannot be pulled for a while": (
         [waiting("ImagePullBackOff", "Back-off pulling image")],
         Reason.IMAGE_PULL_FAILED, "pod churn-run-1-0: ImagePullBackOff: Back-off pulling image; correct spec.workers.image or imagePullSecrets, or ask the platform team",
+    ),
+    "an image cannot be looked at": ([waiting("ImageInspectError")], Reason.IMAGE_PULL_FAILED, None),
+    "a registry is away": ([waiting("RegistryUnavailable")], Reason.IMAGE_PULL_FAILED, None),
+    "an image is not signed": ([waiting("SignatureValidationFailed")], Reason.IMAGE_PULL_FAILED, None),
+    "the image of a container that a webhook has added cannot be pulled": (
+        [waiting("ImagePullBackOff", "Back-off pulling image", waiting_container="agent")],
+        Reason.IMAGE_PULL_FAILED, "pod churn-run-1-0, init container agent: ImagePullBackOff: Back-off pulling image; ask the platform team, whose webhook has added this container",
+    ),
+    "a container that a webhook has added lacks a Secret": (
+        [waiting("CreateContainerConfigError", 'secret "s" not found', waiting_container="agent")],
+        Reason.SECRET_NOT_FOUND, 'pod churn-run-1-0, init container agent: secret "s" not found; the pod starts when it is there',
+    ),
+    "a container that a webhook has added ends again and again": (
+        [waiting("CrashLoopBackOff", "back-off 10s", waiting_container="agent")],
+        Reason.CONTAINER_CANNOT_RUN, "pod churn-run-1-0, init container agent: CrashLoopBackOff: back-off 10s; ask the platform team, whose webhook has added this container",
+    ),
+    "the network gives a pod no address": (
+        [make_waiting_pod(), make_warning("FailedCreatePodSandBox", NO_ADDRESS)],
+        Reason.CONTAINER_CANNOT_RUN, f"{NO_ADDRESS}; the node tries again: ask the platform team if it goes on",
     ),
     "an image has no valid name": ([waiting("InvalidImageName")], Reason.IMAGE_PULL_FAILED, None),
     "an image may not be pulled": ([waiting("ErrImageNeverPull")], Reason.IMAGE_PULL_FAILED, None),
@@ -257,6 +277,10 @@ NO_TROUBLES = {
         make_warning("FailedCreate", QUOTA),
     ],
     "a refusal of long ago": [make_warning("FailedCreate", QUOTA, seconds_ago=601)],
+    "a network that gave an address in the end": [
+        make_waiting_pod(),
+        make_warning("FailedCreatePodSandBox", NO_ADDRESS, seconds_ago=180),
+    ],
     "another event of the Job": [make_warning("SuccessfulDelete", "deleted pod")],
     "a mount that failed and then worked": [make_pod(), make_warning("FailedMount", MOUNT_NFS)],
     "a mount that failed three minutes ago, and what the pod waits for since then": [

@@ -214,9 +214,11 @@ class Reason(StrEnum):
     Pods are replaced; look at the node and its device plugin if it goes on.
     """
     CONTAINER_CANNOT_RUN = "ContainerCannotRun"
-    """The runner's container cannot be started.
+    """The runner's container, its network, or a container that a webhook has added cannot be
+    started.
 
-    Use an image of the runner that belongs to this operator's release.
+    Use an image of the runner that belongs to this operator's release; where the message is about
+    the node or another container, ask the platform team.
     """
     HEAD_OOM_KILLED = "HeadOOMKilled"
     """The first pod, which leads the run, ran out of memory and is replaced.

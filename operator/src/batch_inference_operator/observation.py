@@ -83,6 +83,8 @@ class RunPod:
     waiting_reason: str = ""
     """Why the container does not run yet: `ImagePullBackOff`, `CreateContainerConfigError` ..."""
     waiting_message: str = ""
+    waiting_container: str = ""
+    """The init container that waits, which a webhook has added; empty: the runner."""
     unscheduled_message: str = ""
     """The scheduler's words, while it finds no node."""
     disruption: str = ""

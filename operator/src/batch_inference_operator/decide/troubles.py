@@ -30,7 +30,15 @@ if TYPE_CHECKING:
     )
 
 UNRESPONSIVE_SECONDS = 30.0
-_IMAGE = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull")
+_IMAGE = (
+    "ErrImagePull",
+    "ImagePullBackOff",
+    "InvalidImageName",
+    "ErrImageNeverPull",
+    "ImageInspectError",
+    "RegistryUnavailable",
+    "SignatureValidationFailed",
+)
 _CONFIGURATION = "CreateContainerConfigError"
 _START = (
     _CONFIGURATION,
@@ -38,6 +46,7 @@ _START = (
     "RunContainerError",
     "StartError",
     "ContainerCannotRun",
+    "CrashLoopBackOff",
 )
 _MISSING = re.compile(r"\b(secret|configmap) (\"|\S+/|key|cache)", re.IGNORECASE)
 """As kubelets name what a container lacks: `secret "x"`, `Secret namespace/x`, `secret cache`."""
@@ -152,11 +161,20 @@ def _is_an_image_missing(scene: _Scene) -> Trouble | None:
     for pod in scene.waiting:
         if pod.waiting_reason in _IMAGE:
             advice = "correct spec.workers.image or imagePullSecrets, or ask the platform team"
-            return Trouble(
-                reason=Reason.IMAGE_PULL_FAILED,
-                message=f"pod {pod.name}: {pod.waiting_reason}: {pod.waiting_message}; {advice}",
-            )
+            return Trouble(reason=Reason.IMAGE_PULL_FAILED, message=_quote(pod, advice=advice))
     return None
+
+
+def _who_waits(pod: RunPod) -> str:
+    init = f", init container {pod.waiting_container}" if pod.waiting_container else ""
+    return f"pod {pod.name}{init}"
+
+
+def _quote(pod: RunPod, *, advice: str) -> str:
+    """The kubelet's words, and the advice if they are about the job's own container."""
+    if pod.waiting_container:
+        advice = "ask the platform team, whose webhook has added this container"
+    return f"{_who_waits(pod)}: {pod.waiting_reason}: {pod.waiting_message}; {advice}"
 
 
 def _is_configuration_missing(scene: _Scene) -> Trouble | None:
@@ -165,7 +183,8 @@ def _is_configuration_missing(scene: _Scene) -> Trouble | None:
         if pod.waiting_reason == _CONFIGURATION and missing is not None:
             return Trouble(
                 reason=_REASONS[missing[1].lower()],
-                message=f"pod {pod.name}: {pod.waiting_message}; the pod starts when it is there",
+                message=f"{_who_waits(pod)}: {pod.waiting_message}; "
+                "the pod starts when it is there",
             )
     return None
 
@@ -173,11 +192,18 @@ def _is_configuration_missing(scene: _Scene) -> Trouble | None:
 def _is_the_container_broken(scene: _Scene) -> Trouble | None:
     for pod in scene.waiting:
         if pod.waiting_reason in _START:
-            return Trouble(
-                reason=Reason.CONTAINER_CANNOT_RUN,
-                message=f"pod {pod.name}: {pod.waiting_reason}: {pod.waiting_message}; use a "
-                "runner image of the operator's release",
-            )
+            advice = "use a runner image of the operator's release"
+            return Trouble(reason=Reason.CONTAINER_CANNOT_RUN, message=_quote(pod, advice=advice))
+    return None
+
+
+def _is_a_sandbox_missing(scene: _Scene) -> Trouble | None:
+    """A node cannot give a pod its network: told by events only."""
+    for warning in scene.told_by_nodes:
+        if warning.reason == "FailedCreatePodSandBox":
+            advice = "the node tries again: ask the platform team if it goes on"
+            message = f"{warning.message}; {advice}"
+            return Trouble(reason=Reason.CONTAINER_CANNOT_RUN, message=message)
     return None
 
 
@@ -320,6 +346,7 @@ _QUESTIONS: tuple[Callable[[_Scene], Trouble | None], ...] = (
     _is_the_container_broken,
     _is_a_pod_refused,
     _is_a_volume_missing,
+    _is_a_sandbox_missing,
     _is_there_no_node,
     _is_a_pod_replaced,
     _is_the_head_silent,
