@@ -138,7 +138,8 @@ def _make_job(random: Random) -> RunJob:
 def _make_termination(random: Random) -> Termination:
     return Termination(
         exit_code=random.choice((0, 0, 1, 64, 70, 79, 137, 143, 255, -1)),
-        reason=random.choice(("", "OOMKilled", "Error")),
+        reason=random.choice(("", "OOMKilled", "Error", "ContainerStatusUnknown")),
+        finished=random.choice((None, *_INSTANTS)),
         report=random.choice((None, random.choice(REPORTS))),
         message=random.choice(_TEXTS),
     )

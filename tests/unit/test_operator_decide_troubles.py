@@ -13,6 +13,7 @@ from testkit.observations import (
     NOW,
     ago,
     make_ended_pod,
+    make_kept_pod,
     make_pod,
     make_record,
     make_report,
@@ -41,6 +42,7 @@ MOUNT_SECRET = (
 MOUNT_MAP = 'MountVolume.SetUp failed for volume "extra" : configmap "extra" not found'
 MOUNT_NFS = "Unable to attach or mount volumes: timed out waiting for the condition"
 NO_ADDRESS = 'Failed to create pod sandbox: plugin type="calico" failed (add): no IPs available'
+KEPT = "another container keeps its pod, which is not replaced: inject sidecars as native ones or not at all"
 MEMORY = {"spec.workers.resources": {"limits": {"memory": "8Gi"}}}
 
 
@@ -209,6 +211,26 @@ TROUBLES = {
         [make_pod(), make_ended_pod(1, reason="OOMKilled", index=1)],
         Reason.WORKER_OOM_KILLED, "pod churn-run-1-1 was killed, most likely for want of memory (its limit is 8Gi): raise spec.workers.resources.limits.memory or lower spec.batching.batchSize",
     ),
+    "a worker ran out of memory, and a sidecar keeps its pod": (
+        [make_pod(), make_kept_pod(137, 31, index=1, reason="OOMKilled")],
+        Reason.WORKER_OOM_KILLED, f"pod churn-run-1-1 was killed, most likely for want of memory (its limit is 8Gi): raise spec.workers.resources.limits.memory or lower spec.batching.batchSize; {KEPT}",
+    ),
+    "a worker failed, and a sidecar keeps its pod": (
+        [make_pod(), make_kept_pod(1, 31, index=1)],
+        Reason.WORKER_FAILED, f"pod churn-run-1-1 ended with exit code 1; {KEPT}",
+    ),
+    "a worker failed, and its pod's native sidecars end": (
+        [make_pod(), make_kept_pod(1, 30, index=1)],
+        Reason.WORKER_FAILED, "pod churn-run-1-1 ended with exit code 1; it is replaced",
+    ),
+    "the first pod ran out of memory, beside a sidecar": (
+        [make_kept_pod(137, 1, reason="OOMKilled")],
+        Reason.HEAD_OOM_KILLED, None,
+    ),
+    "a sidecar's pod is evicted once its runner has failed": (
+        [make_pod(), make_kept_pod(1, 99, index=1, deleted=ago(1), disruption="EvictionByEvictionAPI")],
+        Reason.WORKER_DISRUPTED, None,
+    ),
     "the first pod is evicted": (
         [make_pod(deleted=ago(1), grace_seconds=10, disruption="EvictionByEvictionAPI")],
         Reason.HEAD_DISRUPTED, "pod churn-run-1-0 is replaced (EvictionByEvictionAPI); what is committed stays",
@@ -267,6 +289,13 @@ NO_TROUBLES = {
         make_ended_pod(137, reason="OOMKilled"),
         make_pod(name="again", created=ago(10)),
     ],
+    "a worker that has ended well, whose pod a sidecar keeps": [
+        make_pod(),
+        make_kept_pod(0, 99, index=1),
+    ],
+    "a first pod that has just succeeded beside a sidecar, whose report is not seen yet": [
+        make_kept_pod(0, 5)
+    ],
     "an eviction that was made good": [
         make_ended_pod(143, disruption="EvictionByEvictionAPI"),
         make_pod(name="again", created=ago(10)),
@@ -306,6 +335,14 @@ NO_TROUBLES = {
 @pytest.mark.parametrize("parts", NO_TROUBLES.values(), ids=NO_TROUBLES)
 def test_what_is_well_is_not_called_a_trouble(parts):
     assert find_trouble(make_record(), make_run(), observe(make_run(), *parts), now=NOW) is None
+
+
+def test_no_event_explains_a_pod_whose_runner_has_ended_beside_a_sidecar():
+    warning = make_warning("FailedMount", MOUNT_NFS)
+
+    found = find_trouble(make_record(), make_run(), observe(make_kept_pod(1, 9), warning), now=NOW)
+
+    assert found.reason == Reason.HEAD_FAILED
 
 
 def test_silence_of_seconds_is_no_trouble():

@@ -409,6 +409,10 @@ def test_warnings_are_asked_for_about_pods_that_wait_and_a_job_that_lacks_some()
 
 UNASKED = {
     "pods that run": (job_as_sent(), pod_as_sent(RUNNING)),
+    "a pod whose runner has ended beside a sidecar": (
+        job_as_sent(),
+        pod_as_sent({"terminated": {"exitCode": 1}}),
+    ),
     "a Job of a moment ago": (job_as_sent(creationTimestamp=instant(4)),),
     "a pod of a moment ago": (
         job_as_sent(),

@@ -161,7 +161,8 @@ class Reason(StrEnum):
     REPORT_MISSING = "ReportMissing"
     """The pods of several runs ended without a report of how.
 
-    Look for what deletes or ends pods: evictions, an admission policy, a failing node.
+    Look for what deletes or ends pods: evictions, an admission policy, a failing node; or keeps
+    them after their end, as an ordinary sidecar does.
     """
     NOT_ALLOWED = "NotAllowed"
     """The job uses an image, a ServiceAccount or a URI scheme that this cluster does not allow.

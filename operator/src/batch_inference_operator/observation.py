@@ -99,6 +99,21 @@ class RunPod:
         """Whether its processes are certainly gone."""
         return self.phase in ("Succeeded", "Failed")
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether its runner is yet to start."""
+        return self.running_since is None and self.termination is None and not self.is_over
+
+    @property
+    def kept_since(self) -> datetime | None:
+        """Since when only other containers, a mesh's for instance, keep it from being over.
+
+        The Job controller replaces no such pod. None: they do not, or it was told to go.
+        """
+        if self.termination is None or self.is_over or self.deleted is not None:
+            return None
+        return self.termination.finished or self.created
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterWarning:

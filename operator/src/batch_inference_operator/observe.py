@@ -128,7 +128,7 @@ async def _read_warnings(
     """
     if run.end is not None or run.suspended or now - run.created < _PATIENCE:
         return ()
-    waiting = [pod for pod in pods if pod.node and not pod.running_since and not pod.is_over]
+    waiting = [pod for pod in pods if pod.node and pod.is_waiting]
     uids = [pod.uid for pod in waiting if now - pod.created >= _PATIENCE][:_MAX_PODS_ASKED]
     if sum(not pod.is_over for pod in pods) < run.parallelism:
         uids.append(run.uid)

@@ -14,7 +14,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from batch_inference_api.reasons import Reason
-from batch_inference_operator.decide.verdict import MEMORY_ADVICE, describe_end
+from batch_inference_operator.decide.verdict import KEPT, MEMORY_ADVICE, describe_end, is_kept
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,7 +87,7 @@ class _Scene:
 
     @property
     def waiting(self) -> tuple[RunPod, ...]:
-        return tuple(pod for pod in self.pods if pod.running_since is None and not pod.is_over)
+        return tuple(pod for pod in self.pods if pod.is_waiting)
 
     @property
     def told_by_nodes(self) -> tuple[ClusterWarning, ...]:
@@ -293,14 +293,22 @@ def _is_a_pod_replaced(scene: _Scene) -> Trouble | None:
     """
     for index in sorted(scene.youngest, key=lambda index: -1 if index is None else index):
         pod = scene.youngest[index]
-        if pod.phase == "Failed" or (pod.deleted is not None and pod.disruption):
+        if _has_failed(pod) or (pod.deleted is not None and pod.disruption):
             return _explain_loss(pod, scene)
     return None
+
+
+def _has_failed(pod: RunPod) -> bool:
+    """Whether the pod failed, or its runner did and other containers keep the pod."""
+    if pod.kept_since is None or pod.termination is None:
+        return pod.phase == "Failed"
+    return pod.termination.exit_code != 0
 
 
 def _explain_loss(pod: RunPod, scene: _Scene) -> Trouble:
     head = pod.index == 0
     end = pod.termination
+    kept = is_kept(pod, now=scene.now)
     if pod.disruption:
         reason = Reason.HEAD_DISRUPTED if head else Reason.WORKER_DISRUPTED
         return Trouble(
@@ -313,12 +321,14 @@ def _explain_loss(pod: RunPod, scene: _Scene) -> Trouble:
         return Trouble(
             reason=Reason.HEAD_OOM_KILLED if head else Reason.WORKER_OOM_KILLED,
             message=f"pod {pod.name} was killed, most likely for want of memory{limit}: "
-            f"{MEMORY_ADVICE}",
+            f"{MEMORY_ADVICE}" + (f"; {KEPT}" if kept else ""),
         )
     if pod.failure_reason and pod.running_since is None and end is None:
         return Trouble(reason=Reason.POD_REJECTED, message=describe_end(pod))
     reason = Reason.HEAD_FAILED if head else Reason.WORKER_FAILED
-    return Trouble(reason=reason, message=f"{describe_end(pod)}; it is replaced")
+    return Trouble(
+        reason=reason, message=f"{describe_end(pod)}; {KEPT if kept else 'it is replaced'}"
+    )
 
 
 def _is_out_of_memory(end: Termination) -> bool:
