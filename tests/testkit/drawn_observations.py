@@ -138,7 +138,8 @@ def _make_job(random: Random) -> RunJob:
 def _make_termination(random: Random) -> Termination:
     return Termination(
         exit_code=random.choice((0, 0, 1, 64, 70, 79, 137, 143, 255, -1)),
-        reason=random.choice(("", "OOMKilled", "Error")),
+        reason=random.choice(("", "OOMKilled", "Error", "ContainerStatusUnknown")),
+        finished=random.choice((None, *_INSTANTS)),
         report=random.choice((None, random.choice(REPORTS))),
         message=random.choice(_TEXTS),
     )
@@ -162,6 +163,7 @@ def _make_pod(random: Random) -> RunPod:
             ("", "ErrImagePull", "CreateContainerConfigError", "StartError", "New")
         ),
         waiting_message=random.choice(_TEXTS),
+        waiting_container=random.choice(("", "", "", *_TEXTS)),
         unscheduled_message=random.choice(
             ("", "", "0/3 nodes", 'persistentvolumeclaim "x" not found', "y" * 1200)
         ),
@@ -174,7 +176,15 @@ def _make_pod(random: Random) -> RunPod:
 
 def _make_warning(random: Random) -> ClusterWarning:
     return ClusterWarning(
-        reason=random.choice(("FailedCreate", "FailedMount", "FailedAttachVolume", "New")),
+        reason=random.choice(
+            (
+                "FailedCreate",
+                "FailedMount",
+                "FailedAttachVolume",
+                "FailedCreatePodSandBox",
+                "New",
+            )
+        ),
         message=random.choice(
             (
                 "exceeded quota: x",

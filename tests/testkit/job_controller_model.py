@@ -55,6 +55,11 @@ class Pod:
         self.seen = replace(self.seen, **changes)
 
     @property
+    def is_kept(self) -> bool:
+        """Whether only its sidecar runs."""
+        return self.seen.termination is not None and not self.seen.is_over
+
+    @property
     def is_up(self) -> bool:
         return self.seen.running_since is not None and not self.seen.is_over
 
@@ -90,6 +95,8 @@ class ClusterModel:
     is_doomed: bool = False
     """The same job fails again, whoever runs it."""
     has_nodes: bool = True
+    has_sidecars: bool = False
+    """A mesh injects ordinary ones: a pod whose runner has ended is over once it is told to go."""
     reports_are_lost: bool = False
     is_reachable: bool = True
     created: list[int] = field(default_factory=list)
@@ -237,6 +244,7 @@ class ClusterModel:
             Move("somebody suspends or resumes", self._toggle_suspend),
             Move("somebody scales", self._scale),
             Move("the network breaks or heals", self._toggle_network),
+            Move("a mesh comes or goes", self._toggle_mesh),
         ]
         moves.extend(
             Move(f"somebody deletes {name}", lambda name=name: self._delete_by_hand(name))
@@ -265,6 +273,9 @@ class ClusterModel:
     def _toggle_network(self) -> None:
         self.is_reachable = not self.is_reachable
 
+    def _toggle_mesh(self) -> None:
+        self.has_sidecars = not self.has_sidecars
+
     def _delete_by_hand(self, name: str) -> None:
         del self.jobs[name]
 
@@ -276,6 +287,10 @@ class ClusterModel:
             return
         if pod.seen.deleted is not None:
             yield "ends as it was told", lambda: self.end(pod, 143)
+        if pod.is_kept:
+            yield "is evicted", lambda: self._disrupt(pod, "EvictionByEvictionAPI")
+            yield "loses its node", lambda: self._lose(pod)
+            return
         if not pod.is_up:
             yield "starts", lambda: self._start(pod)
             yield "is refused by its node", lambda: self._reject(pod)
@@ -331,9 +346,12 @@ class ClusterModel:
     ) -> None:
         kept = None if self.reports_are_lost else report
         end = Termination(exit_code=code, reason=word, finished=self.now, report=kept)
-        phase = "Failed" if code else "Succeeded"
-        pod.change(phase=phase, running_since=None, termination=end)
-        if code:
+        end = pod.seen.termination or end
+        pod.change(running_since=None, termination=end)
+        if self.has_sidecars and pod.seen.deleted is None:
+            return
+        pod.change(phase="Failed" if end.exit_code else "Succeeded")
+        if end.exit_code:
             self._count_failure(pod)
 
     def _count_failure(self, pod: Pod) -> None:
@@ -367,6 +385,8 @@ class ClusterModel:
                 continue
             if pod.seen.deleted is not None:
                 self.end(pod, 143)
+            elif pod.is_kept:
+                continue
             elif not pod.is_up:
                 self._start(pod)
             elif pod.seen.index == 0:

@@ -171,6 +171,15 @@ def make_ended_pod(
     return make_pod(index, **ended | changes)
 
 
+def make_kept_pod(
+    exit_code: int, seconds: float, report: ProgressReport | None = None, **changes: Any
+) -> RunPod:
+    """Make a pod that a sidecar has kept for so long since its runner ended."""
+    pod = make_ended_pod(exit_code, report, phase="Running", **changes)
+    assert pod.termination is not None
+    return replace(pod, termination=replace(pod.termination, finished=ago(seconds)))
+
+
 def make_report(phase: RunPhase = RunPhase.RUNNING, **changes: Any) -> ProgressReport:
     """Make a report of a run that has scored 600 of 1000 rows, 500 of them committed."""
     defaults: dict[str, Any] = {

@@ -151,6 +151,14 @@ def test_a_queue_is_told_how_many_pods_will_do(
     assert of_queues == annotations
 
 
+def test_the_fingerprint_of_the_same_workers_is_the_same_in_every_release() -> None:
+    """With another one, an upgraded operator would begin runs of edited jobs anew."""
+    workers = make_job({"spec.workers.resources": {"limits": {"memory": "2Gi"}}}).spec.workers
+
+    assert fingerprint_of_pods(make_job().spec.workers) == "44136fa355b3678a"
+    assert fingerprint_of_pods(workers) == "aecd19b0fa2f9686"
+
+
 def test_a_job_that_was_never_stored_has_no_run() -> None:
     with pytest.raises(ValueError, match="'churn' has no UID"):
         build_job(parse_job(make_manifest()), number=1, deadline_seconds=None, settings=Settings())

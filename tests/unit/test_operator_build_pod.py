@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from batch_inference_operator.build.ownership import labels_of_run
 from batch_inference_operator.build.pod import build_pod_template
 from batch_inference_operator.settings import Settings
 from testkit.operator_jobs import make_job
@@ -25,6 +26,16 @@ def built_container(changes: dict[str, Any] | None = None, **settings: Any) -> d
 
 def short_patience(taint: str) -> dict[str, Any]:
     return {"key": taint, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 30}
+
+
+def test_pods_ask_meshes_for_no_sidecar_whatever_their_job_is_labelled() -> None:
+    theirs = {"sidecar.istio.io/inject": "true", "linkerd.io/inject": "enabled"}
+    job = make_job({"metadata.labels": theirs, "metadata.annotations": theirs})
+
+    assert build_pod_template(job, number=1, settings=Settings())["metadata"] == {
+        "labels": labels_of_run(job, 1) | {"sidecar.istio.io/inject": "false"},
+        "annotations": {"linkerd.io/inject": "disabled"},
+    }
 
 
 def test_what_a_job_leaves_out_is_left_to_the_cluster() -> None:

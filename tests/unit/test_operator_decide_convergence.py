@@ -152,6 +152,17 @@ def lose_head(model: ClusterModel) -> None:
     model.take(move)
 
 
+def kill_head(model: ClusterModel) -> None:
+    (move,) = [move for move in model.moves() if move.name.endswith("-0-0 runs out of memory")]
+    model.take(move)
+
+
+def run_out_of_memory_beside_a_sidecar(model: ClusterModel) -> None:
+    """A driver that always does, where no pod ends by itself."""
+    model.has_sidecars = True
+    model.get_on = lambda head: model.end(head, 137, word="OOMKilled")
+
+
 def set_flag(name: str, *, value: bool = True) -> Callable[[ClusterModel], None]:
     return lambda model: setattr(model, name, value)
 
@@ -192,6 +203,13 @@ SCENARIOS = {
     ),
     "it hangs": Scenario(begin=hang_with_a_limit, ends="ProgressDeadlineExceeded"),
     "its first pod is lost": Scenario(events=((3, lose_head),), runs=2),
+    "it succeeds beside a sidecar": Scenario(begin=set_flag("has_sidecars")),
+    "its first pod is killed once beside a sidecar": Scenario(
+        begin=set_flag("has_sidecars"), events=((3, kill_head),), runs=2
+    ),
+    "its first pod is killed each time beside a sidecar": Scenario(
+        begin=run_out_of_memory_beside_a_sidecar, ends="ReportMissing", runs=4
+    ),
     "it is suspended": Scenario(events=((3, change(suspend=True)),), ends="Suspended"),
     "it is suspended and resumed": Scenario(
         events=((3, change(suspend=True)), (12, change(suspend=False))), runs=2

@@ -17,6 +17,7 @@ from testkit.observations import (
     instant,
     make_ended_pod,
     make_ended_run,
+    make_kept_pod,
     make_pod,
     make_record,
     make_report,
@@ -275,6 +276,50 @@ def test_a_run_whose_first_pod_is_on_a_lost_node_is_deleted_after_the_fence():
 
     assert plan.actions == (DeleteRun(job_name="churn-run-1", job_uid="uid-of-run-1"),)
     assert why(plan.status)[0] == Reason.NODE_LOST
+
+
+def test_a_run_whose_first_pod_a_sidecar_keeps_is_counted_and_then_replaced():
+    """Its Job would wait for ever, and nothing but its runs would count how often it fails."""
+    record, run = make_record(status=running_status()), make_run()
+    head = make_kept_pod(137, 31, reason="OOMKilled")
+
+    counted = plan_for(record, observe(run, head))
+    deleted = plan_for(stored(record, counted.status), observe(run, head))
+
+    assert counted.actions == ()
+    assert counted.status.run.unreported == 1
+    assert why(counted.status) == (
+        Reason.REPORT_MISSING,
+        (
+            "run 1 ended without a report; pod churn-run-1-0 ended with exit code 137 (OOMKilled): "
+            "raise spec.workers.resources.limits.memory or lower spec.batching.batchSize; another "
+            "container keeps its pod, which is not replaced: inject sidecars as native ones or not "
+            "at all; the next run begins"
+        ),
+    )
+    assert deleted.actions == (DeleteRun(job_name=run.name, job_uid=run.uid),)
+
+
+KEPT_HEADS = {
+    "its native sidecars may be ending": make_kept_pod(137, 30),
+    "it was told to go": make_kept_pod(143, 99, deleted=ago(5), grace_seconds=10),
+    "it is a worker's": make_kept_pod(137, 99, index=1),
+}
+
+
+@pytest.mark.parametrize("pod", KEPT_HEADS.values(), ids=KEPT_HEADS)
+def test_a_run_goes_on_though_a_sidecar_keeps_a_pod_whose_runner_has_ended_where(pod):
+    record = make_record({"spec.workers.replicas": 2}, status=running_status())
+    run = make_run(parallelism=2, applied_workers=2)
+
+    assert plan_for(record, observe(run, pod)).actions == ()
+    assert status_for(record, observe(run, pod)).run.job_name == run.name
+
+
+def test_a_verdict_counts_though_a_sidecar_keeps_the_pod():
+    status = status_for(make_record(), observe(make_run(), make_kept_pod(0, 1, make_success())))
+
+    assert "Complete" in true_conditions(status)
 
 
 @pytest.mark.parametrize(

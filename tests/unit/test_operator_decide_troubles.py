@@ -13,6 +13,7 @@ from testkit.observations import (
     NOW,
     ago,
     make_ended_pod,
+    make_kept_pod,
     make_pod,
     make_record,
     make_report,
@@ -32,6 +33,7 @@ ACCOUNT = 'pods "churn-x" is forbidden: error looking up service account scoring
 LIMIT_RANGE = (
     'pods "churn-x" is forbidden: maximum memory usage per Container is 1Gi, but limit is 2Gi'
 )
+AS_ROOT = 'container has runAsNonRoot and image will run as root (pod: "secret-churn-0_scoring(7d)", container: runner)'
 NO_NODE = "0/3 nodes are available: 3 Insufficient nvidia.com/gpu."
 NO_CLAIM = 'persistentvolumeclaim "models" not found'
 MOUNT_SECRET = (
@@ -39,11 +41,13 @@ MOUNT_SECRET = (
 )
 MOUNT_MAP = 'MountVolume.SetUp failed for volume "extra" : configmap "extra" not found'
 MOUNT_NFS = "Unable to attach or mount volumes: timed out waiting for the condition"
+NO_ADDRESS = 'Failed to create pod sandbox: plugin type="calico" failed (add): no IPs available'
+KEPT = "another container keeps its pod, which is not replaced: inject sidecars as native ones or not at all"
 MEMORY = {"spec.workers.resources": {"limits": {"memory": "8Gi"}}}
 
 
-def waiting(reason: str, message: str = "what the kubelet says"):
-    return make_waiting_pod(waiting_reason=reason, waiting_message=message)
+def waiting(reason: str, message: str = "what the kubelet says", **changes: str):
+    return make_waiting_pod(waiting_reason=reason, waiting_message=message, **changes)
 
 
 def run_of(parts: list[object]):
@@ -65,6 +69,25 @@ TROUBLES = {
         [waiting("ImagePullBackOff", "Back-off pulling image")],
         Reason.IMAGE_PULL_FAILED, "pod churn-run-1-0: ImagePullBackOff: Back-off pulling image; correct spec.workers.image or imagePullSecrets, or ask the platform team",
     ),
+    "an image cannot be looked at": ([waiting("ImageInspectError")], Reason.IMAGE_PULL_FAILED, None),
+    "a registry is away": ([waiting("RegistryUnavailable")], Reason.IMAGE_PULL_FAILED, None),
+    "an image is not signed": ([waiting("SignatureValidationFailed")], Reason.IMAGE_PULL_FAILED, None),
+    "the image of a container that a webhook has added cannot be pulled": (
+        [waiting("ImagePullBackOff", "Back-off pulling image", waiting_container="agent")],
+        Reason.IMAGE_PULL_FAILED, "pod churn-run-1-0, init container agent: ImagePullBackOff: Back-off pulling image; ask the platform team, whose webhook has added this container",
+    ),
+    "a container that a webhook has added lacks a Secret": (
+        [waiting("CreateContainerConfigError", 'secret "s" not found', waiting_container="agent")],
+        Reason.SECRET_NOT_FOUND, 'pod churn-run-1-0, init container agent: secret "s" not found; the pod starts when it is there',
+    ),
+    "a container that a webhook has added ends again and again": (
+        [waiting("CrashLoopBackOff", "back-off 10s", waiting_container="agent")],
+        Reason.CONTAINER_CANNOT_RUN, "pod churn-run-1-0, init container agent: CrashLoopBackOff: back-off 10s; ask the platform team, whose webhook has added this container",
+    ),
+    "the network gives a pod no address": (
+        [make_waiting_pod(), make_warning("FailedCreatePodSandBox", NO_ADDRESS)],
+        Reason.CONTAINER_CANNOT_RUN, f"{NO_ADDRESS}; the node tries again: ask the platform team if it goes on",
+    ),
     "an image has no valid name": ([waiting("InvalidImageName")], Reason.IMAGE_PULL_FAILED, None),
     "an image may not be pulled": ([waiting("ErrImageNeverPull")], Reason.IMAGE_PULL_FAILED, None),
     "a Secret is missing": (
@@ -75,6 +98,10 @@ TROUBLES = {
         [waiting("CreateContainerConfigError", "couldn't find key K in Secret scoring/s")],
         Reason.SECRET_NOT_FOUND, "pod churn-run-1-0: couldn't find key K in Secret scoring/s; the pod starts when it is there",
     ),
+    "a key of a ConfigMap is missing": (
+        [waiting("CreateContainerConfigError", "couldn't find key K in ConfigMap scoring/secret")],
+        Reason.CONFIG_MAP_NOT_FOUND, None,
+    ),
     "a ConfigMap is missing": (
         [waiting("CreateContainerConfigError", 'configmap "c" not found')],
         Reason.CONFIG_MAP_NOT_FOUND, 'pod churn-run-1-0: configmap "c" not found; the pod starts when it is there',
@@ -82,6 +109,18 @@ TROUBLES = {
     "a container cannot be created": (
         [waiting("CreateContainerError", "no command specified")],
         Reason.CONTAINER_CANNOT_RUN, "pod churn-run-1-0: CreateContainerError: no command specified; use a runner image of the operator's release",
+    ),
+    "an image would run as root": (
+        [waiting("CreateContainerConfigError", AS_ROOT)],
+        Reason.CONTAINER_CANNOT_RUN, f"pod churn-run-1-0: CreateContainerConfigError: {AS_ROOT}; use a runner image of the operator's release",
+    ),
+    "a folder of a volume that is called secret cannot be made": (
+        [waiting("CreateContainerConfigError", 'failed to prepare subPath for volumeMount "secret"')],
+        Reason.CONTAINER_CANNOT_RUN, None,
+    ),
+    "a Secret is not known to the node yet": (
+        [waiting("CreateContainerConfigError", "failed to sync secret cache: timed out")],
+        Reason.SECRET_NOT_FOUND, None,
     ),
     "a container cannot be run": ([waiting("RunContainerError")], Reason.CONTAINER_CANNOT_RUN, None),
     "a container cannot be started": ([waiting("StartError")], Reason.CONTAINER_CANNOT_RUN, None),
@@ -115,6 +154,14 @@ TROUBLES = {
         [make_waiting_pod(), make_warning("FailedMount", MOUNT_SECRET)],
         Reason.SECRET_NOT_FOUND, 'secret "model-store" not found: create it, and the pods start by themselves',
     ),
+    "a Secret that is a volume was missing at the last try": (
+        [make_waiting_pod(created=ago(240)), make_warning("FailedMount", MOUNT_SECRET, seconds_ago=179)],
+        Reason.SECRET_NOT_FOUND, None,
+    ),
+    "a Secret that is a volume has been missing for so long that few of the tries are told": (
+        [make_waiting_pod(created=ago(4200)), make_warning("FailedMount", MOUNT_SECRET, seconds_ago=599)],
+        Reason.SECRET_NOT_FOUND, None,
+    ),
     "a ConfigMap that is a volume is missing": (
         [make_waiting_pod(), make_warning("FailedMount", MOUNT_MAP)],
         Reason.CONFIG_MAP_NOT_FOUND, 'configmap "extra" not found: create it, and the pods start by themselves',
@@ -131,11 +178,19 @@ TROUBLES = {
         [make_waiting_pod(unscheduled_message=NO_NODE)],
         Reason.UNSCHEDULABLE, f"no node for 1 of 1 pods: {NO_NODE}",
     ),
-    "the node of the first pod is lost, as Kubernetes says": (
-        [make_pod(deleted=ago(5), grace_seconds=10, disruption="DeletionByTaintManager")],
+    "a node drives the first pod away, as before maintenance or the end of a spot instance": (
+        [make_pod(deleted=ago(40), grace_seconds=10, disruption="DeletionByTaintManager")],
+        Reason.HEAD_DISRUPTED, "pod churn-run-1-0 is replaced (DeletionByTaintManager); what is committed stays",
+    ),
+    "a node drives a worker away": (
+        [make_pod(), make_pod(1, deleted=ago(5), grace_seconds=10, disruption="DeletionByTaintManager")],
+        Reason.WORKER_DISRUPTED, None,
+    ),
+    "a node is lost, and Kubernetes drives the first pod away": (
+        [make_pod(deleted=ago(41), grace_seconds=10, disruption="DeletionByTaintManager")],
         Reason.NODE_LOST, "node node-a of pod churn-run-1-0 does not answer; the next run begins when the pod is gone or fenced off",
     ),
-    "the node of the first pod is lost, as its lateness says": (
+    "the node of the first pod is lost": (
         [make_pod(deleted=ago(41), grace_seconds=10, node=None)],
         Reason.NODE_LOST, "node unknown of pod churn-run-1-0 does not answer; the next run begins when the pod is gone or fenced off",
     ),
@@ -148,9 +203,33 @@ TROUBLES = {
         Reason.HEAD_OOM_KILLED, "pod churn-run-1-0 was killed, most likely for want of memory (its limit is 8Gi): raise spec.workers.resources.limits.memory or lower spec.batching.batchSize",
     ),
     "the first pod was killed": ([make_ended_pod(137, reason="Error")], Reason.HEAD_OOM_KILLED, None),
+    "nobody knows how the first pod ended": (
+        [make_ended_pod(137, reason="ContainerStatusUnknown", message="it could not be located")],
+        Reason.HEAD_FAILED, "pod churn-run-1-0 ended with exit code 137 (ContainerStatusUnknown): it could not be located; it is replaced",
+    ),
     "a worker ran out of memory": (
         [make_pod(), make_ended_pod(1, reason="OOMKilled", index=1)],
         Reason.WORKER_OOM_KILLED, "pod churn-run-1-1 was killed, most likely for want of memory (its limit is 8Gi): raise spec.workers.resources.limits.memory or lower spec.batching.batchSize",
+    ),
+    "a worker ran out of memory, and a sidecar keeps its pod": (
+        [make_pod(), make_kept_pod(137, 31, index=1, reason="OOMKilled")],
+        Reason.WORKER_OOM_KILLED, f"pod churn-run-1-1 was killed, most likely for want of memory (its limit is 8Gi): raise spec.workers.resources.limits.memory or lower spec.batching.batchSize; {KEPT}",
+    ),
+    "a worker failed, and a sidecar keeps its pod": (
+        [make_pod(), make_kept_pod(1, 31, index=1)],
+        Reason.WORKER_FAILED, f"pod churn-run-1-1 ended with exit code 1; {KEPT}",
+    ),
+    "a worker failed, and its pod's native sidecars end": (
+        [make_pod(), make_kept_pod(1, 30, index=1)],
+        Reason.WORKER_FAILED, "pod churn-run-1-1 ended with exit code 1; it is replaced",
+    ),
+    "the first pod ran out of memory, beside a sidecar": (
+        [make_kept_pod(137, 1, reason="OOMKilled")],
+        Reason.HEAD_OOM_KILLED, None,
+    ),
+    "a sidecar's pod is evicted once its runner has failed": (
+        [make_pod(), make_kept_pod(1, 99, index=1, deleted=ago(1), disruption="EvictionByEvictionAPI")],
+        Reason.WORKER_DISRUPTED, None,
     ),
     "the first pod is evicted": (
         [make_pod(deleted=ago(1), grace_seconds=10, disruption="EvictionByEvictionAPI")],
@@ -210,6 +289,13 @@ NO_TROUBLES = {
         make_ended_pod(137, reason="OOMKilled"),
         make_pod(name="again", created=ago(10)),
     ],
+    "a worker that has ended well, whose pod a sidecar keeps": [
+        make_pod(),
+        make_kept_pod(0, 99, index=1),
+    ],
+    "a first pod that has just succeeded beside a sidecar, whose report is not seen yet": [
+        make_kept_pod(0, 5)
+    ],
     "an eviction that was made good": [
         make_ended_pod(143, disruption="EvictionByEvictionAPI"),
         make_pod(name="again", created=ago(10)),
@@ -220,8 +306,20 @@ NO_TROUBLES = {
         make_warning("FailedCreate", QUOTA),
     ],
     "a refusal of long ago": [make_warning("FailedCreate", QUOTA, seconds_ago=601)],
+    "a network that gave an address in the end": [
+        make_waiting_pod(),
+        make_warning("FailedCreatePodSandBox", NO_ADDRESS, seconds_ago=180),
+    ],
     "another event of the Job": [make_warning("SuccessfulDelete", "deleted pod")],
     "a mount that failed and then worked": [make_pod(), make_warning("FailedMount", MOUNT_NFS)],
+    "a mount that failed three minutes ago, and what the pod waits for since then": [
+        make_waiting_pod(created=ago(240)),
+        make_warning("FailedMount", MOUNT_SECRET, seconds_ago=180),
+    ],
+    "a mount that failed ten minutes ago, after an hour of failing": [
+        make_waiting_pod(created=ago(4200)),
+        make_warning("FailedMount", MOUNT_SECRET, seconds_ago=600),
+    ],
     "a pod of an earlier run": [make_pod(), make_ended_pod(1, run=7)],
     "a pod that failed, of an index that was scaled away": [
         make_pod(),
@@ -237,6 +335,14 @@ NO_TROUBLES = {
 @pytest.mark.parametrize("parts", NO_TROUBLES.values(), ids=NO_TROUBLES)
 def test_what_is_well_is_not_called_a_trouble(parts):
     assert find_trouble(make_record(), make_run(), observe(make_run(), *parts), now=NOW) is None
+
+
+def test_no_event_explains_a_pod_whose_runner_has_ended_beside_a_sidecar():
+    warning = make_warning("FailedMount", MOUNT_NFS)
+
+    found = find_trouble(make_record(), make_run(), observe(make_kept_pod(1, 9), warning), now=NOW)
+
+    assert found.reason == Reason.HEAD_FAILED
 
 
 def test_silence_of_seconds_is_no_trouble():

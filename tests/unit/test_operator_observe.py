@@ -176,6 +176,38 @@ def test_a_pod_that_waits_is_read():
     assert (pod.waiting_reason, pod.waiting_message) == ("ImagePullBackOff", "Back-off")
 
 
+INITIALIZING = {"waiting": {"reason": "PodInitializing"}}
+AWAY = {"waiting": {"reason": "ImagePullBackOff", "message": "Back-off"}}
+
+
+def with_inits(**states: dict[str, Any]) -> dict[str, Any]:
+    """The containers that webhooks have added, each with its state."""
+    names = {"initContainerStatuses": [{"name": n, "state": s} for n, s in states.items()]}
+    return {"phase": "Pending"} | names
+
+
+WAITING_FOR_INITS = {
+    "a pull": (with_inits(mesh=AWAY, agent=INITIALIZING), ("mesh", "ImagePullBackOff", "Back-off")),
+    "the pull after another's end": (
+        with_inits(mesh={"terminated": {"exitCode": 0}}, agent=AWAY),
+        ("agent", "ImagePullBackOff", "Back-off"),
+    ),
+    "work": (with_inits(mesh=RUNNING, agent=INITIALIZING), ("", "PodInitializing", "")),
+    "what is not known yet": (with_inits(mesh={}), ("", "PodInitializing", "")),
+}
+
+
+@pytest.mark.parametrize(("status", "words"), WAITING_FOR_INITS.values(), ids=WAITING_FOR_INITS)
+def test_a_pod_waits_for_the_containers_that_webhooks_have_put_before_the_runner(status, words):
+    pod = read_pod(INITIALIZING, status=status)
+
+    assert (pod.waiting_container, pod.waiting_reason, pod.waiting_message) == words
+
+
+def test_a_pod_that_runs_waits_for_no_container_beside_the_runner():
+    assert read_pod(RUNNING, status=with_inits(mesh=AWAY)).waiting_reason == ""
+
+
 def with_condition(kind: str, status: str, **words: str) -> dict[str, Any]:
     return {"conditions": [{"type": kind, "status": status, **words}]}
 
@@ -416,6 +448,10 @@ def test_warnings_are_asked_for_about_pods_that_wait_and_a_job_that_lacks_some()
 
 UNASKED = {
     "pods that run": (job_as_sent(), pod_as_sent(RUNNING)),
+    "a pod whose runner has ended beside a sidecar": (
+        job_as_sent(),
+        pod_as_sent({"terminated": {"exitCode": 1}}),
+    ),
     "a Job of a moment ago": (job_as_sent(creationTimestamp=instant(4)),),
     "a pod of a moment ago": (
         job_as_sent(),

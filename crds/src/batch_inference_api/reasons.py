@@ -161,7 +161,8 @@ class Reason(StrEnum):
     REPORT_MISSING = "ReportMissing"
     """The pods of several runs ended without a report of how.
 
-    Look for what deletes or ends pods: evictions, an admission policy, a failing node.
+    Look for what deletes or ends pods: evictions, an admission policy, a failing node; or keeps
+    them after their end, as an ordinary sidecar does.
     """
     NOT_ALLOWED = "NotAllowed"
     """The job uses an image, a ServiceAccount or a URI scheme that this cluster does not allow.
@@ -214,9 +215,11 @@ class Reason(StrEnum):
     Pods are replaced; look at the node and its device plugin if it goes on.
     """
     CONTAINER_CANNOT_RUN = "ContainerCannotRun"
-    """The runner's container cannot be started.
+    """The runner's container, its network, or a container that a webhook has added cannot be
+    started.
 
-    Use an image of the runner that belongs to this operator's release.
+    Use an image of the runner that belongs to this operator's release; where the message is about
+    the node or another container, ask the platform team.
     """
     HEAD_OOM_KILLED = "HeadOOMKilled"
     """The first pod, which leads the run, ran out of memory and is replaced.

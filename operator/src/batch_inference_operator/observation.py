@@ -85,6 +85,8 @@ class RunPod:
     waiting_reason: str = ""
     """Why the container does not run yet: `ImagePullBackOff`, `CreateContainerConfigError` ..."""
     waiting_message: str = ""
+    waiting_container: str = ""
+    """The init container that waits, which a webhook has added; empty: the runner."""
     unscheduled_message: str = ""
     """The scheduler's words, while it finds no node."""
     disruption: str = ""
@@ -98,6 +100,21 @@ class RunPod:
     def is_over(self) -> bool:
         """Whether its processes are certainly gone."""
         return self.phase in ("Succeeded", "Failed")
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether its runner is yet to start."""
+        return self.running_since is None and self.termination is None and not self.is_over
+
+    @property
+    def kept_since(self) -> datetime | None:
+        """Since when only other containers, a mesh's for instance, keep it from being over.
+
+        The Job controller replaces no such pod. None: they do not, or it was told to go.
+        """
+        if self.termination is None or self.is_over or self.deleted is not None:
+            return None
+        return self.termination.finished or self.created
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 _PATIENCE = timedelta(seconds=5)
 """A pod that waits longer than this is asked for in the namespace's events."""
 _MAX_PODS_ASKED = 5
+_NOT_ITS_TURN = "PodInitializing"
+"""What a container says for as long as one before it is at work."""
 _MAX_DIGITS = 9
 """Of a number of runs or pods. Python refuses to read numbers of more than 4300."""
 
@@ -129,7 +131,7 @@ async def _read_warnings(
     """
     if run.end is not None or run.suspended or now - run.created < _PATIENCE:
         return ()
-    waiting = [pod for pod in pods if pod.node and not pod.running_since and not pod.is_over]
+    waiting = [pod for pod in pods if pod.node and pod.is_waiting]
     uids = [pod.uid for pod in waiting if now - pod.created >= _PATIENCE][:_MAX_PODS_ASKED]
     if sum(not pod.is_over for pod in pods) < run.parallelism:
         uids.append(run.uid)
@@ -209,7 +211,8 @@ def _read_job(raw: Raw) -> RunJob:
 def _read_pod(raw: Raw) -> RunPod:
     metadata, status = raw["metadata"], raw.get("status") or {}
     container = _container_state(status)
-    waiting, running = container.get("waiting") or {}, container.get("running") or {}
+    running = container.get("running") or {}
+    waiting_container, waiting = _find_waiting(status, container)
     conditions = {found["type"]: found for found in status.get("conditions") or ()}
     scheduled = conditions.get("PodScheduled") or {}
     disruption = conditions.get("DisruptionTarget") or {}
@@ -231,6 +234,7 @@ def _read_pod(raw: Raw) -> RunPod:
         running_since=_maybe_time(running.get("startedAt")),
         waiting_reason=waiting.get("reason", ""),
         waiting_message=waiting.get("message", ""),
+        waiting_container=waiting_container,
         unscheduled_message=(
             scheduled.get("message", "") if scheduled.get("status") == "False" else ""
         ),
@@ -247,6 +251,16 @@ def _container_state(status: Raw) -> Raw:
             state: Raw = container.get("state") or {}
             return state
     return {}
+
+
+def _find_waiting(status: Raw, runner: Raw) -> tuple[str, Raw]:
+    """The init container that keeps the runner waiting, or else the runner itself, and why."""
+    own: Raw = runner.get("waiting") or {}
+    for container in status.get("initContainerStatuses") or () if own else ():
+        waiting = (container.get("state") or {}).get("waiting") or {}
+        if waiting.get("reason", _NOT_ITS_TURN) != _NOT_ITS_TURN:
+            return container["name"], waiting
+    return "", own
 
 
 def _read_termination(raw: Raw | None) -> Termination | None:

@@ -15,7 +15,11 @@ from batch_inference_operator.build.ownership import labels_of_run, name_of_run
 from batch_inference_operator.build.plain import as_plain
 from batch_inference_operator.build.resources import fill_resources, memory_limit_bytes
 from batch_inference_operator.build.volumes import build_volume_mounts, build_volumes
-from batch_inference_operator.names import COMPLETION_INDEX_LABEL
+from batch_inference_operator.names import (
+    COMPLETION_INDEX_LABEL,
+    ISTIO_INJECT_LABEL,
+    LINKERD_INJECT_ANNOTATION,
+)
 
 if TYPE_CHECKING:
     from batch_inference_api.v1alpha1.job import BatchInferenceJob, JobSpec
@@ -32,11 +36,17 @@ _LOST_NODE_SECONDS = 30
 def build_pod_template(
     job: BatchInferenceJob, *, number: int, settings: Settings
 ) -> dict[str, Any]:
-    """The template of all pods of a run; they tell each other apart by their completion index."""
+    """The template of all pods of a run; they tell each other apart by their completion index.
+
+    They ask meshes for no sidecar: a pod that has an ordinary one does not end with its runner.
+    """
     workers = job.spec.workers
     resources = fill_resources(workers.resources, settings)
     return {
-        "metadata": {"labels": labels_of_run(job, number)},
+        "metadata": {
+            "labels": labels_of_run(job, number) | {ISTIO_INJECT_LABEL: "false"},
+            "annotations": {LINKERD_INJECT_ANNOTATION: "disabled"},
+        },
         "spec": {
             "restartPolicy": "Never",
             "terminationGracePeriodSeconds": _GRACE_SECONDS,

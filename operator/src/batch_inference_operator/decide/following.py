@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from batch_inference_operator.build.job import fingerprint_of_pods
@@ -21,7 +20,11 @@ from batch_inference_operator.decide.plan import (
 )
 from batch_inference_operator.decide.status import failed, in_a_run
 from batch_inference_operator.decide.succession import is_fenced
-from batch_inference_operator.decide.troubles import find_trouble, is_about_secret
+from batch_inference_operator.decide.troubles import (
+    TRIED_AGAIN,
+    find_trouble,
+    is_about_secret,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,8 +36,6 @@ if TYPE_CHECKING:
 
 _STARTING_SECONDS = 1.0
 """How soon a run that has not begun to score is looked at again: its first rows show at once."""
-_FRESH = timedelta(minutes=3)
-"""A kubelet tries again to mount a volume every two minutes."""
 _LONGEST_SILENCE_SECONDS = 60.0
 """A head that has long been silent is asked this seldom."""
 _LONGEST_START_SECONDS = 60.0
@@ -96,7 +97,7 @@ def _keep_up(
 def _lacks_secret(run: RunJob, observation: Observation, *, now: datetime) -> bool:
     """Whether pods wait for the run's own Secret: it may have gone with a Job of the same name."""
     return any(
-        is_about_secret(warning, run.name) and now - warning.seen < _FRESH
+        is_about_secret(warning, run.name) and now - warning.seen < TRIED_AGAIN
         for warning in observation.warnings
     )
 

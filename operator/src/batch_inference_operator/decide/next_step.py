@@ -14,7 +14,13 @@ from batch_inference_operator.decide.retention import plan_retention
 from batch_inference_operator.decide.status import failed, succeeded, unreadable
 from batch_inference_operator.decide.succession import plan_after_unsettled, plan_next_run
 from batch_inference_operator.decide.suspension import plan_suspension
-from batch_inference_operator.decide.verdict import Failed, Succeeded, Unsettled, judge
+from batch_inference_operator.decide.verdict import (
+    Failed,
+    Succeeded,
+    Unsettled,
+    judge,
+    judge_kept,
+)
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -42,7 +48,9 @@ def _plan(record: Record, observation: Observation, *, now: datetime, settings: 
         return plan_retention(record, observation, now=now, settings=settings)
 
     run = _current_run(record, observation)
-    verdict = None if run is None else _judge(record, run, observation, now=now)
+    verdict = None
+    if run is not None:
+        verdict = _judge(record, run, observation, now=now) or judge_kept(run, observation, now=now)
     if run is not None and isinstance(verdict, Succeeded):
         return Plan(status=succeeded(record, run, verdict, now=now), is_urgent=True)
     if isinstance(verdict, Failed):

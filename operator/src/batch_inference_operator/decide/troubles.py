@@ -14,7 +14,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from batch_inference_api.reasons import Reason
-from batch_inference_operator.decide.verdict import MEMORY_ADVICE, describe_end
+from batch_inference_operator.decide.verdict import KEPT, MEMORY_ADVICE, describe_end, is_kept
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,15 +26,36 @@ if TYPE_CHECKING:
         Observation,
         RunJob,
         RunPod,
+        Termination,
     )
 
 UNRESPONSIVE_SECONDS = 30.0
-_IMAGE = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull")
-_START = ("CreateContainerError", "RunContainerError", "StartError", "ContainerCannotRun")
+_IMAGE = (
+    "ErrImagePull",
+    "ImagePullBackOff",
+    "InvalidImageName",
+    "ErrImageNeverPull",
+    "ImageInspectError",
+    "RegistryUnavailable",
+    "SignatureValidationFailed",
+)
+_CONFIGURATION = "CreateContainerConfigError"
+_START = (
+    _CONFIGURATION,
+    "CreateContainerError",
+    "RunContainerError",
+    "StartError",
+    "ContainerCannotRun",
+    "CrashLoopBackOff",
+)
+_MISSING = re.compile(r"\b(secret|configmap) (\"|\S+/|key|cache)", re.IGNORECASE)
+"""As kubelets name what a container lacks: `secret "x"`, `Secret namespace/x`, `secret cache`."""
+_REASONS = {"secret": Reason.SECRET_NOT_FOUND, "configmap": Reason.CONFIG_MAP_NOT_FOUND}
 _KILLED = 137
-_LOST_NODE = ("DeletionByTaintManager",)
 _LATE_SECONDS = 30.0
 """A pod that is to go has its grace period and this long to be gone."""
+TRIED_AGAIN = timedelta(minutes=3)
+"""A kubelet tries again to mount a volume every two minutes."""
 _FRESH = timedelta(minutes=10)
 """A refusal is told again every minute, later every five; events stay for an hour."""
 
@@ -66,7 +87,19 @@ class _Scene:
 
     @property
     def waiting(self) -> tuple[RunPod, ...]:
-        return tuple(pod for pod in self.pods if pod.running_since is None and not pod.is_over)
+        return tuple(pod for pod in self.pods if pod.is_waiting)
+
+    @property
+    def told_by_nodes(self) -> tuple[ClusterWarning, ...]:
+        """Warnings about pods that wait, as far as they may still be so."""
+        began = min((pod.created for pod in self.waiting), default=None)
+        if began is None:
+            return ()
+        return tuple(
+            warning
+            for warning in self.observation.warnings
+            if self.now - warning.seen < _believed_for(warning.seen - began)
+        )
 
     @property
     def lacking(self) -> int:
@@ -81,6 +114,14 @@ class _Scene:
         """
         pods = sorted(self.pods, key=lambda pod: pod.created)
         return {pod.index: pod for pod in pods if (pod.index or 0) < self.run.parallelism}
+
+
+def _believed_for(lasted: timedelta) -> timedelta:
+    """How long what a kubelet tells explains a wait, if it has told so for `lasted`.
+
+    At first each try is told; beyond 25 events of a pod, one every five minutes.
+    """
+    return max(TRIED_AGAIN, min(lasted, _FRESH))
 
 
 def find_trouble(
@@ -120,24 +161,30 @@ def _is_an_image_missing(scene: _Scene) -> Trouble | None:
     for pod in scene.waiting:
         if pod.waiting_reason in _IMAGE:
             advice = "correct spec.workers.image or imagePullSecrets, or ask the platform team"
-            return Trouble(
-                reason=Reason.IMAGE_PULL_FAILED,
-                message=f"pod {pod.name}: {pod.waiting_reason}: {pod.waiting_message}; {advice}",
-            )
+            return Trouble(reason=Reason.IMAGE_PULL_FAILED, message=_quote(pod, advice=advice))
     return None
+
+
+def _who_waits(pod: RunPod) -> str:
+    init = f", init container {pod.waiting_container}" if pod.waiting_container else ""
+    return f"pod {pod.name}{init}"
+
+
+def _quote(pod: RunPod, *, advice: str) -> str:
+    """The kubelet's words, and the advice if they are about the job's own container."""
+    if pod.waiting_container:
+        advice = "ask the platform team, whose webhook has added this container"
+    return f"{_who_waits(pod)}: {pod.waiting_reason}: {pod.waiting_message}; {advice}"
 
 
 def _is_configuration_missing(scene: _Scene) -> Trouble | None:
     for pod in scene.waiting:
-        if pod.waiting_reason == "CreateContainerConfigError":
-            reason = (
-                Reason.CONFIG_MAP_NOT_FOUND
-                if "configmap" in pod.waiting_message.lower()
-                else Reason.SECRET_NOT_FOUND
-            )
+        missing = _MISSING.search(pod.waiting_message)
+        if pod.waiting_reason == _CONFIGURATION and missing is not None:
             return Trouble(
-                reason=reason,
-                message=f"pod {pod.name}: {pod.waiting_message}; the pod starts when it is there",
+                reason=_REASONS[missing[1].lower()],
+                message=f"{_who_waits(pod)}: {pod.waiting_message}; "
+                "the pod starts when it is there",
             )
     return None
 
@@ -145,11 +192,18 @@ def _is_configuration_missing(scene: _Scene) -> Trouble | None:
 def _is_the_container_broken(scene: _Scene) -> Trouble | None:
     for pod in scene.waiting:
         if pod.waiting_reason in _START:
-            return Trouble(
-                reason=Reason.CONTAINER_CANNOT_RUN,
-                message=f"pod {pod.name}: {pod.waiting_reason}: {pod.waiting_message}; use a "
-                "runner image of the operator's release",
-            )
+            advice = "use a runner image of the operator's release"
+            return Trouble(reason=Reason.CONTAINER_CANNOT_RUN, message=_quote(pod, advice=advice))
+    return None
+
+
+def _is_a_sandbox_missing(scene: _Scene) -> Trouble | None:
+    """A node cannot give a pod its network: told by events only."""
+    for warning in scene.told_by_nodes:
+        if warning.reason == "FailedCreatePodSandBox":
+            advice = "the node tries again: ask the platform team if it goes on"
+            message = f"{warning.message}; {advice}"
+            return Trouble(reason=Reason.CONTAINER_CANNOT_RUN, message=message)
     return None
 
 
@@ -182,17 +236,17 @@ def _is_a_volume_missing(scene: _Scene) -> Trouble | None:
                 reason=Reason.VOLUME_NOT_READY,
                 message=f"pod {pod.name}: {pod.unscheduled_message}",
             )
-    for warning in scene.observation.warnings if scene.waiting else ():
+    for warning in scene.told_by_nodes:
         if warning.reason not in ("FailedMount", "FailedAttachVolume"):
             continue
         missing = re.search(r"(secret|configmap) \"[^\"]+\" not found", warning.message)
         if missing is None:
             return Trouble(reason=Reason.VOLUME_NOT_READY, message=warning.message)
-        reason = Reason.SECRET_NOT_FOUND if missing[1] == "secret" else Reason.CONFIG_MAP_NOT_FOUND
         is_own = is_about_secret(warning, scene.run.name)
         advice = "the operator creates it" if is_own else "create it"
         return Trouble(
-            reason=reason, message=f"{missing[0]}: {advice}, and the pods start by themselves"
+            reason=_REASONS[missing[1]],
+            message=f"{missing[0]}: {advice}, and the pods start by themselves",
         )
     return None
 
@@ -214,11 +268,12 @@ def _is_there_no_node(scene: _Scene) -> Trouble | None:
 
 
 def _is_a_node_lost(scene: _Scene) -> Trouble | None:
+    """Only lateness tells: a taint drives pods away from nodes that are well, too."""
     for pod in scene.pods:
         if pod.deleted is None or pod.is_over:
             continue
         late = scene.now - pod.deleted > timedelta(seconds=pod.grace_seconds + _LATE_SECONDS)
-        if late or pod.disruption in _LOST_NODE:
+        if late:
             return Trouble(
                 reason=Reason.NODE_LOST,
                 message=f"node {pod.node or 'unknown'} of pod {pod.name} does not answer; "
@@ -238,32 +293,48 @@ def _is_a_pod_replaced(scene: _Scene) -> Trouble | None:
     """
     for index in sorted(scene.youngest, key=lambda index: -1 if index is None else index):
         pod = scene.youngest[index]
-        if pod.phase == "Failed" or (pod.deleted is not None and pod.disruption):
+        if _has_failed(pod) or (pod.deleted is not None and pod.disruption):
             return _explain_loss(pod, scene)
     return None
+
+
+def _has_failed(pod: RunPod) -> bool:
+    """Whether the pod failed, or its runner did and other containers keep the pod."""
+    if pod.kept_since is None or pod.termination is None:
+        return pod.phase == "Failed"
+    return pod.termination.exit_code != 0
 
 
 def _explain_loss(pod: RunPod, scene: _Scene) -> Trouble:
     head = pod.index == 0
     end = pod.termination
+    kept = is_kept(pod, now=scene.now)
     if pod.disruption:
         reason = Reason.HEAD_DISRUPTED if head else Reason.WORKER_DISRUPTED
         return Trouble(
             reason=reason,
             message=f"pod {pod.name} is replaced ({pod.disruption}); what is committed stays",
         )
-    if end is not None and (end.reason == "OOMKilled" or end.exit_code == _KILLED):
+    if end is not None and _is_out_of_memory(end):
         memory = scene.record.spec.workers.resources.limits.get("memory")
         limit = f" (its limit is {memory})" if memory else ""
         return Trouble(
             reason=Reason.HEAD_OOM_KILLED if head else Reason.WORKER_OOM_KILLED,
             message=f"pod {pod.name} was killed, most likely for want of memory{limit}: "
-            f"{MEMORY_ADVICE}",
+            f"{MEMORY_ADVICE}" + (f"; {KEPT}" if kept else ""),
         )
     if pod.failure_reason and pod.running_since is None and end is None:
         return Trouble(reason=Reason.POD_REJECTED, message=describe_end(pod))
     reason = Reason.HEAD_FAILED if head else Reason.WORKER_FAILED
-    return Trouble(reason=reason, message=f"{describe_end(pod)}; it is replaced")
+    return Trouble(
+        reason=reason, message=f"{describe_end(pod)}; {KEPT if kept else 'it is replaced'}"
+    )
+
+
+def _is_out_of_memory(end: Termination) -> bool:
+    """Whether the kernel most likely ended it; the kubelet makes up a code where it knows none."""
+    was_killed = end.exit_code == _KILLED and end.reason != "ContainerStatusUnknown"
+    return was_killed or end.reason == "OOMKilled"
 
 
 def _is_the_head_silent(scene: _Scene) -> Trouble | None:
@@ -285,6 +356,7 @@ _QUESTIONS: tuple[Callable[[_Scene], Trouble | None], ...] = (
     _is_the_container_broken,
     _is_a_pod_refused,
     _is_a_volume_missing,
+    _is_a_sandbox_missing,
     _is_there_no_node,
     _is_a_pod_replaced,
     _is_the_head_silent,

@@ -13,6 +13,7 @@ from batch_inference_api.pod_contract import PERMANENT_EXIT_CODES
 from batch_inference_api.reasons import Reason
 from batch_inference_api.runner_contract import RunPhase
 from batch_inference_operator.decide.bounds import as_reason
+from batch_inference_operator.decide.head import find_head
 from batch_inference_operator.observation import JobEnd
 
 if TYPE_CHECKING:
@@ -22,6 +23,12 @@ if TYPE_CHECKING:
     from batch_inference_operator.observation import Observation, RunJob, RunPod, Termination
 
 MEMORY_ADVICE = "raise spec.workers.resources.limits.memory or lower spec.batching.batchSize"
+KEPT = (
+    "another container keeps its pod, which is not replaced: inject sidecars as native ones or not "
+    "at all"
+)
+_KEPT_SECONDS = 30.0
+"""Native sidecars have the pod's grace period to end after its runner."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,3 +115,18 @@ def _judge_report(end: Termination, report: ProgressReport) -> Verdict | None:
         message = report.message or ""
         return Failed(reason=reason, message=message, report=report, ended=end.finished)
     return None
+
+
+def judge_kept(run: RunJob, observation: Observation, *, now: datetime) -> Unsettled | None:
+    """Say that a run is over whose first pod is kept: its Job would wait for that for ever."""
+    head = find_head(run, observation)
+    if head is None or not is_kept(head, now=now):
+        return None
+    message = f"run {run.number} ended without a report; {describe_end(head)}; {KEPT}"
+    return Unsettled(reason=Reason.REPORT_MISSING, message=message)
+
+
+def is_kept(pod: RunPod, *, now: datetime) -> bool:
+    """Whether a pod whose runner has ended stays, as it does beside an ordinary sidecar."""
+    since = pod.kept_since
+    return since is not None and (now - since).total_seconds() > _KEPT_SECONDS
