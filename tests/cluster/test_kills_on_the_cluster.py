@@ -194,7 +194,7 @@ def test_a_lost_node_ends_in_a_new_run_elsewhere(
             slow_job.wait_for_shards(3)
             local_cluster.kubectl("uncordon", "node-1")
             with second_node.frozen():
-                slow_job.wait_for_reason("NodeLost", seconds=180)
+                slow_job.wait_for_reason("NodeLost", seconds=240)
                 slow_job.wait_until_complete(seconds=240)
     finally:
         local_cluster.kubectl("uncordon", "node-1")

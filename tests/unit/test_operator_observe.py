@@ -304,6 +304,7 @@ COMPLETE = {"conditions": [{"type": "Complete", "status": "True"}]}
 DONE = {"terminated": {"exitCode": 0, "message": REPORT.model_dump_json()}}
 INTERRUPTED = make_report(RunPhase.INTERRUPTED, final=True)
 STOPPED = {"terminated": {"exitCode": 143, "message": INTERRUPTED.model_dump_json()}}
+KEPT = {"terminated": {"exitCode": 137, "finishedAt": instant(31)}}
 BACKOFF = {"conditions": [{"type": "Failed", "status": "True", "reason": "BackoffLimitExceeded"}]}
 LOOKS = {
     "a run that goes on is believed": ((job_as_sent(), pod_as_sent(RUNNING)), running_status(), []),
@@ -330,6 +331,11 @@ LOOKS = {
     ),
     "a run that ended after a report that was no verdict is not": (
         (job_as_sent(status=BACKOFF), pod_as_sent(STOPPED)),
+        running_status(),
+        LIVE,
+    ),
+    "a first pod that a sidecar seems to keep is not": (
+        (job_as_sent(), pod_as_sent(KEPT)),
         running_status(),
         LIVE,
     ),

@@ -13,7 +13,7 @@ from batch_inference_api.runner_contract import ContractVersionError, ProgressRe
 from batch_inference_operator.build.layout import CONTAINER
 from batch_inference_operator.cache import Kind
 from batch_inference_operator.decide.head import find_head
-from batch_inference_operator.decide.verdict import judge_heads
+from batch_inference_operator.decide.verdict import judge_heads, judge_kept
 from batch_inference_operator.names import (
     APPLIED_PODS_ANNOTATION,
     APPLIED_WORKERS_ANNOTATION,
@@ -68,7 +68,7 @@ async def observe(
         return Observation()
     jobs = _read_jobs(cache.children(Kind.RUN_JOB, record.uid), record)
     pods = _read_pods(cache.children(Kind.POD, record.uid))
-    if is_live or (not record.is_finished and _may_mislead(jobs, pods, record)):
+    if is_live or (not record.is_finished and _may_mislead(jobs, pods, record, now=now)):
         jobs, pods = await _read_live(record, cluster)
     observation = Observation(jobs=jobs, pods=pods)
     run = observation.current_run
@@ -84,17 +84,22 @@ async def observe(
     )
 
 
-def _may_mislead(jobs: tuple[RunJob, ...], pods: tuple[RunPod, ...], record: Record) -> bool:
+def _may_mislead(
+    jobs: tuple[RunJob, ...], pods: tuple[RunPod, ...], record: Record, *, now: datetime
+) -> bool:
     """Whether a decision for good would rest on what the cache does not have (yet).
 
-    Without a run the next one is created; a Job that ended without a verdict in sight is deleted.
+    Without a run the next one is created; a Job that ended without a verdict in sight is deleted,
+    and one whose first pod seems to be kept by a sidecar.
     """
     live = [job for job in jobs if not job.being_deleted]
     if not live:
         return True
     run = max(live, key=lambda job: job.number)
-    has_verdict = judge_heads(run, Observation(pods=pods)) is not None
-    return run.number < record.run_number or (run.end is not None and not has_verdict)
+    seen = Observation(pods=pods)
+    has_ended = run.end is not None or judge_kept(run, seen, now=now) is not None
+    is_judged = judge_heads(run, seen) is not None
+    return run.number < record.run_number or (has_ended and not is_judged)
 
 
 async def _read_live(
