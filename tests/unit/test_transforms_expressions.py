@@ -232,6 +232,31 @@ def test_rows_that_fail_are_rejected_and_only_they():
     assert error.message == "preprocessing column 'number': a value is no INT32"
 
 
+INNER = pa.struct([("u", pa.int64()), ("v", pa.string())])
+NESTED = pa.table(
+    {
+        "s": pa.array(
+            [{"t": {"u": i, "v": "x" if i == 7 else str(i)}} if i % 5 else None for i in range(20)],
+            pa.struct([("t", INNER)]),
+        )
+    }
+)
+
+
+@pytest.mark.parametrize(("offset", "rows"), [(0, 20), (3, 10), (19, 1)])
+def test_structs_of_structs_are_computed_wherever_their_slice_begins(offset, rows):
+    result = compute(NESTED.slice(offset, rows), new="s.t.u + 1")
+    expected = [i + 1 if i % 5 else None for i in range(offset, offset + rows)]
+    assert result.errors == ()
+    assert result.table.column("new").to_pylist() == expected
+
+
+def test_of_structs_of_structs_only_rows_that_fail_are_rejected():
+    (error,) = compute(NESTED.slice(3), new="CAST(s.t.v AS INTEGER)").errors
+    assert error.indices.tolist() == [4]
+    assert error.message == "preprocessing column 'new': a value is no INT32"
+
+
 def test_a_row_is_rejected_once_for_its_first_failure():
     table = pa.table({"s": ["a", "1", "0"], "n": [1, 2, 3]})
     result = compute(table, a="CAST(s AS INTEGER)", b="CAST(s AS INTEGER)", c="n // a")

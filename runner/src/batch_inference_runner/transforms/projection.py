@@ -148,7 +148,7 @@ class Projection:
         return Evaluated(nothing, np.array([], dtype=np.int64), (failure,))
 
     def _run(self, sql: str, rows: pa.Table) -> pa.Table:
-        result = self._engine.query(sql, rows=rows, table_name=_ROWS)
+        result = self._engine.query(sql, rows=_from_their_start(rows), table_name=_ROWS)
         if result.num_rows != rows.num_rows:
             raise JobFailed(
                 Reason.ROW_COUNT_MISMATCH,
@@ -308,6 +308,15 @@ def _bindable(column: pa.ChunkedArray) -> pa.ChunkedArray:
             )
         return column.cast(pa.decimal128(kind.precision, kind.scale))
     return column
+
+
+def _from_their_start(rows: pa.Table) -> pa.Table:
+    """Copy structs of structs, of which DuckDB 2.0 takes no slice that begins further on."""
+    for place, field in enumerate(rows.schema):
+        if pt.is_struct(field.type) and any(pt.is_struct(child.type) for child in field.type):
+            chunks = [pa.concat_arrays([chunk]) for chunk in rows.column(place).chunks]
+            rows = rows.set_column(place, field, pa.chunked_array(chunks, field.type))
+    return rows
 
 
 def _normal(kind: pa.DataType) -> pa.DataType:
