@@ -8,6 +8,7 @@ import signal
 import threading
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -238,6 +239,19 @@ def test_an_interrupted_run_goes_on_and_scores_the_rest_only(tmp_path):
     result = succeed(job)
     assert result.by("id") == {row: score_of(row) for row in range(4000)}
     assert done == {file: file.stat().st_mtime_ns for file in done}
+
+
+def test_an_interrupted_run_that_copies_maps_goes_on(tmp_path):
+    """Parquet gives the values of a map the name of their column, which is written nowhere."""
+    job = slow_job(tmp_path, {"output.passthroughFields": ["id", "words"]})
+    for file in (tmp_path / "input").iterdir():
+        table = pq.read_table(file)
+        words = [[(f"w{row}", row)] for row in table["id"].to_pylist()]
+        maps = pa.array(words, pa.map_(pa.string(), pa.int64()))
+        pq.write_table(table.append_column("words", maps), file)
+    interrupt(job, after_shards=5)
+    result = succeed(job)
+    assert result.by("id", "words") == {row: [(f"w{row}", row)] for row in range(4000)}
 
 
 @pytest.mark.parametrize(
