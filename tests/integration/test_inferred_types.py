@@ -88,6 +88,20 @@ def test_a_column_that_a_filter_reads_too_keeps_its_inferred_type(tmp_path):
     assert result.counts == {"read": ROWS, "written": LAST, "rejected": 1, "filtered": 0}
 
 
+@pytest.mark.parametrize("data_format", ["CSV", "JSONLines"])
+def test_whole_numbers_of_folders_become_floats_too(tmp_path, data_format):
+    job = linear_job(tmp_path, {"input.format": data_format}, files=0)
+    for row in (1, 2):
+        folder = tmp_path / "input" / f"a={row}"
+        folder.mkdir()
+        if data_format == "CSV":
+            (folder / "rows.csv").write_text(f"id,b,c\n{row},{row},{row}\n")
+        else:
+            line = json.dumps({"id": row, "b": row, "c": row})
+            (folder / "rows.jsonl").write_text(f"{line}\n")
+    assert succeed(job).by("id") == {row: score_of(row) for row in (1, 2)}
+
+
 def test_an_object_that_is_written_as_a_whole_keeps_its_inferred_type(tmp_path):
     written = {"output.passthroughFields": ["id", "of"]}
     job = json_lines_job(tmp_path, below_an_object, ["of.a", "of.b", "of.c"], **written)

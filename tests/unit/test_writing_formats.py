@@ -317,6 +317,7 @@ UNION = pa.sparse_union([pa.field("a", pa.int8()), pa.field("b", pa.string())])
         (pa.struct([]), DataFormat.PARQUET),
         (pa.list_(pa.struct([]), 2), DataFormat.PARQUET),
         (pa.large_list(pa.binary(0)), DataFormat.PARQUET),
+        (pa.list_(pa.decimal128(10, -2)), DataFormat.PARQUET),
     ],
 )
 def test_a_column_that_the_format_cannot_hold_is_named(kind, data_format):

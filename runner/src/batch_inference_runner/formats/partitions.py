@@ -57,7 +57,7 @@ def partition_column(value: str, kind: pa.DataType, rows: int) -> pa.ChunkedArra
     """Repeat a partition's value `rows` times as a column of type `kind`."""
     if value == NULL_PARTITION:
         return pa.chunked_array([pa.nulls(rows, kind)], type=kind)
-    scalar = pa.scalar(int(value) if pa.types.is_int64(kind) else value, kind)
+    scalar = pa.scalar(value).cast(kind)
     return pa.chunked_array([pa.repeat(scalar, rows)], type=kind)
 
 

@@ -94,6 +94,8 @@ def _parquet_problem(kind: pa.DataType) -> str | None:
         return f"Parquet has no structs without fields; write Arrow or JSONLines, or {_LEAVE_OUT}"
     if pt.is_fixed_size_binary(kind) and kind.byte_width == 0:
         return f"Parquet has no binary values of length 0; write Arrow, or {_LEAVE_OUT}"
+    if pt.is_decimal(kind) and kind.scale < 0:
+        return f"Parquet has no decimals of a negative scale; cast it, or {_LEAVE_OUT}"
     children = (kind.field(place).type for place in range(kind.num_fields))
     problems = (_problem(child, DataFormat.PARQUET) for child in children)
     return next((problem for problem in problems if problem), None)
