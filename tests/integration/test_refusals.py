@@ -20,7 +20,7 @@ from batch_inference_runner.storage.store import AccessDenied, VolumeFull
 from testkit import onnx_models
 from testkit.in_process import bij, run, validate
 from testkit.jobs import Ended, Job
-from testkit.small_jobs import column_job, linear_job, set_fields, small_table
+from testkit.small_jobs import column_job, job_over, linear_job, set_fields, small_table
 
 
 @dataclass(frozen=True)
@@ -262,3 +262,10 @@ def test_parquet_that_is_called_csv_is_named(tmp_path):
     job = linear_job(tmp_path)
     set_fields(job, {"input.format": "CSV"})
     check(run(job), Reason.INPUT_CORRUPT, ("begins as Parquet does",), ExitCode.INVALID)
+
+
+def test_a_csv_header_that_would_swallow_rows_is_refused(tmp_path):
+    job = job_over(tmp_path, "CSV")
+    (tmp_path / "data" / "x.csv").write_text('a,b,c,"t\n' + "1,2,3,x\n" * 5)
+    says = ("the header of", "x.csv", "opens a quote", "close it")
+    check(run(job), Reason.INPUT_CORRUPT, says, ExitCode.INVALID)

@@ -8,9 +8,6 @@ their byte offset, as are rows with a value that does not fit its column.
 
 from __future__ import annotations
 
-import csv
-import io
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,9 +18,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pv
 
-from batch_inference_api.choices import NewlinesInValues
 from batch_inference_runner.formats.bisected import decode_bisected
 from batch_inference_runner.formats.columns import ColumnPath, empty_table, take_columns
+from batch_inference_runner.formats.csv_first_row import (
+    LINE_END,
+    blocks_of,
+    column_names,
+    dialect_of,
+    read_first_row,
+)
 from batch_inference_runner.formats.csv_rows import (
     CsvDialect,
     has_lone_return,
@@ -38,14 +41,13 @@ from batch_inference_runner.formats.utf8 import is_utf8
 from batch_inference_runner.rows import CHUNK_ROWS, Chunk, Positions, UnreadableRows
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from batch_inference_api.runner_contract import CsvOptions
     from batch_inference_runner.formats.foreign_file import OpenFile
     from batch_inference_runner.plan.plan import InputFile, Piece, Shard
     from batch_inference_runner.rows import Indices
 
-_LINE_END = b"\r\n"
 _MESSAGES = {
     "InvalidUtf8": "the row is not valid UTF-8",
     "InvalidCsvRow": "the row does not have as many values as there are columns",
@@ -53,62 +55,21 @@ _MESSAGES = {
 }
 
 
-def dialect_of(options: CsvOptions) -> CsvDialect:
-    """Reduce the options to what splitting rows needs."""
-    return CsvDialect(
-        options.delimiter.encode(), options.newlines_in_values != NewlinesInValues.NEVER
-    )
-
-
-def column_names(first_row: bytes, options: CsvOptions) -> tuple[str, ...]:
-    """Name a file's columns from its first row: the header's names, or f0, f1, ...
-
-    A header without a name for a column gives it the name of its place.
-    """
-    csv.field_size_limit(sys.maxsize)  # without a header it may be any text
-    text = first_row.decode(errors="replace")
-    values = next(csv.reader(io.StringIO(text, newline=""), delimiter=options.delimiter), [])
-    named = options.header
-    return tuple(value if named and value else f"f{place}" for place, value in enumerate(values))
-
-
-def first_row(
-    foreign: ForeignFile, dialect: CsvDialect, *, pool: ThreadPoolExecutor
-) -> tuple[int, bytes]:
-    """Read the first row that is not blank, and its offset; empty bytes for a file without rows."""
-    blocks = _blocks_of(foreign, dialect, pool)
-    try:
-        for block in blocks:
-            starts, stops = block.without_blank(_LINE_END, most_bytes=len(_LINE_END))
-            if len(starts):
-                return block.offset + int(starts[0]), block.text[starts[0] : stops[0]]
-    finally:
-        blocks.close()
-    return 0, b""
-
-
 def has_more_rows(
     foreign: ForeignFile, than: int, dialect: CsvDialect, *, pool: ThreadPoolExecutor
 ) -> bool:
     """Tell whether a file holds more than so many rows; it is read until that is known."""
-    blocks = _blocks_of(foreign, dialect, pool)
+    blocks = blocks_of(foreign, dialect, pool)
     rows = 0
     try:
         for block in blocks:
-            starts, _ = block.without_blank(_LINE_END, most_bytes=len(_LINE_END))
+            starts, _ = block.without_blank(LINE_END, most_bytes=len(LINE_END))
             rows += len(starts) + len(block.unreadable)
             if rows > than:
                 return True
     finally:
         blocks.close()
     return False
-
-
-def _blocks_of(
-    foreign: ForeignFile, dialect: CsvDialect, pool: ThreadPoolExecutor
-) -> Generator[TextBlock]:
-    ends = partial(row_ends, dialect=dialect)
-    return text_blocks(foreign, 0, foreign.size, row_ends=ends, quoted=dialect.multiline, pool=pool)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +87,7 @@ class CsvRows:
     def __init__(
         self, block: TextBlock, dialect: CsvDialect, *, names: Sequence[str], wanted: Sequence[str]
     ) -> None:
-        self.starts, self._ends = block.without_blank(_LINE_END, most_bytes=len(_LINE_END))
+        self.starts, self._ends = block.without_blank(LINE_END, most_bytes=len(LINE_END))
         self._text = block.text
         self._dialect = dialect
         self._names = names
@@ -153,7 +114,7 @@ class CsvRows:
         if not is_well_quoted(text, self._dialect):
             return None
         # pyarrow would begin a row behind a lone CR, and that could make up for one that is missing
-        if has_lone_return(text):
+        if has_lone_return(text, self._dialect):
             return None
         wrong: list[int] = []
 
@@ -261,8 +222,8 @@ class CsvReader:
         with self._lock:
             known = self._names.get(file)
         if known is None:
-            _, row = first_row(foreign, self._dialect, pool=self._pool)
-            known = column_names(row, self._options)
+            first = read_first_row(foreign, self._dialect, pool=self._pool)
+            known = column_names(first, self._options)
             with self._lock:
                 self._names[file] = known
         return known

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from batch_inference_runner.rows import Indices
 
 _QUOTE, _LF, _CR = 34, 10, 13
-_QUOTED = re.compile(rb'"(?:[^"]++|"")*+"')
 _LONE_RETURN = re.compile(rb"\r(?!\n)")
 
 
@@ -94,11 +93,17 @@ def _well_quoted(delimiter: bytes) -> re.Pattern[bytes]:
     return re.compile(rb"(?:" + value + rb"(?:" + edge + value + rb")*+\n)*+", re.DOTALL)
 
 
-def has_lone_return(text: bytes) -> bool:
+def has_lone_return(rows: bytes, dialect: CsvDialect) -> bool:
     """Whether a CR stands outside of quoted values without an LF behind it."""
-    if text.count(b"\r") == text.count(b"\r\n"):
+    if rows.count(b"\r") == rows.count(b"\r\n"):
         return False
-    return _LONE_RETURN.search(_QUOTED.sub(b"", text)) is not None
+    return _LONE_RETURN.search(_quoted(dialect.delimiter).sub(b"", rows)) is not None
+
+
+@lru_cache(maxsize=8)
+def _quoted(delimiter: bytes) -> re.Pattern[bytes]:
+    # a quote inside an unquoted value opens nothing
+    return re.compile(rb"(?:\A|(?<=[" + re.escape(delimiter) + rb'\n]))"(?:[^"]++|"")*+"')
 
 
 def _scanned_ends(text: bytes, dialect: CsvDialect) -> Indices:

@@ -19,12 +19,12 @@ from batch_inference_runner.formats.byte_ranges import (
     units_between,
 )
 from batch_inference_runner.formats.compressed_text import compression_of, promises_compression
-from batch_inference_runner.formats.csv_files import (
-    CsvRows,
+from batch_inference_runner.formats.csv_files import CsvRows, has_more_rows
+from batch_inference_runner.formats.csv_first_row import (
     column_names,
     dialect_of,
-    first_row,
-    has_more_rows,
+    read_first_row,
+    refuse_bad_header,
 )
 from batch_inference_runner.formats.csv_rows import row_ends
 from batch_inference_runner.formats.csv_values import infer_type
@@ -52,11 +52,15 @@ _NOT_UTF8 = {b"\xff\xfe": "UTF-16 text", b"\xfe\xff": "UTF-16 text", b"PK\x03\x0
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """One file: its units, and (CSV) the names of its columns; no names where it is empty."""
+    """One file: its units, and (CSV) the names of its columns; no names where it is empty.
+
+    The names are guessed where the file has no row that can be counted on.
+    """
 
     units: tuple[Unit, ...]
     names: tuple[str, ...] = ()
     has_rows: bool = True
+    is_guessed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,10 +131,13 @@ def inspect_csv(
             units = _whole_if_compressed(foreign)
             if units is None:
                 units = _csv_units(foreign, options, target_bytes)
-            offset, first = first_row(foreign, dialect, pool=fetching)
-            units = _beginning_with_row(units, offset)
-            has_rows = not (options.header and _is_only(first, foreign))
-            return _Found(units, column_names(first, options), has_rows)
+            first = read_first_row(foreign, dialect, pool=fetching)
+            if options.header:
+                refuse_bad_header(first, dialect, file.uri)
+            units = _beginning_with_row(units, first.offset)
+            has_rows = not (options.header and _is_only(first.text, foreign))
+            names = column_names(first, options)
+            return _Found(units, names, has_rows, is_guessed=not first.model)
         finally:
             foreign.close()
 
@@ -233,11 +240,10 @@ def _whole_if_compressed(foreign: ForeignFile) -> tuple[Unit, ...] | None:
 
 
 def _common_names(files: Sequence[InputFile], found: Sequence[_Found]) -> tuple[str, ...]:
+    named = [(file, item) for file, item in zip(files, found, strict=True) if item.names]
     names: tuple[str, ...] = ()
     first = ""
-    for file, item in zip(files, found, strict=True):
-        if not item.names:
-            continue
+    for file, item in [pair for pair in named if not pair[1].is_guessed] or named[:1]:
         if not names:
             names, first = item.names, file.uri
             refuse_ambiguous_names(names, first)
