@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from batch_inference_api.runner_contract import ModelInputBinding, ModelOutputBinding
+from batch_inference_runner.errors import InvalidJob
 from testkit import onnx_models
 from testkit.scorers import make_scorer
 
@@ -65,6 +66,36 @@ def test_a_pipeline_over_mixed_columns_scores_as_in_scikit_learn(tmp_path, zipma
     everything = make_scorer(tmp_path / "m.onnx", table.schema).score(table).table
     label = "label" if zipmap is False else "output_label"
     assert everything[label].to_pylist() == pipeline.predict(frame).tolist()
+
+
+@pytest.mark.parametrize("kind", ["RandomForestRegressor", "DecisionTreeRegressor"])
+@pytest.mark.parametrize("targets", [1, 3])
+def test_trees_give_every_target_although_one_is_declared(tmp_path, kind, targets):
+    from skl2onnx import to_onnx
+    from sklearn import ensemble, tree
+
+    values = RNG.normal(size=(ROWS, 4)).astype(np.float32)
+    model = (getattr(ensemble, kind, None) or getattr(tree, kind))(max_depth=3, random_state=0)
+    model.fit(values, values[:, :targets].squeeze() * 2)
+    exported = to_onnx(model, values[:1])
+    assert exported.graph.output[0].type.tensor_type.shape.dim[1].dim_value == 1
+    (tmp_path / "m.onnx").write_bytes(exported.SerializeToString())
+    table = pa.table({"X": pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), 4)})
+    expected = model.predict(values).reshape(ROWS, targets)
+    last = ModelOutputBinding(name="variable", column="last", index=targets - 1)
+
+    whole = make_scorer(tmp_path / "m.onnx", table.schema)
+    picked = make_scorer(tmp_path / "m.onnx", table.schema, outputs=(last,))
+
+    number = pa.float32()
+    assert whole.added[0].type == (number if targets == 1 else pa.list_(number))
+    scores = np.array(whole.score(table).table["variable"].to_pylist()).reshape(ROWS, targets)
+    np.testing.assert_allclose(scores, expected, atol=1e-4)
+    column = picked.score(table).table["last"].to_pylist()
+    np.testing.assert_allclose(column, expected[:, -1], atol=1e-4)
+    beyond = ModelOutputBinding(name="variable", column="c", index=targets)
+    with pytest.raises(InvalidJob, match=rf"holds {targets} value\(s\) a row"):
+        make_scorer(tmp_path / "m.onnx", table.schema, outputs=(beyond,))
 
 
 def test_clusters_come_as_labels_and_distances(tmp_path):

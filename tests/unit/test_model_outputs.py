@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import onnx
 import pyarrow as pa
 import pytest
 from onnx import TensorProto, helper
 
 from batch_inference_api.choices import NonFinitePolicy
+from batch_inference_api.reasons import Reason
 from batch_inference_api.runner_contract import ModelOutputBinding
 from batch_inference_runner.errors import JobFailed
+from batch_inference_runner.models.output_binding import OutputPlan
+from batch_inference_runner.models.outputs import Outputs
 from testkit import onnx_models
 from testkit.scorers import make_scorer, rejected
 
@@ -88,3 +92,14 @@ def test_class_probabilities_are_picked_from_maps(tmp_path):
     maybe = ModelOutputBinding(name="probability", column="p", class_label="maybe")
     with pytest.raises(JobFailed, match="no class 'maybe'; its classes are 'no', 'yes'"):
         make_scorer(path, schema, outputs=(maybe,)).score(table)
+
+
+def test_batches_whose_outputs_differ_in_width_may_be_scored_row_by_row():
+    plan = OutputPlan(output="y", column="y", type=pa.list_(pa.float32()))
+    outputs = Outputs((plan,), rows=3)
+    outputs.put(0, 2, {"y": np.zeros((2, 2), np.float32)})
+
+    with pytest.raises(JobFailed, match=r"spec\.batching\.batchSize: 1") as caught:
+        outputs.put(2, 3, {"y": np.zeros((1, 1), np.float32)})
+
+    assert caught.value.reason is Reason.MODEL_NOT_ROWWISE

@@ -9,7 +9,8 @@ import pytest
 
 from batch_inference_runner.errors import JobFailed
 from batch_inference_runner.models import probing
-from batch_inference_runner.models.feeds import Dense, Feeds
+from batch_inference_runner.models.feeds import Dense, Feeds, Interleaved
+from batch_inference_runner.models.onnx import InferenceFailed
 
 
 @pytest.fixture
@@ -87,3 +88,117 @@ def test_rounding_is_told_from_dependence_on_the_batch(noise, tolerance, accepte
     else:
         with pytest.raises(JobFailed, match="changes when it is scored with"):
             probing.check_rowwise(call, feeds, tolerance)
+
+
+def less_the_mean(feeds):
+    """As a layer does that normalises over the batch."""
+    return {"y": feeds["x"] - feeds["x"].mean(axis=0)}
+
+
+def lists_of(values: np.ndarray) -> Dense:
+    return Dense(values)
+
+
+def columns_of(values: np.ndarray) -> Interleaved:
+    return Interleaved(list(values.T.copy()), np.empty((64, values.shape[1]), values.dtype))
+
+
+@pytest.mark.parametrize("source_of", [lists_of, columns_of])
+@pytest.mark.parametrize("width", [1, 3, 200])
+@pytest.mark.parametrize("where", [1, 63, 64, 5000, 8191, slice(4000, None), slice(1, None, 2)])
+def test_rows_that_differ_are_scored_together_wherever_they_lie(source_of, width, where):
+    values = np.full((probing.PROBE_ROWS, width), 2.5, np.float32)
+    values[where, -1] = 7.0
+    feeds = Feeds(count=len(values), sources={"x": source_of(values)}, kept=None, errors=())
+
+    with pytest.raises(JobFailed, match="'y' of a row changes when it is scored with"):
+        probing.check_rowwise(less_the_mean, feeds, probing.FLOAT32)
+
+
+@pytest.mark.parametrize("source_of", [lists_of, columns_of])
+def test_every_column_varies_among_the_rows_that_are_scored_together(source_of):
+    values = np.full((probing.PROBE_ROWS, 3), 2.5, np.float32)
+    values[:, 0] = np.arange(len(values))
+    values[7000, 2] = 100.0
+    feeds = Feeds(count=len(values), sources={"x": source_of(values)}, kept=None, errors=())
+
+    def call(feeds):
+        return {"y": feeds["x"][:, 0] + feeds["x"][:, 2].mean()}
+
+    with pytest.raises(JobFailed, match="changes when it is scored with"):
+        probing.check_rowwise(call, feeds, probing.FLOAT32)
+
+
+def test_text_and_missing_numbers_are_compared_too():
+    words = np.array(["a"] * 5000 + ["b"], dtype=object)
+    numbers = np.full((5001, 1), np.nan, np.float32)
+    sources = {"word": Dense(words), "number": Dense(numbers)}
+    feeds = Feeds(count=5001, sources=sources, kept=None, errors=())
+
+    def call(feeds):
+        return {"y": np.full(len(feeds["word"]), len(set(feeds["word"])))}
+
+    assert feeds.unlike(0).tolist() == [5000]
+    with pytest.raises(JobFailed, match="changes when it is scored with 1 others"):
+        probing.check_rowwise(call, feeds, probing.FLOAT32)
+
+
+def test_rows_beside_one_that_cannot_be_scored_are_compared_too():
+    values = np.full((1000, 1), 2.5, np.float32)
+    values[0] = np.inf
+    values[900] = 7.0
+
+    def call(feeds):
+        if np.isinf(feeds["x"]).any():
+            raise InferenceFailed("InferenceError", "too large")
+        return less_the_mean(feeds)
+
+    with pytest.raises(JobFailed, match="changes when it is scored with"):
+        probing.check_rowwise(call, feeds_of(values), probing.FLOAT32)
+
+
+def test_rows_that_are_all_the_same_tell_nothing():
+    feeds = feeds_of(np.full((probing.PROBE_ROWS, 3), np.nan, np.float32))
+
+    assert probing.check_rowwise(less_the_mean, feeds, probing.FLOAT32) is not None
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 15, 64, 100])
+def test_few_rows_are_enough_to_tell(count):
+    values = np.arange(count, dtype=np.float32)
+
+    def check(call):
+        return probing.check_rowwise(call, feeds_of(values), probing.FLOAT32)
+
+    assert check(lambda feeds: {"y": feeds["x"] * 2}) is not None
+    if count > 1:
+        with pytest.raises(JobFailed, match="changes when it is scored with"):
+            check(less_the_mean)
+
+
+@pytest.mark.parametrize(
+    ("row_seconds", "expected"), [(1e-6, [1, 1, 1, 2, 3, 64]), (1.0, [1, 1, 1, 2, 3])]
+)
+def test_a_slow_model_scores_few_rows_to_be_checked(clock, row_seconds, expected):
+    calls = []
+
+    def call(feeds):
+        calls.append(len(feeds["x"]))
+        clock.seconds += row_seconds * len(feeds["x"])
+        return {"y": feeds["x"]}
+
+    probing.check_rowwise(call, feeds_of(np.arange(1000.0)), probing.FLOAT32)
+
+    assert calls == expected
+
+
+def test_few_wide_rows_are_scored_together_to_be_checked():
+    calls = []
+
+    def call(feeds):
+        calls.append(len(feeds["x"]))
+        return {"y": feeds["x"][:, :1]}
+
+    probing.check_rowwise(call, feeds_of(np.zeros((20, 1_000_000), np.float32)), probing.FLOAT32)
+
+    assert calls == [1, 1, 1, 2, 3, 8]

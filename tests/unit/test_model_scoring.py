@@ -239,6 +239,42 @@ def test_a_model_that_does_not_score_row_by_row_is_refused(tmp_path, build):
     assert caught.value.reason is Reason.MODEL_NOT_ROWWISE
 
 
+@pytest.mark.parametrize("batch_size", [1, None])
+def test_scoring_row_by_row_is_not_advised_where_a_single_row_has_no_score(tmp_path, batch_size):
+    path = onnx_models.compress(tmp_path / "m.onnx")
+    table = pa.table({"x": pa.array([-1.0, 2.0], pa.float32())})
+
+    with pytest.raises(JobFailed, match=r"0 rows for 1 row\(s\)") as caught:
+        make_scorer(path, table.schema, batch_size=batch_size).score(table)
+
+    assert caught.value.reason is Reason.MODEL_NOT_ROWWISE
+    assert "batchSize" not in caught.value.message
+
+
+@pytest.mark.parametrize("batch", [1, "N"])
+def test_a_row_whose_output_is_longer_is_not_blamed_on_the_batch_size(tmp_path, batch):
+    path = onnx_models.save(
+        tmp_path / "m.onnx",
+        [
+            helper.make_node("Cast", ["x"], ["most"], to=TensorProto.INT64),
+            helper.make_node("ReduceMax", ["most"], ["end"], keepdims=0),
+            helper.make_node("Range", ["zero", "end", "one"], ["row"]),
+            helper.make_node("Mul", ["most", "row"], ["y"]),
+        ],
+        [("x", TensorProto.FLOAT, [batch, 1])],
+        [("y", TensorProto.INT64, [batch, "K"])],
+        [("zero", np.int64(0)), ("one", np.int64(1))],
+    )
+    table = pa.table({"x": pa.array([2.0, 2.0, 3.0], pa.float32())})
+    scorer = make_scorer(path, table.schema, batch_size=1)
+
+    with pytest.raises(JobFailed, match=r"'y' has shape \[2\] .* and shape \[3\]") as caught:
+        scorer.score(table)
+
+    assert caught.value.reason is Reason.MODEL_UNSUPPORTED
+    assert "batchSize" not in caught.value.message
+
+
 def test_an_output_that_is_not_of_rows_can_be_left_out(tmp_path):
     path = onnx_models.save(
         tmp_path / "m.onnx",

@@ -79,14 +79,19 @@ def checked_rows(name: str, value: Any, rows: int) -> Array:
         raise not_rowwise(
             f"output {name!r} has {count} for {rows} row(s)",
             "If only this output is so, list the others in spec.model.outputs. Else export",
+            one_by_one=rows > 1,
         )
     return array
 
 
-def not_rowwise(what: str, todo: str = "Export") -> JobFailed:
-    """Build the error for a model whose outputs do not belong to single rows."""
+def not_rowwise(what: str, todo: str = "Export", *, one_by_one: bool = True) -> JobFailed:
+    """Build the error for a model whose outputs do not belong to single rows.
+
+    `one_by_one` says whether single rows may still be scored correctly.
+    """
+    way_out = "; if single rows are scored correctly, set spec.batching.batchSize: 1"
     return JobFailed(
         Reason.MODEL_NOT_ROWWISE,
         f"the model does not score row by row: {what}. {todo} it so that every row's score depends "
-        "on that row only; if single rows are scored correctly, set spec.batching.batchSize: 1",
+        f"on that row only{way_out if one_by_one else ''}",
     )

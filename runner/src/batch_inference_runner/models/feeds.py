@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from batch_inference_runner.models.binding import InputPlan
 
 Array = npt.NDArray[Any]
+Mask = npt.NDArray[np.bool_]
+
+_LOOK_AT_VALUES = 1 << 16  # fits the cache; all rows at once could be gigabytes
+_LOOK_AT_COLUMNS = 128  # in less than a millisecond
 
 
 class Source(Protocol):
@@ -28,6 +32,12 @@ class Source(Protocol):
 
     def rows(self, start: int, stop: int) -> Array:
         """Return rows [start, stop) in C order, valid until the same thread asks again."""
+
+    def take(self, indices: Indices) -> Array:
+        """Return copies of some rows, in C order."""
+
+    def unlike(self, row: int) -> Indices:
+        """Return a few rows that differ from this one, none only if all are the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +48,18 @@ class Dense:
 
     def rows(self, start: int, stop: int) -> Array:
         return self.values[start:stop]
+
+    def take(self, indices: Indices) -> Array:
+        return self.values[indices]
+
+    def unlike(self, row: int) -> Indices:
+        flat = _comparable(self.values.reshape(len(self.values), -1))
+        size = max(1, _LOOK_AT_VALUES // max(1, flat.shape[1]))
+        for start in range(0, len(flat), size):
+            differs = flat[start : start + size] != flat[row]
+            if differs.any():
+                return _ends(differs) + start
+        return np.empty(0, dtype=np.int64)
 
 
 class Interleaved:
@@ -54,10 +76,27 @@ class Interleaved:
     def rows(self, start: int, stop: int) -> Array:
         if len(self._buffer) < stop - start:
             self._buffer = np.empty((stop - start, len(self._columns)), dtype=self._buffer.dtype)
-        block = self._buffer[: stop - start]
+        return self._filled(self._buffer[: stop - start], slice(start, stop))
+
+    def take(self, indices: Indices) -> Array:
+        shape = (len(indices), len(self._columns))
+        return self._filled(np.empty(shape, dtype=self._buffer.dtype), indices)
+
+    def _filled(self, block: Array, rows: slice | Indices) -> Array:
         for position, column in enumerate(self._columns):
-            block[:, position] = column[start:stop]
+            block[:, position] = column[rows]
         return block
+
+    def unlike(self, row: int) -> Indices:
+        found: set[int] = set()
+        for position, column in enumerate(map(_comparable, self._columns)):
+            if found and position >= _LOOK_AT_COLUMNS:
+                break
+            differs = column != column[row]
+            first = int(differs.argmax())
+            if differs[first]:
+                found |= {first, len(differs) - 1 - int(differs[::-1].argmax())}
+        return np.array(sorted(found), dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +114,19 @@ class Feeds:
     def rows(self, start: int, stop: int) -> dict[str, Array]:
         """Return the arrays of rows [start, stop), valid until the same thread asks again."""
         return {name: source.rows(start, stop) for name, source in self.sources.items()}
+
+    def take(self, indices: Indices) -> dict[str, Array]:
+        """Return the arrays of some rows, which stay valid."""
+        return {name: source.take(indices) for name, source in self.sources.items()}
+
+    def unlike(self, row: int) -> Indices:
+        """Return a few rows that differ from this one, none only if all are the same.
+
+        Of every column (of very wide rows, of some) the first and the last row with another value,
+        as a model may look at one column only.
+        """
+        found = [source.unlike(row) for source in self.sources.values()]
+        return np.unique(np.concatenate(found))
 
 
 class FeedMaker:
@@ -136,3 +188,16 @@ def _arrays(plan: InputPlan, table: pa.Table, problems: Problems) -> list[Array]
         )
         for name in plan.columns
     ]
+
+
+def _comparable(values: Array) -> Array:
+    # Bits, as NaN is unlike itself.
+    return values if values.dtype == object else values.view(f"u{values.itemsize}")
+
+
+def _ends(differs: Mask) -> Indices:
+    """Return, in order, the rows that are the first or last in any column to differ."""
+    first = differs.argmax(axis=0)
+    last = len(differs) - 1 - differs[::-1].argmax(axis=0)
+    varies = differs[first, np.arange(len(first))]
+    return np.unique(np.concatenate([first[varies], last[varies]]))

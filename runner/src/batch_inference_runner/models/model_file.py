@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from batch_inference_api.runner_contract import Location, ModelConfig
     from batch_inference_runner.storage.store import Store
 
-_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
+_ML_DOMAIN = "ai.onnx.ml"
+_DOMAINS = frozenset({"", "ai.onnx", _ML_DOMAIN, "com.microsoft"})
 _REFUSED_OPERATORS = frozenset({"EPContext"})
 _QUANTIZED = re.compile(r"QLinear|Quantize|MatMulInteger|ConvInteger|MatMulNBits|DynamicQuant")
 _MAX_GRAPH_BYTES = 2 * 1024**3  # protobuf's own limit
@@ -43,12 +44,14 @@ _BLOCK_BYTES = 8 * 1024 * 1024
 class ModelFile:
     """A verified private copy: `digest` is `sha256:<64 hex>` of exactly these bytes.
 
-    `quantized` models answer a little differently for every batch.
+    `quantized` models answer a little differently for every batch. Of `unchecked_shapes` ONNX
+    Runtime does not find out by itself how wide the outputs are, so they may be declared wrongly.
     """
 
     path: Path
     digest: str
     quantized: bool = False
+    unchecked_shapes: bool = False
 
 
 def fetch_model(config: ModelConfig, into: Path) -> ModelFile:
@@ -87,7 +90,8 @@ def fetch_model(config: ModelConfig, into: Path) -> ModelFile:
         )
     _require_safe(facts)
     quantized = any(_QUANTIZED.search(name) for _, name in facts.operators)
-    return ModelFile(path=path, digest=digest, quantized=quantized)
+    unchecked = any(domain == _ML_DOMAIN for domain, _ in facts.operators)
+    return ModelFile(path=path, digest=digest, quantized=quantized, unchecked_shapes=unchecked)
 
 
 def _fetched(source: _Source, into: Path, uri: str) -> tuple[Path, dict[str, str]]:

@@ -31,21 +31,33 @@ class Outputs:
         self._plans = tuple(plans)
         self._rows = rows
         self._collected: dict[str, Array] = {}
+        self._one_by_one = True
 
     def put(self, start: int, stop: int, values: Mapping[str, Array]) -> None:
         """Take the outputs of rows [start, stop), whose first dimension is the row.
 
         Raises:
-            JobFailed: ModelNotRowwise, an output changes its shape.
+            JobFailed: ModelNotRowwise or ModelUnsupported, an output changes its shape.
         """
+        self._one_by_one = self._one_by_one and stop - start == 1
         for name, value in values.items():
             collected = self._collected.get(name)
             if collected is None:
                 shape = (self._rows, *value.shape[1:])
                 collected = self._collected[name] = _empty(shape, value.dtype)
             if collected.shape[1:] != value.shape[1:]:
-                raise not_rowwise(f"the shape of output {name!r} changes from batch to batch")
+                raise self._changes_shape(name, collected.shape[1:], value.shape[1:])
             collected[start:stop] = value
+
+    def _changes_shape(self, name: str, one: tuple[int, ...], other: tuple[int, ...]) -> JobFailed:
+        if not self._one_by_one:
+            return not_rowwise(f"the shape of output {name!r} changes from batch to batch")
+        return JobFailed(
+            Reason.MODEL_UNSUPPORTED,
+            f"output {name!r} has shape {list(one)} for one row and shape {list(other)} for "
+            "another, but a column takes one shape; export the model so that all rows get the "
+            "same, filled up if need be, or list the other outputs in spec.model.outputs",
+        )
 
     def columns(self, kept: npt.NDArray[np.int64] | None) -> list[pa.Array]:
         """Return one array per planned column, of the rows `kept` or of all.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -53,34 +53,75 @@ QUANTIZED = Tolerance(5e-2, 5e-2, exact_discrete=False)
 def check_rowwise(call: Call, feeds: Feeds, tolerance: Tolerance) -> float | None:
     """Compare rows scored alone with the same rows scored together.
 
-    Rows that cannot be scored alone are passed over. Returns the seconds that one row takes alone,
-    None if no row could be scored.
+    Rows that cannot be scored alone are passed over. The rows lie all over the table, and those
+    that differ from the first one come first: beside its like no row's score changes. Returns the
+    seconds that one row takes alone, None if no row could be scored.
 
     Raises:
         JobFailed: ModelNotRowwise.
     """
-    alone: dict[int, dict[str, Array]] = {}
-    inputs: list[dict[str, Array]] = []
-    seconds = math.inf
-    for row in range(min(feeds.count, _TRIED_ROWS)):
-        single = {name: array.copy() for name, array in feeds.rows(row, row + 1).items()}
-        started = time.perf_counter()
-        try:
-            alone[row] = call(single)
-        except InferenceFailed:
-            continue
-        seconds = min(seconds, time.perf_counter() - started)
-        inputs.append(single)
-        if len(alone) == _CHECKED_ROWS:
-            break
-    if not alone:
+    first = _first_alone(call, feeds)
+    if first is None:
         return None
+    rows = _rows_to_check(feeds, first.row)
+    sample = feeds.take(np.array(rows))
+    alone = [replace(first, row=0)]
+    for row in range(1, min(len(rows), _TRIED_ROWS)):
+        if len(alone) < _CHECKED_ROWS and (scored := _alone(call, _picked(sample, [row]), row)):
+            alone.append(scored)
     for count in range(2, len(alone) + 1):
-        _compare(call, _joined(inputs[:count]), list(enumerate(alone.values()))[:count], tolerance)
-    batch = min(feeds.count, _CHECK_BATCH)
-    if seconds < _SLOW_ROW_SECONDS and batch > _CHECKED_ROWS:
-        _compare(call, feeds.rows(0, batch), list(alone.items()), tolerance)
+        _compare(call, sample, alone[:count], tolerance)
+    seconds = min(scored.seconds for scored in alone)
+    if seconds < _SLOW_ROW_SECONDS and len(rows) > _CHECKED_ROWS:
+        known = {scored.row for scored in alone}
+        others = [row for row in range(len(rows)) if row not in known]
+        _compare(call, sample, alone, tolerance, others)
     return seconds
+
+
+@dataclass(frozen=True, slots=True)
+class _Alone:
+    """What a row gives when it is scored alone, and how long that takes."""
+
+    row: int
+    outputs: dict[str, Array]
+    seconds: float
+
+
+def _first_alone(call: Call, feeds: Feeds) -> _Alone | None:
+    for row in _spread(feeds.count, _TRIED_ROWS):
+        if scored := _alone(call, feeds.take(np.array([row])), row):
+            return scored
+    return None
+
+
+def _alone(call: Call, feed: dict[str, Array], row: int) -> _Alone | None:
+    started = time.perf_counter()
+    try:
+        outputs = call(feed)
+    except InferenceFailed:
+        return None
+    return _Alone(row, outputs, time.perf_counter() - started)
+
+
+def _rows_to_check(feeds: Feeds, first: int) -> list[int]:
+    """Return different rows, as many as are scored together: `first`, its unlikes, then others."""
+    fits = max(_CHECKED_ROWS, _MAX_BATCH_BYTES // _row_bytes(feeds))
+    size = min(_CHECK_BATCH, fits)
+    unlike = feeds.unlike(first)
+    unlike = unlike[_spread(len(unlike), _CHECK_BATCH // 2)]
+    rows = dict.fromkeys([first, *unlike.tolist(), *_spread(feeds.count, size)])
+    return list(rows)[:size]
+
+
+def _row_bytes(feeds: Feeds) -> int:
+    return max(1, sum(array.nbytes for array in feeds.rows(0, 1).values()))
+
+
+def _spread(count: int, wanted: int) -> list[int]:
+    """Return that many row numbers, fewer if there are not as many rows, evenly apart."""
+    size = min(count, wanted)
+    return [index * count // size for index in range(size)]
 
 
 def find_batch_size(call: Call, feeds: Feeds, *, row_seconds: float) -> int:
@@ -92,8 +133,7 @@ def find_batch_size(call: Call, feeds: Feeds, *, row_seconds: float) -> int:
     if row_seconds > _SLOW_ROW_SECONDS:
         fits = [size for size in (32, 16, 8) if size * row_seconds <= _SLOW_CALL_SECONDS]
         return fits[0] if fits else (4 if row_seconds < 1 else 1)
-    row_bytes = max(1, sum(array.nbytes for array in feeds.rows(0, 1).values()))
-    largest = max(1, min(_SIZES[-1], _MAX_BATCH_BYTES // row_bytes))
+    largest = max(1, min(_SIZES[-1], _MAX_BATCH_BYTES // _row_bytes(feeds)))
     measured = _measured(call, feeds, largest=min(largest, feeds.count), row_seconds=row_seconds)
     if not measured or feeds.count < DEFAULT_BATCH_SIZE:
         return min(DEFAULT_BATCH_SIZE, largest)  # too little to tell
@@ -139,26 +179,29 @@ def _timed(call: Call, feeds: Feeds, size: int) -> tuple[float, float]:
     return min(times), sum(times)
 
 
-def _joined(inputs: Sequence[dict[str, Array]]) -> dict[str, Array]:
-    return {name: np.concatenate([one[name] for one in inputs]) for name in inputs[0]}
+def _picked(sample: dict[str, Array], rows: Sequence[int]) -> dict[str, Array]:
+    return {name: array[rows] for name, array in sample.items()}
 
 
 def _compare(
     call: Call,
-    feeds: dict[str, Array],
-    expected: Sequence[tuple[int, dict[str, Array]]],
+    sample: dict[str, Array],
+    alone: Sequence[_Alone],
     tolerance: Tolerance,
+    others: Sequence[int] = (),
 ) -> None:
+    """Require of rows scored together, and with `others`, what they give alone."""
+    rows = [*(scored.row for scored in alone), *others]
     try:
-        together = call(feeds)
+        together = call(_picked(sample, rows))
     except InferenceFailed:
         return
     for name, values in together.items():
-        for row, alone in expected:
-            if not _same(values[row : row + 1], alone[name], tolerance):
-                count = len(values)
+        for place, scored in enumerate(alone):
+            if not _same(values[place : place + 1], scored.outputs[name], tolerance):
                 raise not_rowwise(
-                    f"output {name!r} of a row changes when it is scored with {count - 1} others"
+                    f"output {name!r} of a row changes when it is scored with {len(rows) - 1} "
+                    "others"
                 )
 
 

@@ -73,7 +73,9 @@ class ModelScorer:
                 "the model has no inputs, so its scores cannot depend on the rows",
             )
         fixed = fixed_batch(inputs)
-        signature = _observed(self._model, inputs, fixed=fixed)
+        signature = _observed(
+            self._model, inputs, fixed=fixed, unchecked_shapes=model.unchecked_shapes
+        )
         self._plans = bind_outputs(signature, schema, config.outputs)
         names = tuple(dict.fromkeys(plan.output for plan in self._plans))
         self._call = ModelCall(self._model, names, fixed_batch=fixed)
@@ -237,14 +239,21 @@ def _tolerance(signature: Signature, *, quantized: bool) -> probing.Tolerance:
     return probing.FLOAT16 if any(s.element == "float16" for s in specs) else probing.FLOAT32
 
 
-def _observed(model: OnnxModel, inputs: tuple[InputPlan, ...], *, fixed: int | None) -> Signature:
-    """Complete the signature where an output declares no shape, by scoring rows of ones.
+def _observed(
+    model: OnnxModel, inputs: tuple[InputPlan, ...], *, fixed: int | None, unchecked_shapes: bool
+) -> Signature:
+    """Complete the signature by scoring rows of ones, where shapes are missing or in doubt.
 
     Ones, because zeros divide by zero: integer division by zero ends the process.
     """
     signature = model.signature
-    open_ended = [s.name for s in signature.outputs if s.element is not None and s.shape is None]
-    if not open_ended:
+    doubtful = [
+        spec.name
+        for spec in signature.outputs
+        if spec.element is not None
+        and (spec.shape is None or (unchecked_shapes and _is_one_wide(spec)))
+    ]
+    if not doubtful:
         return signature
     rows = fixed or 2
     feeds = {
@@ -254,7 +263,7 @@ def _observed(model: OnnxModel, inputs: tuple[InputPlan, ...], *, fixed: int | N
         for plan in inputs
     }
     try:
-        values = dict(zip(open_ended, model.run(open_ended, feeds), strict=True))
+        values = dict(zip(doubtful, model.run(doubtful, feeds), strict=True))
     except InferenceFailed:
         return signature
     outputs = tuple(
@@ -264,3 +273,8 @@ def _observed(model: OnnxModel, inputs: tuple[InputPlan, ...], *, fixed: int | N
         for spec in signature.outputs
     )
     return Signature(inputs=signature.inputs, outputs=outputs)
+
+
+def _is_one_wide(spec: ValueSpec) -> bool:
+    # As skl2onnx declares every forest and tree, however many targets it has.
+    return (spec.shape or ())[1:] == (1,)
