@@ -179,7 +179,7 @@ TROUBLES = {
         Reason.UNSCHEDULABLE, f"no node for 1 of 1 pods: {NO_NODE}",
     ),
     "a node drives the first pod away, as before maintenance or the end of a spot instance": (
-        [make_pod(deleted=ago(40), grace_seconds=10, disruption="DeletionByTaintManager")],
+        [make_pod(deleted=ago(15), grace_seconds=10, disruption="DeletionByTaintManager")],
         Reason.HEAD_DISRUPTED, "pod churn-run-1-0 is replaced (DeletionByTaintManager); what is committed stays",
     ),
     "a node drives a worker away": (
@@ -187,7 +187,7 @@ TROUBLES = {
         Reason.WORKER_DISRUPTED, None,
     ),
     "a node is lost, and Kubernetes drives the first pod away": (
-        [make_pod(deleted=ago(41), grace_seconds=10, disruption="DeletionByTaintManager")],
+        [make_pod(deleted=ago(16), grace_seconds=10, disruption="DeletionByTaintManager")],
         Reason.NODE_LOST, "node node-a of pod churn-run-1-0 does not answer; the next run begins when the pod is gone or fenced off",
     ),
     "the node of the first pod is lost": (

@@ -54,6 +54,9 @@ _REASONS = {"secret": Reason.SECRET_NOT_FOUND, "configmap": Reason.CONFIG_MAP_NO
 _KILLED = 137
 _LATE_SECONDS = 30.0
 """A pod that is to go has its grace period and this long to be gone."""
+_DRIVEN_AWAY = "DeletionByTaintManager"
+_DRIVEN_AWAY_LATE_SECONDS = 5.0
+"""One that a taint drives away is most likely on a node that does not answer: this long."""
 TRIED_AGAIN = timedelta(minutes=3)
 """A kubelet tries again to mount a volume every two minutes."""
 _FRESH = timedelta(minutes=10)
@@ -272,8 +275,9 @@ def _is_a_node_lost(scene: _Scene) -> Trouble | None:
     for pod in scene.pods:
         if pod.deleted is None or pod.is_over:
             continue
-        late = scene.now - pod.deleted > timedelta(seconds=pod.grace_seconds + _LATE_SECONDS)
-        if late:
+        is_driven_away = pod.disruption == _DRIVEN_AWAY
+        patience = _DRIVEN_AWAY_LATE_SECONDS if is_driven_away else _LATE_SECONDS
+        if scene.now - pod.deleted > timedelta(seconds=pod.grace_seconds + patience):
             return Trouble(
                 reason=Reason.NODE_LOST,
                 message=f"node {pod.node or 'unknown'} of pod {pod.name} does not answer; "
