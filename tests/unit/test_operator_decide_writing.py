@@ -152,3 +152,10 @@ def test_a_run_that_does_not_answer_is_asked_ever_more_seldom(silent_seconds, se
     silent = observe(make_run(), pod, unreachable_seconds=silent_seconds)
 
     assert plan_for(NAMED, silent).look_again_seconds == seconds
+
+
+def test_a_run_whose_first_pod_is_to_go_is_looked_at_as_often_as_ever():
+    pod = make_pod(running_since=ago(5000), deleted=ago(20), grace_seconds=10)
+    silent = observe(make_run(), pod, unreachable_seconds=4000)
+
+    assert plan_for(NAMED, silent).look_again_seconds == 5

@@ -128,9 +128,16 @@ def _look_again(
         return None
     is_starting = _is_starting(run, observation, now=now)
     again = _STARTING_SECONDS if is_starting else float(settings.progress_seconds)
-    # Each look at a head that does not answer keeps other jobs waiting for its timeout.
-    again = max(again, min(observation.unreachable_seconds / 2, _LONGEST_SILENCE_SECONDS))
+    if not _is_head_going(run, observation):
+        # Each look at a head that does not answer keeps other jobs waiting for its timeout.
+        again = max(again, min(observation.unreachable_seconds / 2, _LONGEST_SILENCE_SECONDS))
     return again if deadline is None else min(again, max(deadline, _STARTING_SECONDS))
+
+
+def _is_head_going(run: RunJob, observation: Observation) -> bool:
+    """Whether index 0 was told to go: the next run waits for its end, or for its fence."""
+    head = find_head(run, observation)
+    return head is not None and head.deleted is not None
 
 
 def _is_starting(run: RunJob, observation: Observation, *, now: datetime) -> bool:
