@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
@@ -157,12 +158,8 @@ def inspect_csv(
                 texts.append(rows.parse().table)
 
         def has_rows(file: InputFile) -> bool:
-            foreign = ForeignFile(file, open_file)
-            try:
-                header = 1 if options.header else 0
-                return has_more_rows(foreign, header, dialect, pool=fetching)
-            finally:
-                foreign.close()
+            with closing(ForeignFile(file, open_file)) as foreign:
+                return has_more_rows(foreign, int(options.header), dialect, pool=fetching)
 
         is_empty = not texts and not any(map(has_rows, files))
     # Without a row any type is right, and nulls fit every input of a model.
