@@ -137,6 +137,7 @@ NEEDED = {"workers.volumeMounts": ("workers.volumes",)}
 REFUSALS = "integration/test_refusals.py"
 TROUBLES = "unit/test_operator_decide_troubles.py"
 SUCCESSION = "unit/test_operator_decide_succession.py"
+UNREPORTED = "unit/test_operator_decide_unreported.py"
 TABLES = (
     (REFUSALS, "REFUSALS"),
     (TROUBLES, "TROUBLES"),
@@ -165,7 +166,7 @@ MESSAGES = {
         f"{TROUBLES}::test_a_silent_first_pod_is_said_to_be_unresponsive_and_stays"
     ),
     Reason.REPORT_MISSING: (
-        f"{SUCCESSION}::test_after_three_runs_without_a_report_a_fourth_is_tried_and_no_fifth"
+        f"{UNREPORTED}::test_after_three_runs_without_a_report_a_fourth_is_tried_and_no_fifth"
     ),
     Reason.NOT_ALLOWED: (
         f"{SUCCESSION}::test_what_the_platform_does_not_allow_fails_before_anything_is_created"
