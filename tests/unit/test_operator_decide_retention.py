@@ -28,8 +28,14 @@ DONE = make_ended_pod(0, make_success())
 
 def finished(seconds_ago: float, ttl: int | None = None, kind: str = "Complete"):
     changes = {} if ttl is None else {"spec.ttlSecondsAfterFinished": ttl}
-    status = finished_status(kind, completionTime=instant(seconds_ago))
-    return make_record(changes, status=status)
+    return make_record(changes, status=told_status(seconds_ago, kind))
+
+
+def told_status(seconds_ago: float, kind: str = "Complete"):
+    """The status of a job that ended long before it could be seen."""
+    status = finished_status(kind, completionTime=instant(10**6))
+    (end,) = status["conditions"]
+    return status | {"conditions": [end | {"lastTransitionTime": instant(seconds_ago)}]}
 
 
 KEPT = {
@@ -129,6 +135,7 @@ def test_a_spec_that_cannot_be_read_any_more_leaves_a_finished_job_finished():
 
 
 def test_a_job_whose_end_has_no_time_is_not_cleared_away_by_guess():
-    record = make_record(status=finished_status(completionTime="long ago"))
+    status = finished_status()
+    status["conditions"][0]["lastTransitionTime"] = "long ago"
 
-    assert plan_for(record, observe(make_run())).actions == ()
+    assert plan_for(make_record(status=status), observe(make_run())).actions == ()

@@ -68,9 +68,18 @@ class Record:
     @property
     def is_finished(self) -> bool:
         """Whether the job has ended for good."""
-        return any(
-            condition.type in _FINISHED and condition.status == "True"
-            for condition in self.status.conditions
+        return self.end is not None
+
+    @property
+    def end(self) -> Condition | None:
+        """The condition that says how the job ended for good."""
+        return next(
+            (
+                condition
+                for condition in self.status.conditions
+                if condition.type in _FINISHED and condition.status == "True"
+            ),
+            None,
         )
 
     @property

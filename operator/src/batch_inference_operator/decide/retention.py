@@ -27,8 +27,7 @@ def plan_retention(
     record: Record, observation: Observation, *, now: datetime, settings: Settings
 ) -> Plan:
     """Clear away what is due, and note a generation that was edited after the end."""
-    ended = parse_time(record.status.completion_time) or now
-    kept_seconds = (now - ended).total_seconds()
+    kept_seconds = (now - _when_told(record, now=now)).total_seconds()
     ttl = _ttl_seconds(record, settings)
     left = {
         job: limit - kept_seconds
@@ -47,6 +46,15 @@ def plan_retention(
         is_urgent=True,
         look_again_seconds=min((seconds for seconds in left.values() if seconds > 0), default=None),
     )
+
+
+def _when_told(record: Record, *, now: datetime) -> datetime:
+    """When the status first told the end, by the operator's clock.
+
+    The completion time is its node's, and may have passed long before anybody could see it.
+    """
+    told = parse_time(record.end.last_transition_time) if record.end else None
+    return told or now
 
 
 def _ttl_seconds(record: Record, settings: Settings) -> int | None:
