@@ -7,6 +7,7 @@ from typing import Any
 
 from batch_inference_operator.build.job import build_job
 from batch_inference_operator.cache import Kind, ObjectCache
+from batch_inference_operator.cluster.api import Unreachable
 from batch_inference_operator.decide.record import Record
 from batch_inference_operator.observation import (
     Observation,
@@ -78,10 +79,11 @@ def pod_as_sent(
 
 
 class Server:
-    """Lists what it was given, and remembers what was asked."""
+    """Lists what it was given, but for the kind that is refused, and remembers what was asked."""
 
-    def __init__(self, **objects: list[dict[str, Any]]) -> None:
+    def __init__(self, *, refused: str = "", **objects: list[dict[str, Any]]) -> None:
         self._objects = objects
+        self._refused = refused
         self.asked: list[str] = []
 
     async def list(
@@ -89,6 +91,8 @@ class Server:
     ) -> tuple[dict[str, Any], ...]:
         assert namespace == "scoring"
         self.asked.append(f"{kind} {labels}{fields}")
+        if kind == self._refused:
+            raise Unreachable("timed out")
         return tuple(self._objects.get(kind, ()))
 
 

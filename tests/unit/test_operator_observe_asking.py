@@ -174,6 +174,13 @@ def test_the_latest_warning_comes_first():
     assert [warning.message for warning in warnings] == ["1", "3", "5"]
 
 
+def test_a_job_is_seen_without_the_warnings_that_cannot_be_read():
+    """They only explain: a job must not stand still for want of them."""
+    seen = look(job_as_sent(), server=Server(Event=[EVENT], refused="Event"))
+
+    assert (len(seen.jobs), seen.warnings) == (1, ())
+
+
 def asked_about(*children: dict[str, Any]) -> list[str]:
     server = Server()
     look(*children, server=server)

@@ -1,17 +1,19 @@
 """Reads what is there: cached children, a live look where the cache could mislead, the progress.
 
-Raw objects of the API become typed values here, and nowhere else.
+Raw Jobs, pods and events become typed values here; `decide.record` reads the job itself.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from batch_inference_api.runner_contract import ContractVersionError, ProgressReport
 from batch_inference_operator.build.layout import CONTAINER
 from batch_inference_operator.cache import Kind
+from batch_inference_operator.cluster.api import ClusterError
 from batch_inference_operator.decide.head import find_head
 from batch_inference_operator.decide.verdict import judge_heads, judge_kept
 from batch_inference_operator.names import (
@@ -40,6 +42,8 @@ if TYPE_CHECKING:
     from batch_inference_operator.progress_poll import ProgressPoller
 
     Raw = Mapping[str, Any]
+
+_logger = logging.getLogger(__name__)
 
 _PATIENCE = timedelta(seconds=5)
 """A pod that waits longer than this is asked for in the namespace's events."""
@@ -140,18 +144,20 @@ async def _read_warnings(
     uids = [pod.uid for pod in waiting if now - pod.created >= _PATIENCE][:_MAX_PODS_ASKED]
     if sum(not pod.is_over for pod in pods) < run.parallelism:
         uids.append(run.uid)
-    found = await asyncio.gather(
-        *(
-            cluster.list(
-                "Event",
-                namespace=record.namespace,
-                fields=f"involvedObject.uid={uid},type=Warning",
-            )
-            for uid in uids
-        )
-    )
+    found = await asyncio.gather(*(_list_warnings(uid, record, cluster) for uid in uids))
     warnings = [_read_warning(raw) for events in found for raw in events]
     return tuple(sorted(warnings, key=lambda warning: warning.seen, reverse=True))
+
+
+async def _list_warnings(uid: str, record: Record, cluster: Cluster) -> tuple[Raw, ...]:
+    """The Warning events about an object: they only explain, so a job goes on without them."""
+    try:
+        return await cluster.list(
+            "Event", namespace=record.namespace, fields=f"involvedObject.uid={uid},type=Warning"
+        )
+    except ClusterError as error:
+        _logger.warning("events not read", extra={"job": str(record.key), "error": str(error)})
+        return ()
 
 
 def _read_jobs(objects: Iterable[Raw], record: Record) -> tuple[RunJob, ...]:
