@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from batch_inference_operator.cluster import user_connection
+from batch_inference_operator.cluster.api import Unreachable
 from batch_inference_operator.cluster.kubeconfig import (
     Access,
     ExecPlugin,
@@ -21,6 +22,7 @@ from batch_inference_operator.cluster.kubeconfig import (
     read_access,
 )
 from batch_inference_operator.cluster.login import Proof, log_in, read_credential
+from batch_inference_operator.cluster.user_calls import UserCluster
 from batch_inference_operator.cluster.user_connection import Unauthorized, UserConnection
 from testkit.bij_sessions import NOW
 
@@ -203,6 +205,9 @@ class Answer:
     def read(self) -> bytes:
         return self.body
 
+    def __iter__(self):
+        return iter(self.body.splitlines(keepends=True))
+
     def getheaders(self):
         return []
 
@@ -263,6 +268,26 @@ def test_refused_credentials_are_asked_for_anew(wire, monkeypatch):
         pass
     with calls.call("GET", "/"):
         assert ("Authorization", "Bearer new") in wire.sent
+
+
+FOREIGN = [b"<html>log in</html>", b'{"metadata"', b"[]", b"{}", b'{"items": []}']
+
+
+@pytest.mark.parametrize("body", FOREIGN)
+def test_an_answer_of_somebody_else_is_a_sentence(wire, body):
+    """As of a gateway that lets nobody in: scripts must not take it for an answer, nor wait."""
+    access = Access(server=Server(url="http://api.example"), user=User(), namespace="x")
+    calls = UserCluster(UserConnection(access), "x")
+    asked = [
+        lambda: calls.get_job("churn"),
+        calls.list_jobs,
+        lambda: calls.set_suspend("churn", uid="u", suspend=True),
+        lambda: list(calls.watch_jobs("1")),
+    ]
+    for ask in asked:
+        wire.answers = [Answer(200, body)]
+        with pytest.raises(Unreachable, match="login page"):
+            ask()
 
 
 def test_certificates_that_are_none_are_a_sentence():

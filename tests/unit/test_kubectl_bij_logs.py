@@ -30,6 +30,7 @@ LOGS = {
     "first-0": [b"first run\n"],
     "second-0": [b"one\n", b"two \xff\n", b"three\n"],
     "second-1": [b"worker\n"],
+    "second-3": [b"last\n"],
 }
 SECOND_RUN = {"run": {"number": 2, "jobName": "churn-cd"}}
 
@@ -50,6 +51,18 @@ def test_other_pods_and_runs_can_be_asked_for():
     assert log_of(Wanted(index=1)) == ["worker"]
     assert log_of(Wanted(previous_run=True)) == ["first run"]
     assert log_of(Wanted(index=None), pods=PODS[2:4], tail=1) == ["[0] three", "[1] worker"]
+
+
+def test_a_pod_without_a_log_hides_no_other():
+    calls = FakeCalls(jobs=[running_job(status=SECOND_RUN)], pods=PODS, logs=LOGS)
+    calls.pods.append(pod_object("second-3", run=2, index=3, minute=6))
+    used = session(calls)
+
+    ended = logs.run(used, "churn", Wanted(index=None), follow=False, tail=1)
+
+    assert printed(used) == ["[0] three", "[1] worker", "[3] last"]
+    assert [line.partition(":")[0] for line in told(used)] == ["pod 'second-2' has not begun"]
+    assert ended is ExitCode.ERROR
 
 
 ABSENT = {
@@ -173,3 +186,13 @@ def test_following_all_outlives_an_outage_before_the_first_line(monkeypatch):
     assert ended is ExitCode.SUCCESS
     assert printed(used) == ["[0] first run"]
     assert told(used) == ["no route; trying again"]
+
+
+def test_following_all_ends_with_what_nobody_foresaw():
+    class Broken(FakeCalls):
+        def read_log(self, *_args, **_options):
+            raise LookupError("a defect")
+
+    calls = Broken(jobs=[running_job(status=SECOND_RUN)], pods=PODS[2:3], logs=LOGS)
+    with pytest.raises(LookupError, match="a defect"):
+        logs.run(session(calls), "churn", Wanted(index=None), follow=True, tail=None)

@@ -12,7 +12,7 @@ from batch_inference_operator.cluster.api import Forbidden, Unreachable
 from batch_inference_operator.cluster.user_calls import JobChange
 from batch_inference_operator.decide.record import format_time, read_record
 from batch_inference_operator.kubectl_bij.errors import CommandFailed, ExitCode
-from batch_inference_operator.kubectl_bij.feed import Outage, follow
+from batch_inference_operator.kubectl_bij.feed import Feed, Outage, follow
 from batch_inference_operator.kubectl_bij.paint import Paint, Tone, choose_paint
 from batch_inference_operator.kubectl_bij.progress_text import (
     bar,
@@ -302,3 +302,12 @@ def test_rows_that_stand_still_are_noticed():
     record = read_record(running_job(status={"progress": {"lastUpdatedTime": last}}))
     lines = job_lines(record, find_standing(record), now=NOW)
     assert ("  no row scored for 7m", Tone.QUIET) in lines
+
+
+def test_whoever_waits_hears_of_what_ended_the_feed():
+    class Broken(FakeCalls):
+        def list_jobs(self, _name=None):
+            raise LookupError("a defect")
+
+    with pytest.raises(LookupError, match="a defect"):
+        Feed(Broken(), "churn").next(60)

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from batch_inference_operator.cluster.api import Unreachable
 from batch_inference_operator.cluster.refusals import refusal_of
 from batch_inference_operator.cluster.resources import RESOURCES
 
@@ -138,7 +139,7 @@ class UserCluster:
         with self._connection.call(
             "PATCH", path, query=query, body=body, content_type=_MERGE_PATCH
         ) as answer:
-            answer.read()
+            _read_object(answer.read())
 
     def _list(
         self, path: str, query: Mapping[str, str]
@@ -154,8 +155,7 @@ class UserCluster:
 
     def _get(self, path: str, query: Mapping[str, str]) -> dict[str, Any]:
         with self._connection.call("GET", path, query=query) as answer:
-            document: dict[str, Any] = json.loads(answer.read())
-        return document
+            return _read_object(answer.read())
 
 
 def _named(name: str | None) -> str:
@@ -164,8 +164,32 @@ def _named(name: str | None) -> str:
 
 def _read_change(line: bytes) -> JobChange:
     """Read one event of a watch; its error event is an answer like any other."""
-    event = json.loads(line)
+    event = _read_json(line)
+    if "type" not in event or "object" not in event:
+        raise _foreign_answer()
     if event["type"] == "ERROR":
         body = json.dumps(event["object"]).encode()
         raise refusal_of(event["object"].get("code", 500), body, {}, is_create=False)
     return JobChange(raw=event["object"], is_gone=event["type"] == "DELETED")
+
+
+def _read_object(answer: bytes) -> dict[str, Any]:
+    document = _read_json(answer)
+    if "metadata" not in document:
+        raise _foreign_answer()
+    return document
+
+
+def _read_json(answer: bytes) -> dict[str, Any]:
+    """A JSON object; a line of a watch may have been cut."""
+    try:
+        document = json.loads(answer)
+    except ValueError:
+        raise _foreign_answer() from None
+    if not isinstance(document, dict):
+        raise _foreign_answer()
+    return document
+
+
+def _foreign_answer() -> Unreachable:
+    return Unreachable("the answer is not the API server's: is there a login page in front of it?")

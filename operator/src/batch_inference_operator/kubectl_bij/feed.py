@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from batch_inference_operator.cluster.api import ClusterError, Unreachable
+from batch_inference_operator.cluster.api import Unreachable
 from batch_inference_operator.cluster.user_connection import Unauthorized
 from batch_inference_operator.decide.record import read_record
 
@@ -98,14 +98,14 @@ class Feed:
     def __init__(self, calls: UserCalls, name: str | None) -> None:
         self._calls = calls
         self._name = name
-        self._seen: queue.Queue[Snapshot | Outage | ClusterError] = queue.Queue()
+        self._seen: queue.Queue[Snapshot | Outage | Exception] = queue.Queue()
         threading.Thread(target=self._run, name="kubectl-bij-feed", daemon=True).start()
 
     def _run(self) -> None:
         try:
             for seen in follow(self._calls, self._name, pause=time.sleep):
                 self._seen.put(seen)
-        except ClusterError as error:
+        except Exception as error:  # noqa: BLE001 - the thread's edge: whoever waits must hear of it
             self._seen.put(error)
 
     def next(self, timeout_seconds: float) -> Snapshot | Outage | None:
@@ -118,6 +118,6 @@ class Feed:
             seen = self._seen.get(timeout=max(0.0, timeout_seconds))
         except queue.Empty:
             return None
-        if isinstance(seen, ClusterError):
+        if isinstance(seen, Exception):
             raise seen
         return seen

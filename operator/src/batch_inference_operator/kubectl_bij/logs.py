@@ -41,12 +41,26 @@ def run(session: Session, name: str, wanted: Wanted, *, follow: bool, tail: int 
     elif follow:
         for line in follow_lines(session, name, wanted, tail=tail, pause=time.sleep):
             session.say(line)
+    elif wanted.index is None:
+        return _print_all(session, name, wanted, tail=tail)
     else:
-        for pod in find_pods(session, name, wanted)[0]:
-            prefix = f"[{pod.index}] " if wanted.index is None else ""
-            for line in read_lines(session, pod, follow=False, tail=tail):
-                session.say(prefix + line)
+        (pod,), _ = find_pods(session, name, wanted)
+        for line in read_lines(session, pod, follow=False, tail=tail):
+            session.say(line)
     return ExitCode.SUCCESS
+
+
+def _print_all(session: Session, name: str, wanted: Wanted, *, tail: int | None) -> ExitCode:
+    """Every index's lines, with the index before them; one without a log hides no other's."""
+    exit_code = ExitCode.SUCCESS
+    for pod in find_pods(session, name, wanted)[0]:
+        try:
+            for line in read_lines(session, pod, follow=False, tail=tail):
+                session.say(f"[{pod.index}] {line}")
+        except CommandFailed as error:
+            session.tell(str(error))
+            exit_code = ExitCode.ERROR
+    return exit_code
 
 
 def find_pods(session: Session, name: str, wanted: Wanted) -> tuple[list[LogPod], bool]:
@@ -166,7 +180,7 @@ def _read_to_the_end(
 
 def _follow_all(session: Session, name: str, wanted: Wanted, *, tail: int | None) -> None:
     """Every index that there is now, each in a thread, its lines with the index before them."""
-    lines: queue.Queue[str | ClusterError | CommandFailed | None] = queue.Queue(maxsize=1000)
+    lines: queue.Queue[str | Exception | None] = queue.Queue(maxsize=1000)
     pods, _ = find_pods(session, name, wanted)
     for pod in pods:
         threading.Thread(
@@ -175,12 +189,15 @@ def _follow_all(session: Session, name: str, wanted: Wanted, *, tail: int | None
     running = len(pods)
     while running:
         line = lines.get()
-        if isinstance(line, Exception):
-            session.tell(str(line))
-        if line is None:
-            running -= 1
-        elif isinstance(line, str):
-            session.say(line)
+        match line:
+            case None:
+                running -= 1
+            case str():
+                session.say(line)
+            case ClusterError() | CommandFailed():
+                session.tell(str(line))
+            case defect:
+                raise defect
 
 
 def _feed(
@@ -189,12 +206,12 @@ def _feed(
     pod: LogPod,
     wanted: Wanted,
     tail: int | None,
-    lines: queue.Queue[str | ClusterError | CommandFailed | None],
+    lines: queue.Queue[str | Exception | None],
 ) -> None:
     try:
         only = replace(wanted, index=pod.index)
         for line in follow_lines(session, name, only, tail=tail, pause=time.sleep, was_seen=True):
             lines.put(f"[{pod.index}] {line}")
-    except (ClusterError, CommandFailed) as error:
+    except Exception as error:  # noqa: BLE001 - the thread's edge: whoever waits must hear of it
         lines.put(error)
     lines.put(None)
