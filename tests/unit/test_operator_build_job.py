@@ -81,6 +81,16 @@ def test_the_job_s_own_deadline_comes_a_minute_after_the_driver_s() -> None:
     assert built(deadline_seconds=600)["spec"]["activeDeadlineSeconds"] == 660
 
 
+def test_in_a_queue_the_time_of_each_admission_is_the_whole() -> None:
+    """Kueue takes the Job back as it is made, and its time begins when that is admitted."""
+    job = {
+        "metadata.labels": {"kueue.x-k8s.io/queue-name": "nightly"},
+        "spec.activeDeadlineSeconds": 3600,
+    }
+
+    assert built(job, deadline_seconds=600)["spec"]["activeDeadlineSeconds"] == 3660
+
+
 @pytest.mark.parametrize("field", ["suspend", "ttlSecondsAfterFinished", "backoffLimitPerIndex"])
 def test_a_job_never_says_what_belongs_to_others(field: str) -> None:
     spec = built({"spec.suspend": True, "spec.ttlSecondsAfterFinished": 1})["spec"]

@@ -49,8 +49,11 @@ def build_job(
         "podFailurePolicy": _pod_failure_policy(),
         "template": build_pod_template(job, number=number, settings=settings),
     }
-    if deadline_seconds is not None:
-        spec["activeDeadlineSeconds"] = deadline_seconds + _BACKSTOP_SECONDS
+    limit = deadline_seconds
+    if KUEUE_QUEUE_LABEL in job.metadata.labels:
+        limit = job.spec.active_deadline_seconds  # the time begins anew with each admission
+    if limit is not None:
+        spec["activeDeadlineSeconds"] = limit + _BACKSTOP_SECONDS
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
