@@ -200,20 +200,23 @@ TROUBLES = {
     ),
     "the first pod ran out of memory": (
         [make_ended_pod(137, reason="OOMKilled")],
-        Reason.HEAD_OOM_KILLED, "pod churn-run-1-0 was killed, most likely for want of memory (its limit is 8Gi): raise spec.workers.resources.limits.memory or lower spec.batching.batchSize",
+        Reason.HEAD_OOM_KILLED, "pod churn-run-1-0 was killed for want of memory (its limit is 8Gi): raise spec.workers.resources.limits.memory or lower spec.batching.batchSize",
     ),
-    "the first pod was killed": ([make_ended_pod(137, reason="Error")], Reason.HEAD_OOM_KILLED, None),
+    "the first pod was killed": (
+        [make_ended_pod(137, reason="Error")],
+        Reason.HEAD_FAILED, "pod churn-run-1-0 ended with exit code 137: killed, as when it hangs, or when its node runs short of memory; it is replaced",
+    ),
     "nobody knows how the first pod ended": (
         [make_ended_pod(137, reason="ContainerStatusUnknown", message="it could not be located")],
         Reason.HEAD_FAILED, "pod churn-run-1-0 ended with exit code 137 (ContainerStatusUnknown): it could not be located; it is replaced",
     ),
     "a worker ran out of memory": (
         [make_pod(), make_ended_pod(1, reason="OOMKilled", index=1)],
-        Reason.WORKER_OOM_KILLED, "pod churn-run-1-1 was killed, most likely for want of memory (its limit is 8Gi): raise spec.workers.resources.limits.memory or lower spec.batching.batchSize",
+        Reason.WORKER_OOM_KILLED, "pod churn-run-1-1 was killed for want of memory (its limit is 8Gi): raise spec.workers.resources.limits.memory or lower spec.batching.batchSize",
     ),
     "a worker ran out of memory, and a sidecar keeps its pod": (
         [make_pod(), make_kept_pod(137, 31, index=1, reason="OOMKilled")],
-        Reason.WORKER_OOM_KILLED, f"pod churn-run-1-1 was killed, most likely for want of memory (its limit is 8Gi): raise spec.workers.resources.limits.memory or lower spec.batching.batchSize; {KEPT}",
+        Reason.WORKER_OOM_KILLED, f"pod churn-run-1-1 was killed for want of memory (its limit is 8Gi): raise spec.workers.resources.limits.memory or lower spec.batching.batchSize; {KEPT}",
     ),
     "a worker failed, and a sidecar keeps its pod": (
         [make_pod(), make_kept_pod(1, 31, index=1)],
@@ -368,7 +371,7 @@ def test_a_run_that_a_queue_holds_back_may_have_been_refused_what_it_needs():
 
 
 def test_the_memory_hint_names_no_limit_where_the_job_names_none():
-    observation = observe(make_ended_pod(137))
+    observation = observe(make_ended_pod(137, reason="OOMKilled"))
 
     found = find_trouble(make_record(), make_run(), observation, now=NOW)
 

@@ -51,7 +51,6 @@ _START = (
 _MISSING = re.compile(r"\b(secret|configmap) (\"|\S+/|key|cache)", re.IGNORECASE)
 """As kubelets name what a container lacks: `secret "x"`, `Secret namespace/x`, `secret cache`."""
 _REASONS = {"secret": Reason.SECRET_NOT_FOUND, "configmap": Reason.CONFIG_MAP_NOT_FOUND}
-_KILLED = 137
 _LATE_SECONDS = 30.0
 """A pod that is to go has its grace period and this long to be gone."""
 _DRIVEN_AWAY = "DeletionByTaintManager"
@@ -319,12 +318,12 @@ def _explain_loss(pod: RunPod, scene: _Scene) -> Trouble:
             reason=reason,
             message=f"pod {pod.name} is replaced ({pod.disruption}); what is committed stays",
         )
-    if end is not None and _is_out_of_memory(end):
+    if end is not None and end.reason == "OOMKilled":
         memory = scene.record.spec.workers.resources.limits.get("memory")
         limit = f" (its limit is {memory})" if memory else ""
         return Trouble(
             reason=Reason.HEAD_OOM_KILLED if head else Reason.WORKER_OOM_KILLED,
-            message=f"pod {pod.name} was killed, most likely for want of memory{limit}: "
+            message=f"pod {pod.name} was killed for want of memory{limit}: "
             f"{MEMORY_ADVICE}" + (f"; {KEPT}" if kept else ""),
         )
     if pod.failure_reason and pod.running_since is None and end is None:
@@ -333,12 +332,6 @@ def _explain_loss(pod: RunPod, scene: _Scene) -> Trouble:
     return Trouble(
         reason=reason, message=f"{describe_end(pod)}; {KEPT if kept else 'it is replaced'}"
     )
-
-
-def _is_out_of_memory(end: Termination) -> bool:
-    """Whether the kernel most likely ended it; the kubelet makes up a code where it knows none."""
-    was_killed = end.exit_code == _KILLED and end.reason != "ContainerStatusUnknown"
-    return was_killed or end.reason == "OOMKilled"
 
 
 def _is_the_head_silent(scene: _Scene) -> Trouble | None:

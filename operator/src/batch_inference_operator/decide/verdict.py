@@ -27,6 +27,8 @@ KEPT = (
     "another container keeps its pod, which is not replaced: inject sidecars as native ones or not "
     "at all"
 )
+_KILLED = 128 + 9
+"""By SIGKILL. Where its own limit of memory was the cause, the kubelet says `OOMKilled`."""
 _KEPT_SECONDS = 30.0
 """Native sidecars have the pod's grace period to end after its runner."""
 
@@ -95,6 +97,8 @@ def describe_end(pod: RunPod) -> str:
     said = end.report.message if end.report is not None else end.message
     if end.reason == "OOMKilled":
         said = MEMORY_ADVICE
+    elif end.exit_code == _KILLED and end.reason == "Error" and not said:
+        said = "killed, as when it hangs, or when its node runs short of memory"
     return f"pod {pod.name} ended with exit code {end.exit_code}{reason}" + (
         f": {said.strip()}" if said else ""
     )
