@@ -204,12 +204,12 @@ def test_the_next_run_begins_when(parts):
 
 @pytest.mark.parametrize(("pod", "again"), NOT_GONE.values(), ids=NOT_GONE)
 def test_the_next_run_waits_while(pod, again):
-    plan = plan_for(make_record(status=named(1)), observe(pod))
+    plan = plan_for(make_record(status=named(1)), observe(make_run(being_deleted=True), pod))
 
     assert plan.actions == ()
     assert why(plan.status) == (
         "WaitingForPods",
-        f"the next run begins when 1 pods of the last one are gone: {pod.name}",
+        f"the next run waits for the previous one to end: {pod.name}",
     )
     assert plan.look_again_seconds == again
 
@@ -217,11 +217,21 @@ def test_the_next_run_waits_while(pod, again):
 def test_of_many_pods_that_are_waited_for_three_are_named():
     pods = [make_pod(index) for index in range(1000)]
 
-    status = status_for(make_record(status=named(1)), observe(*pods))
+    status = status_for(make_record(status=named(1)), observe(make_run(being_deleted=True), *pods))
 
     assert why(status)[1] == (
-        "the next run begins when 1000 pods of the last one are gone: churn-run-1-0, "
-        "churn-run-1-1, churn-run-1-2"
+        "the next run waits for the previous one to end: churn-run-1-0, churn-run-1-1, "
+        "churn-run-1-2 and 997 more"
+    )
+
+
+def test_pods_that_somebody_left_without_their_job_are_told_to_be_deleted():
+    """`kubectl delete job --cascade=orphan`: nothing tells them to go, and workers never end."""
+    status = status_for(make_record(status=named(1)), observe(make_pod(1)))
+
+    assert why(status)[1] == (
+        "the next run waits for the previous one to end: churn-run-1-1; delete pods that have no "
+        "Job any more and do not end: churn-run-1-1"
     )
 
 

@@ -47,6 +47,12 @@ def test_the_jobs_of_a_suspended_job_are_deleted_first():
     assert condition(plan.status, "Suspended").status == "False"
 
 
+def test_a_suspended_job_tells_of_pods_that_somebody_left_without_their_job():
+    status = status_for(suspended_record(), observe(make_pod(1)))
+
+    assert why(status)[1].endswith("no Job any more and do not end: churn-run-1-1")
+
+
 def test_a_job_is_not_suspended_before_its_last_pod_is_gone():
     plan = plan_for(suspended_record(), observe(make_pod(**GOING)))
 

@@ -54,6 +54,30 @@ def test_a_run_without_a_report_is_counted_before_it_is_cleared_away():
     assert plan.status is None, "it is counted once, however often it is seen"
 
 
+def test_a_run_that_a_raised_limit_has_ended_did_not_go_without_a_report():
+    record = make_record({"spec.backoffLimit": 9}, status=running_status())
+    ended = make_ended_run(JobEnd.FAILED, "BackoffLimitExceeded", backoff_limit=6)
+
+    counted = stored(record, status_for(record, observe(ended)))
+
+    assert counted.status.run.unreported is None
+    assert plan_for(counted, observe(ended)).actions == (
+        DeleteRun(job_name="churn-run-1", job_uid="uid-of-run-1"),
+    )
+
+
+@pytest.mark.parametrize("suspend", [False, True])
+def test_runs_without_a_report_stay_counted_if_the_next_goes_before_it_was_named(suspend):
+    record = make_record(
+        {"spec.suspend": suspend}, status=running_status(run=named_run(3, unreported=3))
+    )
+    going = make_run(4, being_deleted=True)
+
+    status = status_for(record, observe(going, make_pod(run=4)))
+
+    assert (status.run.number, status.run.unreported) == (4, 3)
+
+
 def play_unreported_runs(record, count):
     """Let runs end without a report, one after another."""
     for _ in range(count):

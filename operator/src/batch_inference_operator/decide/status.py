@@ -79,7 +79,8 @@ def between_runs(record: Record, trouble: Trouble, *, latest_run: int, now: date
         update={"phase": Phase.PENDING, "workers": _workers(0, 0)}
     )
     if latest_run > record.run_number:
-        run = RunStatus().model_copy(update={"number": latest_run})
+        known = record.status.run or RunStatus()
+        run = RunStatus().model_copy(update={"number": latest_run, "unreported": known.unreported})
         status = status.model_copy(update={"run": run})
     status = _with_start(record, status, None, now=now)
     return _judged(

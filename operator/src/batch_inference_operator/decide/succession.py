@@ -29,7 +29,11 @@ if TYPE_CHECKING:
 
 MAX_UNREPORTED_RUNS = 3
 _REFUSED_AGAIN_SECONDS = 15.0
+"""How soon a Job that was refused is tried again."""
 _COUNTED_SECONDS = 1.0
+"""How soon a run that was counted is cleared away: its status only has to be seen again."""
+
+_NAMED_PODS = 3
 
 
 def plan_next_run(
@@ -49,9 +53,10 @@ def plan_next_run(
         return _fail(record, reason=Reason.DEADLINE_EXCEEDED, message=message, now=now)
     alive = find_live_pods(observation, now=now, settings=settings)
     if alive or delete_runs(observation):
-        names = ", ".join(pod.name for pod in alive[:3])
-        what = f"{len(alive)} pods of the last one are gone: {names}" if alive else "that is gone"
-        trouble = Trouble(reason=Wait.FOR_PODS, message=f"the next run begins when {what}")
+        awaited = _names_of(alive) if alive else "its Job is being deleted"
+        message = f"the next run waits for the previous one to end: {awaited}"
+        message += advise_on_orphans(alive, observation)
+        trouble = Trouble(reason=Wait.FOR_PODS, message=message)
         return clear_away(record, observation, trouble, now=now, settings=settings)
     number = 1 + latest_run_number(record, observation)
     return Plan(actions=(CreateRun(number=number, deadline_seconds=deadline),))
@@ -105,15 +110,15 @@ def plan_after_unsettled(
     known = record.status.run or RunStatus()
     if known.number == run.number and known.job_name is None:
         return Plan(actions=(DeleteRun(job_name=run.name, job_uid=run.uid),))
-    unreported = known.unreported or 0
-    if unreported >= MAX_UNREPORTED_RUNS:
+    unreported = (known.unreported or 0) + (verdict.reason == Reason.REPORT_MISSING)
+    if unreported > MAX_UNREPORTED_RUNS:
         given_up = Failed(reason=verdict.reason, message=verdict.message)
         return Plan(status=failed(record, run, given_up, now=now), is_urgent=True)
     trouble = Trouble(reason=verdict.reason, message=f"{verdict.message}; the next run begins")
     status = in_a_run(record, run, observation, trouble=trouble, now=now)
     # Without the name of its Job, a run is over and counted.
     counted = (status.run or RunStatus()).model_copy(
-        update={"number": run.number, "job_name": None, "unreported": unreported + 1}
+        update={"number": run.number, "job_name": None, "unreported": unreported or None}
     )
     return Plan(
         status=status.model_copy(update={"run": counted}),
@@ -145,6 +150,21 @@ def find_live_pods(
         for pod in observation.pods
         if not pod.is_over and not is_fenced(pod, now=now, settings=settings)
     )
+
+
+def advise_on_orphans(alive: tuple[RunPod, ...], observation: Observation) -> str:
+    """What to do about pods that somebody left without their Job: nothing tells them to go."""
+    jobs = {job.uid for job in observation.jobs}
+    orphans = tuple(pod for pod in alive if pod.deleted is None and pod.owner_uid not in jobs)
+    if not orphans:
+        return ""
+    return f"; delete pods that have no Job any more and do not end: {_names_of(orphans)}"
+
+
+def _names_of(pods: tuple[RunPod, ...]) -> str:
+    names = ", ".join(pod.name for pod in pods[:_NAMED_PODS])
+    more = len(pods) - _NAMED_PODS
+    return f"{names} and {more} more" if more > 0 else names
 
 
 def is_fenced(pod: RunPod, *, now: datetime, settings: Settings) -> bool:

@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING
 
 from batch_inference_operator.decide.plan import Plan
 from batch_inference_operator.decide.status import suspended, without_start
-from batch_inference_operator.decide.succession import clear_away, delete_runs, find_live_pods
+from batch_inference_operator.decide.succession import (
+    advise_on_orphans,
+    clear_away,
+    delete_runs,
+    find_live_pods,
+)
 from batch_inference_operator.decide.troubles import Trouble, Wait
 
 if TYPE_CHECKING:
@@ -27,6 +32,7 @@ def plan_suspension(
     if not deletions and not alive:
         return Plan(status=suspended(record, now=now), is_urgent=True)
     message = "waiting for the pods to end; what is committed stays"
+    message += advise_on_orphans(alive, observation)
     trouble = Trouble(reason=Wait.SUSPENDING, message=message)
     plan = clear_away(record, observation, trouble, now=now, settings=settings)
     return replace(plan, status=plan.status and without_start(plan.status))
