@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from batch_inference_operator.cluster.api import NotFound
+from batch_inference_operator.durations import parse_duration
 from batch_inference_operator.kubectl_bij import suspension
 from batch_inference_operator.kubectl_bij.arguments import parse
-from batch_inference_operator.kubectl_bij.durations import parse_duration
 from batch_inference_operator.kubectl_bij.errors import CommandFailed, ExitCode
 from batch_inference_operator.kubectl_bij.feed import Outage
 from batch_inference_operator.kubectl_bij.wait import Waiter

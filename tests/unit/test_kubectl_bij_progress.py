@@ -11,6 +11,7 @@ import pytest
 from batch_inference_operator.cluster.api import Forbidden, Unreachable
 from batch_inference_operator.cluster.user_calls import JobChange
 from batch_inference_operator.decide.record import format_time, read_record
+from batch_inference_operator.durations import format_duration
 from batch_inference_operator.kubectl_bij.errors import CommandFailed, ExitCode
 from batch_inference_operator.kubectl_bij.feed import Feed, Outage, follow
 from batch_inference_operator.kubectl_bij.paint import Paint, Tone, choose_paint
@@ -23,7 +24,7 @@ from batch_inference_operator.kubectl_bij.progress_text import (
 from batch_inference_operator.kubectl_bij.screen import Screen
 from batch_inference_operator.kubectl_bij.standing import find_standing
 from batch_inference_operator.kubectl_bij.watch import LineView, LiveView, watch
-from batch_inference_operator.kubectl_bij.wording import ago, count, duration, size
+from batch_inference_operator.kubectl_bij.wording import ago, count, size
 from testkit.bij_sessions import (
     NOW,
     FakeCalls,
@@ -55,7 +56,7 @@ def test_a_bar_is_full_only_when_all_is_done(percentage, drawn):
      (7500, "2h5m"), (273_600, "3d4h"), (-3, "0s")],
 )  # fmt: skip
 def test_durations(seconds, text):
-    assert duration(seconds) == text
+    assert format_duration(seconds) == text
 
 
 def test_numbers_and_sizes():

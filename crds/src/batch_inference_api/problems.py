@@ -23,6 +23,8 @@ class Problem:
 
     path: Path
     message: str
+    breaks_schema: bool = False
+    """Whether this release's CRD would have refused it, so that another release's is installed."""
 
     @property
     def field(self) -> str:
@@ -75,11 +77,15 @@ def _problems(error: ValidationError) -> Iterator[Problem]:
             for field, message in context["broken"]:
                 yield Problem((*path, *filter(None, field.split("."))), message)
         elif detail["type"] == "extra_forbidden":
-            yield Problem(path, _unknown_field(path))
+            yield Problem(path, _unknown_field(path), breaks_schema=True)
         else:
             explain = _EXPLANATIONS.get(detail["type"])
             value = detail["input"]
-            yield Problem(path, explain(value, context) if explain else detail["msg"])
+            message = explain(value, context) if explain else detail["msg"]
+            yield Problem(path, message, breaks_schema=detail["type"] in _SCHEMA_ERRORS)
+
+
+_SCHEMA_ERRORS = ("missing", "enum", "literal_error")
 
 
 def _is_below(path: Path, parent: Path) -> bool:

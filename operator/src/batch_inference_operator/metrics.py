@@ -41,9 +41,6 @@ class Metrics:
         self._errors = self._counter(
             "reconcile_errors", "Reconciles that failed, by kind of error.", "error"
         )
-        self._retries = self._counter(
-            "reconcile_retries", "Reconciles that were put off because they failed."
-        )
         self._calls = self._counter(
             "api_calls",
             "Calls to the API server, watches not included; code: the answer's, error or timeout.",
@@ -80,7 +77,6 @@ class Metrics:
         self._reconciles.observe(seconds)
         if error is not None:
             self._errors.labels(type(error).__name__).inc()
-            self._retries.inc()
 
     def count_rows(self, job: Mapping[str, Any]) -> None:
         """Count the rows that a job has scored since it was last seen, if this replica works.

@@ -46,7 +46,6 @@ class RunJob:
     end: JobEnd | None = None
     end_reason: str = ""
     """Of the condition: `BackoffLimitExceeded`, `DeadlineExceeded`, `PodFailurePolicy` ..."""
-    end_message: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

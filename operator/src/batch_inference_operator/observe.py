@@ -215,7 +215,6 @@ def _read_job(raw: Raw) -> RunJob:
         applied_pods=annotations.get(APPLIED_PODS_ANNOTATION),
         end=end,
         end_reason=true[end].get("reason", "") if end else "",
-        end_message=true[end].get("message", "") if end else "",
     )
 
 

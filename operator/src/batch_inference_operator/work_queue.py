@@ -54,11 +54,6 @@ class Schedule(Generic[KeyT]):
     def __len__(self) -> int:
         return len(self._due)
 
-    @property
-    def running(self) -> int:
-        """How many keys are worked on."""
-        return len(self._running)
-
     def count_due(self, now: float) -> int:
         """How many keys are due by now, those asked for anew while they are worked on included."""
         return sum(at <= now for at in self._due.values())
@@ -148,11 +143,6 @@ class WorkQueue(Generic[KeyT]):
 
     def __len__(self) -> int:
         return len(self._schedule)
-
-    @property
-    def running(self) -> int:
-        """How many keys are worked on."""
-        return self._schedule.running
 
     @property
     def due(self) -> int:

@@ -78,9 +78,8 @@ def _plan_unreadable(record: Record, observation: Observation, *, now: datetime)
     What has a run could be read once: its pods are left alone, until the spec can be read again.
     """
     has_run = record.run_number or observation.jobs
-    is_skewed = any(sign in record.problem for sign in _SIGNS_OF_ANOTHER_RELEASE)
-    if has_run or is_skewed:
-        return Plan(status=unreadable(record, is_skewed=is_skewed, now=now), is_urgent=True)
+    if has_run or record.is_skewed:
+        return Plan(status=unreadable(record, now=now), is_urgent=True)
     verdict = Failed(reason=Reason.INVALID_SPEC, message=record.problem)
     return Plan(status=failed(record, None, verdict, now=now), is_urgent=True)
 
@@ -113,5 +112,3 @@ def _raised_limit(record: Record, run: RunJob, missed: str, *, now: datetime) ->
 
 _CLOSE_SECONDS = 60
 """The clocks of the driver and of the status begin seconds apart, and are not the same."""
-_SIGNS_OF_ANOTHER_RELEASE = ("there is no such field", " is not one of ", " is required")
-"""What the CRD would have refused, were it of this operator's release."""

@@ -28,8 +28,8 @@ _FINISHED = ("Complete", "Failed")
 class Record:
     """A BatchInferenceJob as the server holds it.
 
-    `job` is None when this operator cannot read the spec; `problem` then says why. `suspend` can
-    be told without.
+    `job` is None when this operator cannot read the spec; `problem` then says why, and
+    `is_skewed` that only a CRD of another release lets it through. `suspend` can be told without.
     """
 
     namespace: str
@@ -42,6 +42,7 @@ class Record:
     suspend: bool
     job: BatchInferenceJob | None
     problem: str
+    is_skewed: bool
     status: JobStatus
 
     @property
@@ -105,7 +106,7 @@ class Record:
 def read_record(raw: Mapping[str, Any]) -> Record:
     """Read what the server sent. Never raises for what a user could have written."""
     metadata = raw["metadata"]
-    job, problem = _read_job(raw)
+    job, problem, is_skewed = _read_job(raw)
     return Record(
         namespace=metadata["namespace"],
         name=metadata["name"],
@@ -117,6 +118,7 @@ def read_record(raw: Mapping[str, Any]) -> Record:
         suspend=(raw.get("spec") or {}).get("suspend") is True,
         job=job,
         problem=problem,
+        is_skewed=is_skewed,
         status=_read_status(raw.get("status") or {}),
     )
 
@@ -126,12 +128,12 @@ def is_managed_elsewhere(raw: Mapping[str, Any]) -> bool:
     return bool((raw.get("spec") or {}).get("managedBy", MANAGER) != MANAGER)
 
 
-def _read_job(raw: Mapping[str, Any]) -> tuple[BatchInferenceJob | None, str]:
+def _read_job(raw: Mapping[str, Any]) -> tuple[BatchInferenceJob | None, str, bool]:
     manifest = {key: raw.get(key) for key in ("apiVersion", "kind", "metadata", "spec")}
     try:
-        return parse_job(manifest), ""
+        return parse_job(manifest), "", False
     except InvalidManifest as error:
-        return None, str(error)
+        return None, str(error), any(problem.breaks_schema for problem in error.problems)
 
 
 def _read_status(raw: Mapping[str, Any]) -> JobStatus:

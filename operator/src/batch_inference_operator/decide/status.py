@@ -18,9 +18,10 @@ from batch_inference_operator.decide.progress import (
 )
 from batch_inference_operator.decide.record import format_time, start_of, was_running
 from batch_inference_operator.decide.verdict import Succeeded
+from batch_inference_operator.durations import format_duration
 
 if TYPE_CHECKING:
-    from datetime import datetime, timedelta
+    from datetime import datetime
 
     from batch_inference_api.runner_contract import ProgressReport
     from batch_inference_api.v1alpha1.status import JobStatus
@@ -137,11 +138,11 @@ def seen(record: Record) -> JobStatus:
     )
 
 
-def unreadable(record: Record, *, is_skewed: bool, now: datetime) -> JobStatus:
+def unreadable(record: Record, *, now: datetime) -> JobStatus:
     """The status of a job whose spec is wrong or of another release: its pods are left alone."""
     advice = (
         "use an operator and a CRD of one release"
-        if is_skewed
+        if record.is_skewed
         else "suspend the job, correct the spec, and resume it"
     )
     message = (
@@ -156,7 +157,7 @@ def unreadable(record: Record, *, is_skewed: bool, now: datetime) -> JobStatus:
         record,
         status,
         State.IN_PROGRESS,
-        Reason.VERSION_SKEW if is_skewed else Reason.INVALID_SPEC,
+        Reason.VERSION_SKEW if record.is_skewed else Reason.INVALID_SPEC,
         message,
         report=None,
         now=now,
@@ -255,7 +256,7 @@ def _with_start(
     began = start_of(record, run)
     changes = {
         "start_time": None if began is None else format_time(began),
-        "duration": None if began is None else _duration(now - began),
+        "duration": None if began is None else format_duration((now - began).total_seconds()),
     }
     return status.model_copy(update=changes)
 
@@ -313,16 +314,3 @@ def _judged(
     return status.model_copy(
         update={"observed_generation": record.generation, "conditions": conditions}
     )
-
-
-def _duration(time: timedelta) -> str:
-    """`6m12s`, as kubectl writes it."""
-    seconds = max(0, int(time.total_seconds()))
-    minutes, seconds = divmod(seconds, 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    if days:
-        return f"{days}d{hours}h"
-    if hours:
-        return f"{hours}h{minutes}m"
-    return f"{minutes}m{seconds}s" if minutes else f"{seconds}s"

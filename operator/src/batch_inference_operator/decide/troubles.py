@@ -26,7 +26,6 @@ if TYPE_CHECKING:
         Observation,
         RunJob,
         RunPod,
-        Termination,
     )
 
 UNRESPONSIVE_SECONDS = 30.0

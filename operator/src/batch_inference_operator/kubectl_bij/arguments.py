@@ -8,7 +8,7 @@ import shlex
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from batch_inference_operator.kubectl_bij.durations import parse_duration
+from batch_inference_operator.durations import parse_duration
 from batch_inference_operator.kubectl_bij.errors import ExitCode
 
 if TYPE_CHECKING:

@@ -15,6 +15,7 @@ from batch_inference_api.v1alpha1.status import (
     WorkerStatus,
 )
 from batch_inference_operator.decide.record import parse_time
+from batch_inference_operator.durations import format_duration
 from batch_inference_operator.kubectl_bij.paint import Tone, tone_of
 from batch_inference_operator.kubectl_bij.progress_text import (
     bar,
@@ -23,7 +24,7 @@ from batch_inference_operator.kubectl_bij.progress_text import (
     quiet_for,
 )
 from batch_inference_operator.kubectl_bij.standing import State
-from batch_inference_operator.kubectl_bij.wording import ago, count, duration, note, readable, size
+from batch_inference_operator.kubectl_bij.wording import ago, count, note, readable, size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -170,7 +171,7 @@ def _times(record: Record) -> Iterator[Fact]:
         took = f", {'took' if ended else 'so far'} {status.duration}" if status.duration else ""
         yield "Time", f"began {began:%Y-%m-%d %H:%M:%S}{end} UTC{took}"
     if record.job is not None and ended is None and record.spec.active_deadline_seconds:
-        yield "Deadline", f"{duration(record.spec.active_deadline_seconds)} after it began"
+        yield "Deadline", f"{format_duration(record.spec.active_deadline_seconds)} after it began"
 
 
 def _model(record: Record) -> Iterator[Fact]:

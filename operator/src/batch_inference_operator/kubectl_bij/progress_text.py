@@ -11,9 +11,10 @@ from batch_inference_api.v1alpha1.status import (
     WorkerStatus,
 )
 from batch_inference_operator.decide.record import parse_time
+from batch_inference_operator.durations import format_duration
 from batch_inference_operator.kubectl_bij.paint import Tone, tone_of
 from batch_inference_operator.kubectl_bij.standing import State
-from batch_inference_operator.kubectl_bij.wording import count, duration, note
+from batch_inference_operator.kubectl_bij.wording import count, note
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,7 +56,7 @@ def _facts(record: Record) -> Iterator[str]:
     if progress.rows_per_second is not None:
         yield f"{count(progress.rows_per_second)} rows/s"
     if progress.estimated_remaining_seconds is not None:
-        yield f"{duration(progress.estimated_remaining_seconds)} left"
+        yield f"{format_duration(progress.estimated_remaining_seconds)} left"
     rejected = (record.status.completion_stats or CompletionStats()).failed_count
     if rejected is not None:
         yield f"{count(rejected)} rejected"
@@ -100,7 +101,7 @@ def _pace(record: Record, standing: Standing, now: datetime) -> Iterator[str]:
         yield f"run {record.run_number}"
     began = parse_time(record.status.start_time)
     if began is not None and standing.state not in _ENDED:
-        yield f"for {duration((now - began).total_seconds())}"
+        yield f"for {format_duration((now - began).total_seconds())}"
     if quiet := quiet_for(record, standing, now=now):
         yield f"no row scored for {quiet}"
 
@@ -112,7 +113,7 @@ def quiet_for(record: Record, standing: Standing, *, now: datetime) -> str:
     if last is None or standing.state is not State.IN_PROGRESS or standing.word != "Running":
         return ""
     seconds = (now - last).total_seconds()
-    return duration(seconds) if seconds >= _QUIET_SECONDS else ""
+    return format_duration(seconds) if seconds >= _QUIET_SECONDS else ""
 
 
 def table_lines(jobs: tuple[tuple[Record, Standing], ...]) -> tuple[Line, ...]:

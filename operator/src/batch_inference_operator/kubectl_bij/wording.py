@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from batch_inference_operator.durations import format_duration
+
 if TYPE_CHECKING:
     from datetime import datetime
 
@@ -18,24 +20,10 @@ def count(value: int | None, noun: str = "") -> str:
     return f"{value:,}" + (f" {noun}" if noun else "") + ("s" if noun and value != 1 else "")
 
 
-def duration(seconds: float) -> str:
-    """`45s`, `6m12s`, `45m`, `2h5m`, `3d4h`, as kubectl writes it."""
-    minutes, rest = divmod(max(0, int(seconds)), 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    if days:
-        return f"{days}d{hours}h"
-    if hours:
-        return f"{hours}h{minutes}m"
-    if minutes >= 10 or (minutes and not rest):
-        return f"{minutes}m"
-    return f"{minutes}m{rest}s" if minutes else f"{rest}s"
-
-
 def ago(moment: datetime, now: datetime) -> str:
     """`6m12s ago`; clocks that differ a little make nothing happen in the future."""
     seconds = (now - moment).total_seconds()
-    return "just now" if seconds < 1 else f"{duration(seconds)} ago"
+    return "just now" if seconds < 1 else f"{format_duration(seconds)} ago"
 
 
 def size(size_bytes: int) -> str:
