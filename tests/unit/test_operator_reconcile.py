@@ -12,7 +12,7 @@ import pytest
 from batch_inference_api.runner_contract import RowCounts
 from batch_inference_operator.cache import Kind, ObjectCache
 from batch_inference_operator.carry_out import status_document
-from batch_inference_operator.cluster.api import Conflict
+from batch_inference_operator.cluster.api import Conflict, Forbidden
 from batch_inference_operator.keys import Key
 from batch_inference_operator.progress_poll import Poll, PollTarget
 from batch_inference_operator.reconcile import Reconciler
@@ -31,6 +31,8 @@ class Server:
     prune: str = ""
     children: dict[str, tuple[dict[str, Any], ...]] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
+    refused: str = ""
+    """A kind that may not be created."""
 
     async def list(self, kind: str, **_: Any) -> tuple[dict[str, Any], ...]:
         self.calls.append(f"list {kind}")
@@ -38,6 +40,8 @@ class Server:
 
     async def create(self, manifest: dict[str, Any]) -> dict[str, Any]:
         self.calls.append(f"create {manifest['kind']}")
+        if manifest["kind"] == self.refused:
+            raise Forbidden("exceeded quota")
         return manifest
 
     async def replace_status(
@@ -199,3 +203,49 @@ def test_a_conflict_is_followed_by_a_look_at_the_job_itself():
 
     assert server.writes == 1
     assert server.stored["status"]["partialFailures"] == [{"file": "theirs"}]
+
+
+def test_what_was_refused_is_asked_for_ever_more_seldom():
+    """A quota may be full for hours, and a job that starts is looked at every second."""
+    server = make_server({})
+    server.children = {"Job": (job_as_sent(),), "Pod": (pod_as_sent(RUNNING),)}
+    server.refused = "Service"
+    operator = Operator(server)
+    operator.hear_of(job_as_sent(), pod_as_sent(RUNNING))
+
+    for _ in range(600):
+        operator.look(after_seconds=1)
+        operator.hear()
+
+    assert 10 <= server.calls.count("create Service") <= 14
+    assert "exceeded quota" in server.stored["status"]["conditions"][3]["message"]
+
+
+def test_what_was_refused_is_asked_for_at_once_when_the_job_was_edited():
+    server = make_server({})
+    server.refused = "Job"
+    operator = Operator(server)
+    operator.look()
+    operator.hear()
+    operator.look(after_seconds=1)
+    assert server.calls.count("create Job") == 1
+
+    server.stored["metadata"]["generation"] += 1
+    server.change(status=server.stored["status"])
+    operator.hear()
+    operator.look(after_seconds=1)
+
+    assert server.calls.count("create Job") == 2
+
+
+@pytest.mark.parametrize("status", [finished_status(), {"phase": "Pending"}])
+def test_no_run_begins_for_a_job_that_has_changed_meanwhile(status):
+    """The watch is late: another operator may have ended the job, and cleared its run away."""
+    server = make_server({})
+    operator = Operator(server)
+    server.change(status=status)
+
+    with pytest.raises(Conflict):
+        operator.look()
+
+    assert "create Job" not in server.calls

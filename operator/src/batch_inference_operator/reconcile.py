@@ -14,10 +14,11 @@ from batch_inference_operator import carry_out as act
 from batch_inference_operator.cache import Kind
 from batch_inference_operator.cluster.api import Conflict, NotFound
 from batch_inference_operator.decide.next_step import plan_next
-from batch_inference_operator.decide.plan import Plan
+from batch_inference_operator.decide.plan import CreateRun, Plan
 from batch_inference_operator.decide.record import read_record
 from batch_inference_operator.decide.status import is_worth_writing, without_clock
 from batch_inference_operator.observe import observe
+from batch_inference_operator.refused_plans import RefusedPlans
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from batch_inference_operator.cluster.api import Cluster
     from batch_inference_operator.decide.record import Record
     from batch_inference_operator.keys import Key
-    from batch_inference_operator.observation import Observation
+    from batch_inference_operator.observation import Observation, Refusal
     from batch_inference_operator.progress_poll import ProgressPoller
     from batch_inference_operator.settings import Settings
 
@@ -70,6 +71,7 @@ class Reconciler:
         """What was last written of each job: only to write seldom."""
         self._ends: dict[Key, Record] = {}
         """How jobs ended, as their status said."""
+        self._refused = RefusedPlans(clock=clock)
 
     async def reconcile(self, key: Key) -> float | None:
         """Bring a job one step further; returns the seconds until it should be looked at again.
@@ -81,6 +83,7 @@ class Reconciler:
         if raw is None:
             self._written.pop(key, None)
             self._ends.pop(key, None)
+            self._refused.forget(key)
             return None
         record = read_record(raw)
         plan = self._plan_end(record) or await self._step(record)
@@ -114,12 +117,25 @@ class Reconciler:
         if plan.needs_live_look:
             observation = await self._observe(record, is_live=True)
             plan = self._plan(record, observation)
+        refusal = await self._try(record, plan)
+        return (
+            plan if refusal is None else self._plan(record, replace(observation, refusal=refusal))
+        )
+
+    async def _try(self, record: Record, plan: Plan) -> Refusal | None:
+        """Carry a plan out; returns why the API server does not let it be."""
+        refusal = self._refused.find(record, plan.actions)
+        if refusal is not None:
+            return refusal
         try:
             await self._carry_out(record, plan)
         except act.Refused as refused:
             _logger.warning("refused", extra={"job": str(record.key), "refusal": str(refused)})
-            plan = self._plan(record, replace(observation, refusal=refused.refusal))
-        return plan
+            self._refused.note(record, plan.actions, refused.refusal)
+            return refused.refusal
+        if plan.actions:
+            self._refused.forget(record.key)
+        return None
 
     async def _observe(self, record: Record, *, is_live: bool = False) -> Observation:
         return await observe(
@@ -135,6 +151,8 @@ class Reconciler:
         return plan_next(record, observation, now=self._clock(), settings=self._settings)
 
     async def _carry_out(self, record: Record, plan: Plan) -> None:
+        if any(isinstance(action, CreateRun) for action in plan.actions):
+            await self._check_unchanged(record)
         await act.carry_out(
             plan.actions,
             record,
@@ -163,6 +181,17 @@ class Reconciler:
             await self._read_anew(record)
             raise
         return True
+
+    async def _check_unchanged(self, record: Record) -> None:
+        """Have the API server confirm the job as it was read: no other write of a plan does.
+
+        Raises:
+            Conflict: it has changed. It may have ended, by another operator's hand.
+        """
+        await self._read_anew(record)
+        raw = self._cache.get(Kind.JOB, record.key)
+        if raw is None or raw["metadata"]["resourceVersion"] != record.resource_version:
+            raise Conflict("the job has changed since it was read")
 
     async def _read_anew(self, record: Record) -> None:
         for found in await self._cluster.list(
