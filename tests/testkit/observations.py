@@ -218,7 +218,7 @@ def make_warning(reason: str, message: str, *, seconds_ago: float = 1) -> Cluste
     return ClusterWarning(reason=reason, message=message, seen=ago(seconds_ago))
 
 
-def observe(*parts: object, unreachable_seconds: float = 0) -> Observation:
+def observe(*parts: object, unreachable_seconds: float = 0, poll_failure: str = "") -> Observation:
     """Put Jobs, pods, warnings, a report and a refusal together, each told by its type."""
 
     def every(kind: type) -> tuple[Any, ...]:
@@ -231,6 +231,7 @@ def observe(*parts: object, unreachable_seconds: float = 0) -> Observation:
         report=next(iter(every(ProgressReport)), None),
         refusal=next(iter(every(Refusal)), None),
         unreachable_seconds=unreachable_seconds,
+        poll_failure=poll_failure,
     )
 
 

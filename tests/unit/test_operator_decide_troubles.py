@@ -275,83 +275,17 @@ def test_what_is_wrong_is_said_with_its_reason(parts, reason, message):
 def test_a_silent_first_pod_is_said_to_be_unresponsive_and_stays():
     record = make_record(status={"run": named_run()})
 
-    plan = plan_for(record, observe(make_run(), make_pod(), unreachable_seconds=3600))
+    silent = observe(
+        make_run(), make_pod(), unreachable_seconds=3600, poll_failure="it answered 404"
+    )
+
+    plan = plan_for(record, silent)
 
     assert plan.actions == ()
     assert why(plan.status) == (
         Reason.HEAD_UNRESPONSIVE,
-        "the first pod runs but does not tell its progress; it is restarted if it hangs, and goes on scoring if only the operator cannot reach it",
+        "the first pod runs but does not tell its progress: it answered 404; it is restarted if it hangs, and goes on scoring if only the operator cannot reach it",
     )
-
-
-NO_TROUBLES = {
-    "pods that run": [make_pod(), make_pod(1)],
-    "a pod that starts": [waiting("ContainerCreating", "")],
-    "a pod that has just been told to go": [make_pod(deleted=ago(5), grace_seconds=10)],
-    "a pod that was lost and runs again": [
-        make_ended_pod(137, reason="OOMKilled"),
-        make_pod(name="again", created=ago(10)),
-    ],
-    "a worker that has ended well, whose pod a sidecar keeps": [
-        make_pod(),
-        make_kept_pod(0, 99, index=1),
-    ],
-    "a first pod that has just succeeded beside a sidecar, whose report is not seen yet": [
-        make_kept_pod(0, 5)
-    ],
-    "an eviction that was made good": [
-        make_ended_pod(143, disruption="EvictionByEvictionAPI"),
-        make_pod(name="again", created=ago(10)),
-    ],
-    "a first pod that has just succeeded, whose report is not seen yet": [make_ended_pod(0)],
-    "a refusal of pods that are all there by now": [
-        make_pod(),
-        make_warning("FailedCreate", QUOTA),
-    ],
-    "a refusal of long ago": [make_warning("FailedCreate", QUOTA, seconds_ago=601)],
-    "a network that gave an address in the end": [
-        make_waiting_pod(),
-        make_warning("FailedCreatePodSandBox", NO_ADDRESS, seconds_ago=180),
-    ],
-    "another event of the Job": [make_warning("SuccessfulDelete", "deleted pod")],
-    "a mount that failed and then worked": [make_pod(), make_warning("FailedMount", MOUNT_NFS)],
-    "a mount that failed three minutes ago, and what the pod waits for since then": [
-        make_waiting_pod(created=ago(240)),
-        make_warning("FailedMount", MOUNT_SECRET, seconds_ago=180),
-    ],
-    "a mount that failed ten minutes ago, after an hour of failing": [
-        make_waiting_pod(created=ago(4200)),
-        make_warning("FailedMount", MOUNT_SECRET, seconds_ago=600),
-    ],
-    "a pod of an earlier run": [make_pod(), make_ended_pod(1, run=7)],
-    "a pod that failed, of an index that was scaled away": [
-        make_pod(),
-        make_ended_pod(137, reason="OOMKilled", index=1),
-    ],
-    "a pod that is evicted, of an index that was scaled away": [
-        make_pod(),
-        make_pod(1, deleted=ago(1), grace_seconds=10, disruption="EvictionByEvictionAPI"),
-    ],
-}
-
-
-@pytest.mark.parametrize("parts", NO_TROUBLES.values(), ids=NO_TROUBLES)
-def test_what_is_well_is_not_called_a_trouble(parts):
-    assert find_trouble(make_record(), make_run(), observe(make_run(), *parts), now=NOW) is None
-
-
-def test_no_event_explains_a_pod_whose_runner_has_ended_beside_a_sidecar():
-    warning = make_warning("FailedMount", MOUNT_NFS)
-
-    found = find_trouble(make_record(), make_run(), observe(make_kept_pod(1, 9), warning), now=NOW)
-
-    assert found.reason == Reason.HEAD_FAILED
-
-
-def test_silence_of_seconds_is_no_trouble():
-    observation = observe(make_run(), make_pod(), unreachable_seconds=29)
-
-    assert find_trouble(make_record(), make_run(), observation, now=NOW) is None
 
 
 def test_a_run_that_a_queue_holds_back_has_no_trouble_with_pods_that_were_preempted():

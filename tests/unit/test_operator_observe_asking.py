@@ -119,9 +119,11 @@ def test_index_0_is_asked_how_far_it_is():
 
 
 def test_for_how_long_index_0_has_been_silent_is_known():
-    poller = Poller(Poll(unreachable_seconds=42))
+    poller = Poller(Poll(unreachable_seconds=42, failure="it answered 404"))
 
-    assert look(job_as_sent(), pod_as_sent(RUNNING), poller=poller).unreachable_seconds == 42
+    seen = look(job_as_sent(), pod_as_sent(RUNNING), poller=poller)
+
+    assert (seen.unreachable_seconds, seen.poll_failure) == (42, "it answered 404")
 
 
 NOT_ASKED = {

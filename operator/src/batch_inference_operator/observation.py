@@ -143,6 +143,8 @@ class Observation:
     """What index 0 of the current run answered just now."""
     unreachable_seconds: float = 0
     """For how long index 0, though running, has not answered."""
+    poll_failure: str = ""
+    """Why it did not answer just now."""
     warnings: tuple[ClusterWarning, ...] = ()
     refusal: Refusal | None = None
 

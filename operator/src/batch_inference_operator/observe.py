@@ -31,7 +31,7 @@ from batch_inference_operator.observation import (
     RunPod,
     Termination,
 )
-from batch_inference_operator.progress_poll import PollTarget
+from batch_inference_operator.progress_poll import Poll, PollTarget
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -78,12 +78,13 @@ async def observe(
     run = observation.current_run
     if record.is_finished or run is None:
         return observation
-    report, silence = await _ask_head(observation, run, record, poll_progress=poll_progress)
+    answer = await _ask_head(observation, run, record, poll_progress=poll_progress)
     return Observation(
         jobs=jobs,
         pods=pods,
-        report=report,
-        unreachable_seconds=silence,
+        report=answer.report,
+        unreachable_seconds=answer.unreachable_seconds,
+        poll_failure=answer.failure,
         warnings=await _read_warnings(record, run, observation.pods_of(run), cluster, now),
     )
 
@@ -118,13 +119,12 @@ async def _read_live(
 
 async def _ask_head(
     observation: Observation, run: RunJob, record: Record, *, poll_progress: ProgressPoller
-) -> tuple[ProgressReport | None, float]:
+) -> Poll:
     head = find_head(run, observation)
     if head is None or head.ip is None or head.running_since is None or head.is_over:
-        return None, 0.0
+        return Poll()
     target = PollTarget(pod_uid=head.uid, ip=head.ip, job_uid=record.uid, run_number=run.number)
-    answer = await poll_progress(target)
-    return answer.report, answer.unreachable_seconds
+    return await poll_progress(target)
 
 
 async def _read_warnings(

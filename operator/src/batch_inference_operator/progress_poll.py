@@ -55,6 +55,8 @@ class Poll:
     report: ProgressReport | None = None
     unreachable_seconds: float = 0
     """Since when, at the latest, the pod has not given a report of its own."""
+    failure: str = ""
+    """Why it gave none just now."""
 
 
 class PollFailed(Exception):
@@ -121,7 +123,7 @@ class ProgressPoller:
             except PollFailed as failure:
                 self._count_poll(failure.outcome)
                 since = self._silent_since.setdefault(target.pod_uid, asked)
-                return Poll(unreachable_seconds=self._clock() - since)
+                return Poll(unreachable_seconds=self._clock() - since, failure=str(failure))
         self._count_poll(PollOutcome.ANSWERED)
         self._silent_since.pop(target.pod_uid, None)
         return Poll(report=report)
@@ -144,8 +146,11 @@ class ProgressPoller:
             async with self._session.get(url, timeout=timeout, allow_redirects=False) as response:
                 body = await _read_at_most(response.content, _ANSWER_BYTES)
                 code = response.status
-        except (aiohttp.ClientError, OSError) as error:  # a timeout is an OSError
-            message = f"{url}: {type(error).__name__}"
+        except TimeoutError as error:
+            message = f"{url} did not answer within {_ANSWER_SECONDS:g} s"
+            raise PollFailed(PollOutcome.UNREACHABLE, message) from error
+        except (aiohttp.ClientError, OSError) as error:
+            message = f"{url} cannot be reached ({type(error).__name__})"
             raise PollFailed(PollOutcome.UNREACHABLE, message) from error
         if code != 200:
             raise PollFailed(PollOutcome.UNREACHABLE, f"{url} answered {code}")

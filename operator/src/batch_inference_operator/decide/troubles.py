@@ -334,13 +334,14 @@ def _explain_loss(pod: RunPod, scene: _Scene) -> Trouble:
 
 
 def _is_the_head_silent(scene: _Scene) -> Trouble | None:
-    seconds = scene.observation.unreachable_seconds
-    if seconds < UNRESPONSIVE_SECONDS:
+    if scene.observation.unreachable_seconds < UNRESPONSIVE_SECONDS:
         return None
+    why = scene.observation.poll_failure
     return Trouble(
         reason=Reason.HEAD_UNRESPONSIVE,
-        message="the first pod runs but does not tell its progress; it is restarted if it hangs, "
-        "and goes on scoring if only the operator cannot reach it",
+        message="the first pod runs but does not tell its progress"
+        + (f": {why}" if why else "")
+        + "; it is restarted if it hangs, and goes on scoring if only the operator cannot reach it",
     )
 
 
