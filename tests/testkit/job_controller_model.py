@@ -152,7 +152,7 @@ class ClusterModel:
         match action:
             case CreateRun(number=number):
                 self._create_run(number)
-            case CreateCompanions(owner_uid=uid):
+            case CreateCompanions(job_uid=uid):
                 self.equipped.add(uid)
             case DeleteRun(job_name=name, job_uid=uid):
                 if name in self.jobs and self.jobs[name].uid == uid:

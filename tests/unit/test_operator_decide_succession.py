@@ -53,7 +53,7 @@ def test_a_run_that_is_there_gets_what_its_pods_need_and_is_named():
 
     assert plan.actions == (
         CreateCompanions(
-            number=1, owner_name="churn-run-1", owner_uid="uid-of-run-1", deadline_seconds=None
+            number=1, job_name="churn-run-1", job_uid="uid-of-run-1", deadline_seconds=None
         ),
     )
     assert (plan.status.run.number, plan.status.run.job_name) == (1, "churn-run-1")
@@ -81,7 +81,7 @@ def test_a_job_of_the_same_name_needs_its_own():
 
     (again,) = plan.actions
     assert isinstance(again, CreateCompanions)
-    assert again.owner_uid == "another"
+    assert again.job_uid == "another"
     assert plan.status.run.job_uid == "another"
 
 

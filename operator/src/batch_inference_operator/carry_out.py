@@ -71,7 +71,11 @@ async def carry_out(
     for action in actions:
         _logger.info(
             "carrying out",
-            extra={"job": f"{record.namespace}/{record.name}", "action": type(action).__name__},
+            extra={
+                "job": str(record.key),
+                "action": type(action).__name__,
+                "run": action.number if isinstance(action, CreateRun) else action.job_name,
+            },
         )
         match action:
             case CreateRun():
@@ -156,8 +160,8 @@ async def _create_companions(
     manifests = build_companions(
         record.readable_job,
         number=action.number,
-        owner_name=action.owner_name,
-        owner_uid=action.owner_uid,
+        owner_name=action.job_name,
+        owner_uid=action.job_uid,
         deadline_seconds=action.deadline_seconds,
         token=token,
         settings=settings,

@@ -127,7 +127,7 @@ class ClusterWarning:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """The API server refused to create an object of the run."""
+    """The API server, or a setting of the platform's, refuses what a plan asks for."""
 
     reason: Reason
     message: str

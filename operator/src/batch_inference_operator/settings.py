@@ -92,16 +92,18 @@ class Settings(BaseSettings):
     leader_election: bool = True
     """Whether replicas choose a leader. Two operators at work at once do no harm; it saves work."""
     concurrency: Annotated[int, Field(ge=1, le=1000)] = 20
-    """How many jobs are reconciled at the same time."""
+    """How many jobs are reconciled in parallel."""
     resync_seconds: Seconds = 300
     """How often everything is listed and reconciled anew, whatever was or was not watched."""
     progress_seconds: Seconds = 5
-    """How often a running job's progress is asked for, at most."""
+    """How often a running job's progress is asked for and written; changes of its pods, and its
+    first minute, are further occasions to ask."""
     fence_seconds: Seconds = 120
     """How long a pod that cannot be confirmed dead holds back the next run; afterwards the commit
     protocol alone keeps it from doing harm."""
     sync_deadline_seconds: Seconds = 600
-    """The liveness probe fails when nothing could be read from the API server for this time."""
+    """The liveness probe fails when nothing could be listed for this time, or for two resyncs if
+    those take longer."""
     pre_running_deadline_seconds: Annotated[int, Field(ge=0)] = 0
     """`spec.preRunningDeadlineSeconds` of jobs that name none; 0: none."""
     progress_deadline_seconds: Annotated[int, Field(ge=0)] = 0

@@ -111,7 +111,8 @@ class JobSpec(ResourceModel):
     """The job fails when it takes longer, all its runs together; resuming after `suspend` starts
     the time again."""
     pre_running_deadline_seconds: Seconds | None = None
-    """The job fails when its pods have not scored its first row after this time."""
+    """The job fails when its first pods have not begun to score after this time: they wait for a
+    node or an image, start, and check inputs and model. Later runs are not bound by it."""
     progress_deadline_seconds: Seconds | None = None
     """The job fails when no row was scored for this time."""
     ttl_seconds_after_finished: Annotated[int, Field(ge=0, le=2_147_483_647)] | None = None

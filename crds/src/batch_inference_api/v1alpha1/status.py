@@ -190,8 +190,8 @@ class JobStatus(ResourceModel):
     phase: Phase | None = None
     """Where the job stands, for people. Programs read `conditions`."""
     start_time: Instant | None = None
-    """When the job's pods were first made, or made again after `suspend`: where
-    `activeDeadlineSeconds` counts from."""
+    """When the job's pods were first made, or made again after `suspend` or after their queue had
+    taken them back: where `activeDeadlineSeconds` counts from."""
     completion_time: Instant | None = None
     """When the job ended."""
     duration: Annotated[str, Field(max_length=32)] | None = None

@@ -5,6 +5,8 @@
     refusals            HTTP answers -> ClusterError
     connection          address and credentials, in a pod or from a kubeconfig
     kubernetes_client   the Protocol over HTTP
+    rights              what the operator's roles must allow
+    self_check          what `helm test` asks of a cluster
 
 For `kubectl bij`, which a person waits for and which therefore does without that client:
 
@@ -13,6 +15,6 @@ For `kubectl bij`, which a person waits for and which therefore does without tha
     user_connection     HTTP with the standard library
     user_calls          what the command asks of a cluster
 
-No decision is taken in here, and nothing is tried twice: whoever calls knows whether it is still
-worth it.
+No decision is taken in here, and no write is tried twice: whoever calls knows whether it is still
+worth it. A list begins anew when its pages have expired.
 """

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _MESSAGE_LENGTH = 2000
+"""Some admission webhooks answer with pages of text."""
 _LONGEST_WISH_SECONDS = 300.0
 """Until then not even a user's change is looked at: a server cannot ask for a day of that."""
-"""Some admission webhooks answer with pages of text."""
 _INVALID = frozenset(
     {
         HTTPStatus.BAD_REQUEST,

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
     from batch_inference_api.v1alpha1.status import Condition, JobStatus
 
-_ORDINARY = frozenset((*Phase, *Wait))
+ORDINARY = frozenset((*Phase, *Wait))
+"""Reasons of a job that goes on as it should."""
 
 
 def announce(before: JobStatus, after: JobStatus) -> tuple[Announcement, ...]:
@@ -37,7 +38,7 @@ def _changes(before: JobStatus, after: JobStatus) -> Iterator[Announcement]:
     if (
         current is not None
         and current.status == "True"
-        and current.reason not in _ORDINARY
+        and current.reason not in ORDINARY
         and (previous is None or previous.reason != current.reason)
     ):
         yield Announcement(reason=current.reason, message=current.message, is_warning=True)

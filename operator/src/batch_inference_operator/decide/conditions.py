@@ -44,7 +44,8 @@ _CHECKS = {
     ),
     "SchemaValid": (Reason.SCHEMA_MISMATCH, Reason.AMBIGUOUS_COLUMN),
 }
-_PLANNED = (RunPhase.RUNNING, RunPhase.FINALIZING, RunPhase.SUCCEEDED)
+PLANNED = (RunPhase.RUNNING, RunPhase.FINALIZING, RunPhase.SUCCEEDED)
+"""Phases of a run whose inputs and model have been checked."""
 _MAX_MESSAGE_BYTES = 1000
 """A status stays small whatever a scheduler or a store has to say."""
 _MAX_CONDITIONS = 16
@@ -86,7 +87,7 @@ def _checks(report: ProgressReport | None) -> Iterator[tuple[str, str, str, str]
     if report is None:
         return
     for kind, failures in _CHECKS.items():
-        if report.phase in _PLANNED:
+        if report.phase in PLANNED:
             yield kind, "True", "Verified", ""
         elif report.reason in failures:
             yield kind, "False", str(report.reason), report.message or ""

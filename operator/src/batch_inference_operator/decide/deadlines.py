@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from batch_inference_api.reasons import Reason
 from batch_inference_api.runner_contract import RunPhase
+from batch_inference_operator.decide.conditions import PLANNED
 from batch_inference_operator.decide.head import is_head_silent
 from batch_inference_operator.decide.progress import rows_processed
 from batch_inference_operator.decide.record import parse_time, start_of
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 DRIVER_GRACE_SECONDS = 30
 """The driver enforces `activeDeadlineSeconds` and leaves a report; only when it does not, we do."""
-_SCORING = (RunPhase.RUNNING, RunPhase.FINALIZING, RunPhase.SUCCEEDED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +73,7 @@ def remaining_seconds(record: Record, run: RunJob | None, *, now: datetime) -> i
 
 
 def pre_running_seconds(record: Record, settings: Settings) -> int:
-    """How long a job may take to score its first row; 0: as long as it likes."""
+    """How long a job may take until it begins to score; 0: as long as it likes."""
     return record.spec.pre_running_deadline_seconds or settings.pre_running_deadline_seconds
 
 
@@ -127,7 +127,7 @@ def _has_run(record: Record, observation: Observation) -> bool:
     verified = record.condition("SchemaValid")
     if (verified is not None and verified.status == "True") or rows_processed(record.status):
         return True
-    return observation.report is not None and observation.report.phase in _SCORING
+    return observation.report is not None and observation.report.phase in PLANNED
 
 
 def _gets_on(record: Record, observation: Observation) -> bool:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 _STARTING_SECONDS = 1.0
 """How soon a run that has not begun to score is looked at again: its first rows show at once."""
+_SHORTEST_PAUSE_SECONDS = 1.0
 _LONGEST_SILENCE_SECONDS = 60.0
 """A head that has long been silent is asked this seldom."""
 _LONGEST_START_SECONDS = 60.0
@@ -83,8 +84,8 @@ def _keep_up(
         # The status names a run only after these were created: a crash in between repeats them.
         yield CreateCompanions(
             number=run.number,
-            owner_name=run.name,
-            owner_uid=run.uid,
+            job_name=run.name,
+            job_uid=run.uid,
             deadline_seconds=remaining_seconds(record, run, now=now),
         )
     workers = record.spec.workers.replicas
@@ -128,13 +129,13 @@ def _look_again(
         return None
     is_starting = _is_starting(run, observation, now=now)
     again = _STARTING_SECONDS if is_starting else float(settings.progress_seconds)
-    if not _is_head_going(run, observation):
+    if not _is_head_leaving(run, observation):
         # Each look at a head that does not answer keeps other jobs waiting for its timeout.
         again = max(again, min(observation.unreachable_seconds / 2, _LONGEST_SILENCE_SECONDS))
-    return again if deadline is None else min(again, max(deadline, _STARTING_SECONDS))
+    return again if deadline is None else min(again, max(deadline, _SHORTEST_PAUSE_SECONDS))
 
 
-def _is_head_going(run: RunJob, observation: Observation) -> bool:
+def _is_head_leaving(run: RunJob, observation: Observation) -> bool:
     """Whether index 0 was told to go: the next run waits for its end, or for its fence."""
     head = find_head(run, observation)
     return head is not None and head.deleted is not None

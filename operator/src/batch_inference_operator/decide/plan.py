@@ -23,8 +23,8 @@ class CreateCompanions:
     """Create what a run's pods need beside the Job: Service, Secret, NetworkPolicy."""
 
     number: int
-    owner_name: str
-    owner_uid: str
+    job_name: str
+    job_uid: str
     deadline_seconds: int | None
 
 

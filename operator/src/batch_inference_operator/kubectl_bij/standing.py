@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from batch_inference_api.v1alpha1.status import Phase
+from batch_inference_operator.decide.announcements import ORDINARY
 from batch_inference_operator.decide.record import parse_time
 
 if TYPE_CHECKING:
@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
     from batch_inference_api.v1alpha1.status import Condition
     from batch_inference_operator.decide.record import Record
-
-_ORDINARY = {phase.value for phase in Phase} | {"Suspending", "WaitingForPods"}
 
 
 class State(StrEnum):
@@ -86,6 +84,6 @@ def _from(condition: Condition, record: Record, state: State) -> Standing:
         reason=condition.reason,
         message=condition.message,
         since=parse_time(condition.last_transition_time),
-        has_trouble=in_progress and condition.reason not in _ORDINARY,
+        has_trouble=in_progress and condition.reason not in ORDINARY,
         is_behind=state in _OPEN and (record.status.observed_generation or 0) < record.generation,
     )
