@@ -32,6 +32,7 @@ EVERYTHING: dict[str, Any] = {
     "replicas": 3,
     "runner": {
         "image": {"registry": "registry.example:5000", "repository": "ml/runner", "tag": "7"},
+        "imagePullSecrets": [{"name": "pull"}, {"name": "mirror"}],
         "defaultResources": {"cpu": "500m", "memory": "4Gi"},
     },
     "allowed": {
@@ -188,6 +189,7 @@ def test_values_become_settings(helm: Helm) -> None:
     assert found == {
         "BIO_RUNNER_IMAGE": "registry.example:5000/ml/runner:7",
         "BIO_RUNNER_IMAGE_PULL_POLICY": "IfNotPresent",
+        "BIO_RUNNER_IMAGE_PULL_SECRETS": "pull,mirror",
         "BIO_ALLOWED_IMAGES": "registry.example/*",
         "BIO_ALLOWED_SERVICE_ACCOUNTS": "reader,writer-*",
         "BIO_ALLOWED_URI_SCHEMES": "s3,pvc,file",

@@ -35,6 +35,10 @@ REFUSED = {
     "a misspelt key": ({"replica": 2}, "replica"),
     "a misspelt key further down": ({"crds": {"instal": False}}, "instal"),
     "a misspelt key of an item": ({"imagePullSecrets": [{"nam": "x"}]}, "nam"),
+    "a name for a Secret of runs": (
+        {"runner": {"imagePullSecrets": ["registry"]}},
+        "runner/imagePullSecrets/0",
+    ),
     "a word for a number": ({"replicas": "two"}, "replicas"),
     "a word for a list": ({"watchNamespaces": "team-a"}, "watchNamespaces"),
     "a number for a quantity": ({"runner": {"defaultResources": {"cpu": 1}}}, "cpu"),
@@ -124,6 +128,21 @@ def test_a_monitor_of_pods_that_can_be_reached_is_rendered(
 ) -> None:
     (monitor,) = find_kind(helm.render(values), "PodMonitor")
     assert monitor["spec"]["podMetricsEndpoints"] == [{"port": "http", "interval": "30s"}]
+
+
+def test_runs_and_the_job_of_the_test_are_told_of_the_platforms_pull_secrets(helm: Helm) -> None:
+    """By the operator's setting: the job of the test names none, as users' jobs need not."""
+    values = {
+        "runner": {"imagePullSecrets": [{"name": "registry"}, {"name": "registry.mirror"}]},
+        "test": {"job": True},
+    }
+    manifests = helm.render(values)
+    (deployment,) = find_kind(manifests, "Deployment")
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    setting = {"name": "BIO_RUNNER_IMAGE_PULL_SECRETS", "value": "registry,registry.mirror"}
+    assert setting in container["env"]
+    (job,) = find_kind(manifests, JOB_KIND)
+    assert "imagePullSecrets" not in job["spec"]["workers"]
 
 
 @pytest.mark.parametrize("replicas", [1, 2])

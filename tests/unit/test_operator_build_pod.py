@@ -87,6 +87,17 @@ def test_what_a_job_says_about_its_place_is_taken_word_for_word() -> None:
     assert placement.items() <= pod.items()
 
 
+def test_the_platforms_pull_secrets_are_used_beside_the_jobs_own_and_each_once() -> None:
+    mine = {"spec.workers.imagePullSecrets": [{"name": "mine"}, {"name": "shared"}]}
+    platform = {"runner_image_pull_secrets": ("shared", "platform")}
+
+    def named(pod: dict[str, Any]) -> list[str]:
+        return [secret["name"] for secret in pod["imagePullSecrets"]]
+
+    assert named(built_pod(mine, **platform)) == ["mine", "shared", "platform"]
+    assert named(built_pod(**platform)) == ["shared", "platform"]
+
+
 def test_the_container_runs_the_supervisor_and_is_killed_when_that_stops() -> None:
     container = built_container()
 

@@ -57,6 +57,11 @@ def test_flags_win(monkeypatch: pytest.MonkeyPatch) -> None:
         ("BIO_MONITORING_NAMESPACES", "Mon !", "(--monitoring-namespaces): Value error, 'Mon !'"),
         ("BIO_RUNNER_IMAGE", "", "BIO_RUNNER_IMAGE (--runner-image): Value error, '': write an"),
         ("BIO_RUNNER_IMAGE", "r.io/run ner:1", "(--runner-image): Value error, 'r.io/run ner:1'"),
+        (
+            "BIO_RUNNER_IMAGE_PULL_SECRETS",
+            "a,B c",
+            "(--runner-image-pull-secrets): Value error, 'B",
+        ),
         ("BIO_LEASE_NAME", "A b", "BIO_LEASE_NAME (--lease-name): Value error, 'A b': write a n"),
         ("BIO_LEASE_NAME", "", "BIO_LEASE_NAME (--lease-name): Value error, '': write a name"),
     ],
@@ -80,10 +85,12 @@ def test_names_may_be_as_kubernetes_lets_them_be(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("BIO_WATCH_NAMESPACES", "a,0-b," + "c" * 63)
     monkeypatch.setenv("BIO_LEASE_NAME", "bio.of-team.a")
     monkeypatch.setenv("BIO_RUNNER_IMAGE", "localhost:5000/runner@sha256:0a")
+    monkeypatch.setenv("BIO_RUNNER_IMAGE_PULL_SECRETS", "registry, registry.of-team.a")
     settings = read_settings([])
     assert settings.watch_namespaces == ("a", "0-b", "c" * 63)
     assert settings.lease_name == "bio.of-team.a"
     assert settings.runner_image == "localhost:5000/runner@sha256:0a"
+    assert settings.runner_image_pull_secrets == ("registry", "registry.of-team.a")
 
 
 def test_an_unknown_flag_is_named(capsys: pytest.CaptureFixture[str]) -> None:

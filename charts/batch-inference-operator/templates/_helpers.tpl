@@ -76,6 +76,8 @@ labels:
 {{- define "operator.environment" -}}
 {{- $accounts := .Values.allowed.serviceAccounts -}}
 {{- range .Values.runner.serviceAccounts }}{{ $accounts = append $accounts .name }}{{ end -}}
+{{- $pullSecrets := list -}}
+{{- range .Values.runner.imagePullSecrets }}{{ $pullSecrets = append $pullSecrets .name }}{{ end -}}
 {{- $image := dict "image" .Values.runner.image "version" .Chart.AppVersion -}}
 - name: BIO_NAMESPACE
   valueFrom: {fieldRef: {fieldPath: metadata.namespace}}
@@ -85,6 +87,7 @@ labels:
   (list "WATCH_NAMESPACES" (join "," .Values.watchNamespaces))
   (list "RUNNER_IMAGE" (include "operator.image" $image))
   (list "RUNNER_IMAGE_PULL_POLICY" .Values.runner.image.pullPolicy)
+  (list "RUNNER_IMAGE_PULL_SECRETS" (join "," $pullSecrets))
   (list "ALLOWED_IMAGES" (join "," .Values.allowed.images))
   (list "ALLOWED_SERVICE_ACCOUNTS" (join "," ($accounts | uniq)))
   (list "ALLOWED_URI_SCHEMES" (join "," .Values.allowed.uriSchemes))

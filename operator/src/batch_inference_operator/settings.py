@@ -45,6 +45,7 @@ ObjectName = Annotated[
     Field(max_length=253),
     _matching(rf"{_LABEL}(\.{_LABEL})*", "write a name with lower-case letters, digits and '-'"),
 ]
+ObjectNames = Annotated[tuple[ObjectName, ...], NoDecode]
 Image = Annotated[str, _matching(r"\S+", "write an image such as registry.example.com/runner:1.0")]
 
 
@@ -73,6 +74,9 @@ class Settings(BaseSettings):
     """Image of the runner's pods."""
     runner_image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
     """When the image of the runner is pulled."""
+    runner_image_pull_secrets: ObjectNames = ()
+    """Secrets of each job's namespace with which the image of its pods is pulled, separated by
+    commas, beside those of `spec.workers.imagePullSecrets`."""
     allowed_images: Words = ()
     """Images that `spec.workers.image` may name, with `*` for any characters; none: no other image
     than the runner's own."""
@@ -122,7 +126,7 @@ class Settings(BaseSettings):
 
     @field_validator(
         "watch_namespaces", "allowed_images", "allowed_service_accounts", "allowed_uri_schemes",
-        "monitoring_namespaces", mode="before",
+        "monitoring_namespaces", "runner_image_pull_secrets", mode="before",
     )  # fmt: skip
     @classmethod
     def _split(cls, value: object) -> object:

@@ -54,7 +54,7 @@ def build_pod_template(
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
             "securityContext": _pod_security(),
-            **_build_placement(workers),
+            **_build_placement(workers, settings.runner_image_pull_secrets),
             "containers": [_build_container(job.spec, as_plain(resources), settings)],
             "volumes": build_volumes(
                 job.spec,
@@ -135,8 +135,13 @@ def _liveness_probe() -> dict[str, Any]:
     }
 
 
-def _build_placement(workers: WorkersSpec) -> dict[str, Any]:
-    """Where the pods run; fields that the job leaves out are left to the cluster."""
+def _build_placement(workers: WorkersSpec, pull_secrets: tuple[str, ...]) -> dict[str, Any]:
+    """Where the pods run; fields that the job leaves out are left to the cluster.
+
+    A Secret that is not there is passed over by the kubelet, so the platform's `pull_secrets` do no
+    harm in a namespace without them.
+    """
+    own = (secret.name for secret in workers.image_pull_secrets)
     placement: dict[str, Any] = {
         "tolerations": _build_tolerations(workers.tolerations),
         "nodeSelector": dict(workers.node_selector),
@@ -144,7 +149,7 @@ def _build_placement(workers: WorkersSpec) -> dict[str, Any]:
         "priorityClassName": workers.priority_class_name,
         "runtimeClassName": workers.runtime_class_name,
         "schedulerName": workers.scheduler_name,
-        "imagePullSecrets": [as_plain(secret) for secret in workers.image_pull_secrets],
+        "imagePullSecrets": [{"name": name} for name in dict.fromkeys((*own, *pull_secrets))],
     }
     return {field: value for field, value in placement.items() if value}
 
