@@ -46,6 +46,7 @@ async def wait_for_job(
     cluster: KubernetesCluster, *, namespace: str, name: str, seconds: float
 ) -> str:
     """Wait until a job has ended; says what went wrong, or nothing if it succeeded."""
+    found: tuple[dict[str, Any], ...] = ()
     try:
         async with asyncio.timeout(seconds):
             while True:
@@ -53,12 +54,25 @@ async def wait_for_job(
                 found = await cluster.list(
                     "BatchInferenceJob", namespace=namespace, fields=f"metadata.name={name}"
                 )
-                for kind, condition in _ends_of(found):
-                    told = f"{condition['reason']}: {condition['message']}"
-                    return "" if kind == "Complete" else f"the job {name} failed: {told}"
+                for condition in _true_conditions(found, "Complete", "Failed"):
+                    is_complete = condition["type"] == "Complete"
+                    return "" if is_complete else f"the job {name} failed: {_told(condition)}"
                 await asyncio.sleep(_LOOK_SECONDS)
     except TimeoutError:
-        return f"the job {name} has not ended within {seconds:g} s"
+        return f"the job {name} has not ended within {seconds:g} s: {_state_of(found)}"
+
+
+def _state_of(jobs: tuple[dict[str, Any], ...]) -> str:
+    """What a job that has not ended waits for."""
+    if not jobs:
+        return "it is not there"
+    for condition in _true_conditions(jobs, "Reconciling", "Suspended"):
+        return _told(condition)
+    return "no operator has looked at it"
+
+
+def _told(condition: dict[str, Any]) -> str:
+    return f"{condition['reason']}: {condition['message']}"
 
 
 def _needed(
@@ -75,8 +89,8 @@ def _needed(
             yield right, settings.namespace, name
 
 
-def _ends_of(jobs: tuple[dict[str, Any], ...]) -> Iterator[tuple[str, dict[str, Any]]]:
+def _true_conditions(jobs: tuple[dict[str, Any], ...], *kinds: str) -> Iterator[dict[str, Any]]:
     for job in jobs:
         for condition in (job.get("status") or {}).get("conditions") or ():
-            if condition["type"] in ("Complete", "Failed") and condition["status"] == "True":
-                yield condition["type"], condition
+            if condition["type"] in kinds and condition["status"] == "True":
+                yield condition
