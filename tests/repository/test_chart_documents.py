@@ -49,6 +49,15 @@ def test_every_key_that_a_page_names_is_a_value() -> None:
     assert [key for key in sorted(named) if not has_key(values, key)] == []
 
 
+def test_every_key_that_a_refusal_names_is_a_value() -> None:
+    """Platform teams know the chart's keys, and not the flags that they become."""
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    refusals = ROOT / "operator" / "src" / "batch_inference_operator" / "build" / "allowed.py"
+    named = re.findall(r'value="([\w.]+)"', refusals.read_text())
+    assert named == ["allowed.uriSchemes", "allowed.images", "allowed.serviceAccounts"]
+    assert [key for key in named if not has_key(values, key)] == []
+
+
 def has_key(values: object, path: str) -> bool:
     for key in path.split("."):
         if not isinstance(values, dict) or key not in values:

@@ -33,7 +33,7 @@ def test_a_refusal_names_the_field_what_would_do_and_whom_to_ask() -> None:
             reason=Reason.NOT_ALLOWED,
             message="spec.input.storageUris[1]: the scheme 'https' is not allowed here; use one of "
             "file, s3, gs, az, pvc, or ask the platform team to add it to the operator's setting "
-            "--allowed-uri-schemes",
+            "--allowed-uri-schemes (allowed.uriSchemes in the chart's values)",
         ),
     )
 
@@ -113,7 +113,8 @@ def test_without_other_images_the_field_is_to_be_left_out() -> None:
 
     assert message == (
         "spec.workers.image: the image 'x' is not allowed here; leave the field out, or ask the "
-        "platform team to add it to the operator's setting --allowed-images"
+        "platform team to add it to the operator's setting --allowed-images (allowed.images in the "
+        "chart's values)"
     )
 
 

@@ -47,7 +47,11 @@ def _find_schemes(spec: JobSpec, allowed: tuple[str, ...]) -> Iterator[Refusal]:
             yield Refusal(reason=Reason.INVALID_SPEC, message=message)
         elif scheme not in allowed:
             yield _not_allowed(
-                field, f"the scheme {scheme!r}", instead=allowed, setting="allowed-uri-schemes"
+                field,
+                f"the scheme {scheme!r}",
+                instead=allowed,
+                setting="allowed-uri-schemes",
+                value="allowed.uriSchemes",
             )
 
 
@@ -85,6 +89,7 @@ def _find_image(workers: WorkersSpec, settings: Settings) -> Iterator[Refusal]:
         f"the image {image!r}",
         instead=settings.allowed_images,
         setting="allowed-images",
+        value="allowed.images",
     )
 
 
@@ -97,6 +102,7 @@ def _find_service_account(workers: WorkersSpec, allowed: tuple[str, ...]) -> Ite
         f"the ServiceAccount {name!r}",
         instead=(_DEFAULT_SERVICE_ACCOUNT, *allowed),
         setting="allowed-service-accounts",
+        value="allowed.serviceAccounts",
     )
 
 
@@ -119,10 +125,13 @@ def _matches(value: str, patterns: tuple[str, ...]) -> bool:
     )
 
 
-def _not_allowed(field: str, what: str, *, instead: tuple[str, ...], setting: str) -> Refusal:
+def _not_allowed(
+    field: str, what: str, *, instead: tuple[str, ...], setting: str, value: str
+) -> Refusal:
+    """Refuse what the operator's `setting` does not list; `value` is its key in the chart."""
     choice = f"use one of {', '.join(instead)}" if instead else "leave the field out"
     return Refusal(
         reason=Reason.NOT_ALLOWED,
         message=f"{field}: {what} is not allowed here; {choice}, or ask the platform team to add "
-        f"it to the operator's setting --{setting}",
+        f"it to the operator's setting --{setting} ({value} in the chart's values)",
     )
