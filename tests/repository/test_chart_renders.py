@@ -145,6 +145,43 @@ def test_runs_and_the_job_of_the_test_are_told_of_the_platforms_pull_secrets(hel
     assert "imagePullSecrets" not in job["spec"]["workers"]
 
 
+OWN_PODS = {
+    "matchLabels": {
+        "app.kubernetes.io/name": "batch-inference-operator",
+        "app.kubernetes.io/instance": RELEASE,
+    }
+}
+BY_NODE = {"maxSkew": 1, "topologyKey": "kubernetes.io/hostname"}
+BY_ZONE = {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}
+ALL_PODS: dict[str, Any] = {"labelSelector": {}}
+SPREADS = {
+    "one operator": ({}, None),
+    "several": (
+        {"replicas": 2},
+        [{**BY_NODE, "whenUnsatisfiable": "ScheduleAnyway", "labelSelector": OWN_PODS}],
+    ),
+    "a constraint without pods": (
+        {"replicas": 2, "topologySpreadConstraints": [BY_ZONE]},
+        [{**BY_ZONE, "labelSelector": OWN_PODS}],
+    ),
+    "a constraint with pods": (
+        {"topologySpreadConstraints": [BY_ZONE | ALL_PODS, BY_ZONE]},
+        [BY_ZONE | ALL_PODS, {**BY_ZONE, "labelSelector": OWN_PODS}],
+    ),
+}
+
+
+@pytest.mark.parametrize(("values", "spread"), SPREADS.values(), ids=SPREADS)
+def test_replicas_are_spread_over_nodes_and_by_their_own_labels(
+    helm: Helm, values: dict[str, Any], spread: list[dict[str, Any]] | None
+) -> None:
+    """A constraint without a labelSelector is taken by Kubernetes, and counts no pod."""
+    (deployment,) = find_kind(helm.render(values), "Deployment")
+    pods = deployment["spec"]["template"]
+    assert pods["spec"].get("topologySpreadConstraints") == spread
+    assert OWN_PODS["matchLabels"].items() <= pods["metadata"]["labels"].items()
+
+
 @pytest.mark.parametrize("replicas", [1, 2])
 def test_the_strategy_does_not_depend_on_the_replicas(helm: Helm, replicas: int) -> None:
     """With `Recreate` the server refuses the `rollingUpdate` that it has itself set by default."""

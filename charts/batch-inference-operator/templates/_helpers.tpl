@@ -130,6 +130,21 @@ labels:
 {{- end }}
 {{- end -}}
 
+{{/* A list: how replicas are spread. A constraint without a selector would count no pod. */}}
+{{- define "operator.spread" -}}
+{{- $byNode := dict "maxSkew" 1 "topologyKey" "kubernetes.io/hostname" "whenUnsatisfiable" "ScheduleAnyway" -}}
+{{- $constraints := .Values.topologySpreadConstraints -}}
+{{- if and (gt (int .Values.replicas) 1) (not $constraints) }}{{ $constraints = list $byNode }}{{ end -}}
+{{- range $constraints }}
+- {{ toYaml . | nindent 2 | trim }}
+{{- if not (hasKey . "labelSelector") }}
+  labelSelector:
+    matchLabels:
+      {{- include "operator.selector" $ | nindent 6 }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
 {{- define "operator.podSecurityContext" -}}
 runAsNonRoot: true
 seccompProfile: {type: RuntimeDefault}
