@@ -18,6 +18,7 @@ from testkit.cluster.kubectl import KubectlFailed, Manifest
 from testkit.cluster.namespaces import Namespace
 from testkit.cluster.provider import Cluster
 from testkit.helm import CHART, CRD_FILE, Helm, find_kind, helm_of
+from testkit.operator_installation import DEPLOYMENT
 from testkit.prometheus import alert_queries
 from testkit.roles import rights_of
 
@@ -56,7 +57,10 @@ EVERYTHING: dict[str, Any] = {
     "affinity": {
         "podAntiAffinity": {
             "requiredDuringSchedulingIgnoredDuringExecution": [
-                {"topologyKey": "kubernetes.io/hostname"}
+                {
+                    "topologyKey": "kubernetes.io/hostname",
+                    "labelSelector": {"matchLabels": {"app.kubernetes.io/name": DEPLOYMENT}},
+                }
             ]
         }
     },
