@@ -52,6 +52,15 @@ def objects_of(release: Release, kinds: str) -> list[str]:
     return release.kubectl("get", kinds, selector, "-o", "name").split()
 
 
+KINDS_OF_THE_TEST = ("pod", "configmap", KIND)
+
+
+def left_by_the_test(release: Release) -> list[str]:
+    """The kinds of what there is of `helm test`."""
+    name = f"{DEPLOYMENT}-test"
+    return [kind for kind in KINDS_OF_THE_TEST if release.kubectl.find(kind, name) is not None]
+
+
 def test_a_tenant_without_cluster_rights_installs_tests_and_uninstalls(
     tenant: Release, namespace: Namespace, tmp_path: Path
 ) -> None:
@@ -61,6 +70,7 @@ def test_a_tenant_without_cluster_rights_installs_tests_and_uninstalls(
     told = tenant.test()
     assert "ok  the API server answers, the CRD is there, and no right is missing" in told
     assert f"ok  the job {namespace.name}/{DEPLOYMENT}-test has run" in told
+    assert left_by_the_test(tenant) == []
     job = make_cluster_job(namespace, tmp_path).apply()
     job.wait_until_complete()
     job.assert_exact()
@@ -75,7 +85,7 @@ def test_a_tenant_may_not_install_for_the_whole_cluster(tenant: Release) -> None
 
 
 def test_helm_test_names_the_right_that_is_missing(tenant: Release) -> None:
-    tenant.install()
+    tenant.install("--set=test.job=true")
     role = '[{"op": "replace", "path": "/rules/4/verbs", "value": ["get"]}]'
     tenant.kubectl("patch", "role", DEPLOYMENT, "--type=json", "-p", role)
     with pytest.raises(HelmFailed) as failed:
@@ -84,6 +94,7 @@ def test_helm_test_names_the_right_that_is_missing(tenant: Release) -> None:
         assert f"FAILED  the right to {missing} in {tenant.namespace} is missing" in str(
             failed.value
         )
+    assert left_by_the_test(tenant) == list(KINDS_OF_THE_TEST), "nothing is left to look at"
 
 
 @pytest.fixture

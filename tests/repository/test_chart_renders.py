@@ -57,7 +57,7 @@ def test_runs_and_the_job_of_the_test_are_told_of_the_platforms_pull_secrets(hel
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     setting = {"name": "BIO_RUNNER_IMAGE_PULL_SECRETS", "value": "registry,registry.mirror"}
     assert setting in container["env"]
-    (job,) = find_kind(manifests, JOB_KIND)
+    job = find_kind(manifests, JOB_KIND)[0]
     assert "imagePullSecrets" not in job["spec"]["workers"]
 
 
@@ -166,7 +166,7 @@ NAMES = {
 def test_names_are_those_that_kubernetes_takes(helm: Helm, named: dict[str, str]) -> None:
     values = {"test": {"job": True}, "fullnameOverride": named.get("fullname", "")}
     manifests = helm.render(values, release=named.get("release", RELEASE))
-    (job,) = find_kind(manifests, JOB_KIND)
+    job = find_kind(manifests, JOB_KIND)[0]
     (service,) = find_kind(manifests, "Service")
     (pod,) = find_kind(manifests, "Pod")
     name = job["metadata"]["name"]
@@ -191,6 +191,66 @@ def test_the_test_has_all_that_the_operator_has(helm: Helm) -> None:
     assert tests["volumes"] == own["volumes"]
     for key in ("env", "volumeMounts", "securityContext", "resources", "image"):
         assert tests["containers"][0][key] == own["containers"][0][key]
+
+
+def test_the_test_has_the_labels_of_the_release_and_is_placed_like_the_operator(
+    helm: Helm,
+) -> None:
+    values = {
+        "commonLabels": {"team": "platform"},
+        "affinity": {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": []}},
+        "nodeSelector": {"pool": "system"},
+        "tolerations": [{"operator": "Exists"}],
+        "priorityClassName": "high",
+        "test": {"job": True},
+    }
+    manifests = helm.render(values)
+    (deployment,) = find_kind(manifests, "Deployment")
+    objects = objects_of_the_test(manifests)
+    name = f"{deployment['metadata']['name']}-test"
+    # The operator's Service, NetworkPolicy and disruption budget select pods by its name.
+    labels = {**deployment["metadata"]["labels"], "app.kubernetes.io/name": name}
+    assert [found["metadata"]["labels"] for found in objects] == [labels] * len(objects)
+    (pod,) = find_kind(objects, "Pod")
+    own = deployment["spec"]["template"]["spec"]
+    for key in ("affinity", "nodeSelector", "tolerations", "priorityClassName"):
+        assert pod["spec"][key] == own[key] == values[key]
+
+
+def test_the_test_leaves_nothing_behind_when_it_succeeds_and_everything_when_it_fails(
+    helm: Helm,
+) -> None:
+    """Helm applies hook-succeeded also to the objects before a pod that fails.
+
+    So the last of each, after the pod, replaces the first, and is deleted when all is well.
+    """
+    objects = objects_of_the_test(helm.render({"test": {"job": True}}))
+
+    def policy(found: dict[str, Any]) -> tuple[str, int, bool]:
+        annotations = found["metadata"]["annotations"]
+        policies = annotations["helm.sh/hook-delete-policy"].split(",")
+        assert policies[0] == "before-hook-creation"
+        weight = int(annotations["helm.sh/hook-weight"])
+        return found["kind"], weight, policies[1:] == ["hook-succeeded"]
+
+    assert [policy(found) for found in sorted(objects, key=policy)] == [
+        (JOB_KIND, 0, False), (JOB_KIND, 2, True),
+        ("ConfigMap", 0, False), ("ConfigMap", 2, True),
+        ("Pod", 1, True),
+    ]  # fmt: skip
+    first, last = sorted(find_kind(objects, JOB_KIND), key=policy)
+    assert first["spec"] == {**last["spec"], "suspend": False}
+    assert last["spec"]["suspend"] is True
+    assert first["spec"]["ttlSecondsAfterFinished"] == 3600
+
+
+def objects_of_the_test(manifests: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What `helm test` creates."""
+    return [
+        found
+        for found in manifests
+        if found["metadata"].get("annotations", {}).get("helm.sh/hook") == "test"
+    ]
 
 
 NO_STRINGS = ("123", "1e3", "off")
