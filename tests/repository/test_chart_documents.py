@@ -8,7 +8,12 @@ import sys
 from collections import Counter
 
 import yaml
+from prometheus_client import generate_latest
 
+from batch_inference_api.runner_contract import JobIdentity, ProgressReport, RowCounts
+from batch_inference_operator.cache import ObjectCache
+from batch_inference_operator.metrics import Metrics
+from batch_inference_runner.progress.metrics import render
 from testkit.checkout import ROOT
 from testkit.prometheus import alert_queries
 
@@ -42,6 +47,31 @@ def test_every_alert_has_a_line_of_advice() -> None:
         r"^\| (BatchInference\w+) \|", (PLATFORM / "alerts.md").read_text(), re.MULTILINE
     )
     assert advised == list(alert_queries())
+
+
+def test_every_metric_is_listed_with_its_type_and_meaning() -> None:
+    """As Prometheus is told of them: type and text of each series."""
+    page = (PLATFORM / "alerts.md").read_text()
+    listed = re.findall(r"^\| `(\w+)` \| (\w+) \| (.*) \|$", page, re.MULTILINE)
+    assert listed == [*metrics_in(operator_metrics()), *metrics_in(runner_metrics())]
+
+
+def operator_metrics() -> str:
+    metrics = Metrics(cache=ObjectCache(), queue_depth=lambda: 0, resync_seconds=300)
+    return generate_latest(metrics.registry).decode()
+
+
+def runner_metrics() -> str:
+    """Of a run of which everything is known."""
+    known = {"rows": RowCounts(total=10), "percentage": 1, "rows_per_second": 1}
+    job = JobIdentity(name="churn")
+    return render(ProgressReport(job=job, estimated_remaining_seconds=1, **known))
+
+
+def metrics_in(exposed: str) -> list[tuple[str, str, str]]:
+    texts = dict(re.findall(r"^# HELP (\w+) (.*)$", exposed, re.MULTILINE))
+    types = re.findall(r"^# TYPE (\w+) (\w+)$", exposed, re.MULTILINE)
+    return [(name, kind, texts[name]) for name, kind in types if not name.endswith("_created")]
 
 
 def test_every_key_that_a_page_names_is_a_value() -> None:
