@@ -80,7 +80,11 @@ EVERYTHING: dict[str, Any] = {
         "namespaces": ["monitoring"],
         "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
         "podMonitor": {"enabled": True, "interval": "10s"},
-        "prometheusRule": {"enabled": True},
+        "prometheusRule": {
+            "enabled": True,
+            "runbookUrl": "https://wiki.example/alerts",
+            "additionalRuleLabels": {"team": "platform"},
+        },
         "dashboard": {"enabled": True},
     },
     "test": {"job": True},

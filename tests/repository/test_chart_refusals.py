@@ -146,6 +146,14 @@ REFUSED = {
         },
         "runner.serviceAccounts: batch-inference-operator is the operator's own",
     ),
+    "no such alert": (
+        {"monitoring": {"prometheusRule": {"disabled": ["BatchInferenceJobFaild"]}}},
+        "monitoring.prometheusRule.disabled: .*BatchInferenceJobFaild.* BatchInferenceJobFailed",
+    ),
+    "a runbook that is no address": (
+        {"monitoring": {"prometheusRule": {"runbookUrl": "wiki"}}},
+        "monitoring/prometheusRule/runbookUrl",
+    ),
     "two values of a variable": (
         {"extraEnv": [{"name": "A", "value": "1", "valueFrom": {"fieldRef": {}}}]},
         "extraEnv: A has both value and valueFrom",

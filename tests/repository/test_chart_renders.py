@@ -123,6 +123,33 @@ def test_alerts_that_are_scraped_in_other_ways_are_those_of_the_file(helm: Helm)
     assert rule["spec"] == yaml.safe_load(ALERTS.read_text())
 
 
+def test_alerts_are_left_out_labelled_and_given_a_runbook(helm: Helm) -> None:
+    silent = ["BatchInferenceJobFailed", "BatchInferenceJobRejectsRows"]
+    values = {
+        "enabled": True,
+        "runbookUrl": "https://wiki.example.com/alerts/",
+        "disabled": silent,
+        "additionalRuleLabels": {"team": "platform", "severity": "info"},
+    }
+    (rule,) = find_kind(helm.render({"monitoring": {"prometheusRule": values}}), "PrometheusRule")
+    expected = yaml.safe_load(ALERTS.read_text())
+    for group in expected["groups"]:
+        group["rules"] = [alert for alert in group["rules"] if alert["alert"] not in silent]
+        for alert in group["rules"]:
+            alert["labels"] |= {"team": "platform", "severity": "info"}
+            url = f"https://wiki.example.com/alerts/{alert['alert']}"
+            alert["annotations"]["runbook_url"] = url
+    assert rule["spec"] == expected
+
+
+def test_a_group_without_alerts_is_left_out(helm: Helm) -> None:
+    groups = yaml.safe_load(ALERTS.read_text())["groups"]
+    of_jobs = [alert["alert"] for alert in groups[0]["rules"]]
+    values = {"monitoring": {"prometheusRule": {"enabled": True, "disabled": of_jobs}}}
+    (rule,) = find_kind(helm.render(values), "PrometheusRule")
+    assert rule["spec"]["groups"] == groups[1:]
+
+
 def test_a_label_of_one_object_goes_before_the_common_one(helm: Helm) -> None:
     mine = {"team": "scoring", "tier": "1"}
     monitor = {"enabled": True, "labels": mine}
