@@ -14,7 +14,7 @@ import yaml
 from batch_inference_api.v1alpha1.job import KIND as JOB_KIND
 from batch_inference_api.v1alpha1.names import JOB_NAME_LENGTH, JOB_NAME_PATTERN
 from testkit.checkout import ROOT
-from testkit.helm import RELEASE, Helm, find_kind
+from testkit.helm import CHART, RELEASE, Helm, find_kind
 from testkit.prometheus import ALERTS, run_promtool
 
 OWN_PODS = {
@@ -278,6 +278,24 @@ def objects_of_the_test(manifests: list[dict[str, Any]]) -> list[dict[str, Any]]
         for found in manifests
         if found["metadata"].get("annotations", {}).get("helm.sh/hook") == "test"
     ]
+
+
+MIRRORED = {"registry": "registry.example.com"}
+UNPUBLISHED = {
+    "both": ({}, "batch-inference-operator:1, batch-inference-runner:1"),
+    "one": ({"image": MIRRORED}, "batch-inference-runner:1"),
+    "none": ({"image": MIRRORED, "runner": {"image": MIRRORED}}, ""),
+}
+
+
+@pytest.mark.parametrize(("values", "told"), UNPUBLISHED.values(), ids=UNPUBLISHED)
+def test_an_install_tells_of_images_that_are_in_no_public_registry(
+    helm: Helm, values: dict[str, Any], told: str
+) -> None:
+    tags = ("--set-string=image.tag=1", "--set-string=runner.image.tag=1")
+    notes = helm("install", RELEASE, str(CHART), "--dry-run=client", *tags, values=values)
+    hint = "No public registry has "
+    assert (f"{hint}{told}: " in notes) if told else (hint not in notes)
 
 
 NO_STRINGS = ("123", "1e3", "off")
