@@ -19,13 +19,13 @@ from testkit.cluster_jobs import KIND, make_cluster_job
 from testkit.helm import CHART, CRD_FILE, HelmFailed, Release, helm_of, image_value
 from testkit.images import OPERATOR, RUNNER, built_image
 from testkit.operator_installation import DEPLOYMENT, Operator
-from testkit.tenants import make_tenant
+from testkit.tenants import bind, make_tenant, may, user_roles, wait_until_allowed
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _alone(operator: Operator) -> Iterator[None]:
-    """The CRD, and no other operator that would run these tests' jobs too."""
-    with operator.down():
+def _alone(operator: Operator, cluster: Cluster) -> Iterator[None]:
+    """The CRD, roles for users, and no other operator that would run these tests' jobs too."""
+    with operator.down(), user_roles(helm_of(cluster), cluster.kubectl):
         yield
 
 
@@ -50,6 +50,31 @@ def objects_of(release: Release, kinds: str) -> list[str]:
     """What there is of a release, in its namespace and in the cluster."""
     selector = f"--selector=app.kubernetes.io/instance={release.name}"
     return release.kubectl("get", kinds, selector, "-o", "name").split()
+
+
+JOBS = "batchinferencejobs.batchinference.dev"
+STATUS = f"{JOBS}/status"
+READ = [(verb, JOBS) for verb in ("get", "list", "watch")]
+WRITE = [(verb, JOBS) for verb in ("create", "update", "patch", "delete", "deletecollection")]
+WRITE_STATUS = [(verb, STATUS) for verb in ("update", "patch")]
+RIGHTS_OF_USERS = {
+    "view": READ,
+    "edit": READ + WRITE,
+    "admin": READ + WRITE + WRITE_STATUS,
+}
+
+
+@pytest.mark.parametrize(("role", "rights"), RIGHTS_OF_USERS.items(), ids=RIGHTS_OF_USERS)
+def test_a_binding_to_a_role_of_the_cluster_is_all_that_a_team_needs(
+    namespace: Namespace, role: str, rights: list[tuple[str, str]]
+) -> None:
+    kubectl = namespace.kubectl
+    bind(kubectl, role=role, to="--user=somebody")
+    wait_until_allowed(kubectl, *rights[-1], user="somebody")
+    asked = READ + WRITE + WRITE_STATUS
+    assert [right for right in asked if may(kubectl, *right, user="somebody")] == rights
+    elsewhere = kubectl.within("default")
+    assert [right for right in asked if may(elsewhere, *right, user="somebody")] == []
 
 
 KINDS_OF_THE_TEST = ("pod", "configmap", KIND)
