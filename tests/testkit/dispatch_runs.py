@@ -8,8 +8,10 @@ import uuid
 
 import pytest
 
+from batch_inference_runner.commit.staged import GIVEN_UP, StagedShard
 from batch_inference_runner.progress.counters import Progress
 from batch_inference_runner.schedule import dispatch as dispatching
+from batch_inference_runner.schedule import slot as slots
 from batch_inference_runner.schedule.attempts import EarlierAttempts
 from batch_inference_runner.schedule.deadline import Deadline
 from batch_inference_runner.schedule.dispatch import Dispatch
@@ -40,6 +42,15 @@ class Clock:
             if slot.scorer.beats:
                 slot.last_beat = self.now
         return self.now
+
+
+def start_clock(monkeypatch) -> Clock:
+    """Let the loop live by a clock of its own."""
+    clock = Clock()
+    monkeypatch.setattr(dispatching, "time", clock)
+    monkeypatch.setattr(slots, "time", clock)
+    monkeypatch.setattr(dispatching, "_TICK_SECONDS", 0.001)
+    return clock
 
 
 class FakeScorer:
@@ -100,17 +111,21 @@ def staged_of(assignment, *, rejected=0) -> dict:
 
 
 class FakeOutput:
-    """Commits whatever it is given."""
+    """Commits whatever it is given. `given_up`: what an earlier driver gave up, by shard."""
 
     work = "0" * 64
 
-    def __init__(self, plan) -> None:
+    def __init__(self, plan, *, given_up=None) -> None:
         self.plan = plan
+        self.given_up = given_up or {}
         self.marked = []
         self.error = None
 
     def committed(self):
-        return {}
+        return {
+            shard: StagedShard(shard, "0" * 16, (), 3, 0, 3, 0, runtime={GIVEN_UP: why})
+            for shard, why in self.given_up.items()
+        }
 
     def commit(self, staged):
         if self.error is not None:
@@ -135,10 +150,10 @@ class FakeAttempts:
 class Run:
     """A Dispatch and everything around it."""
 
-    def __init__(self, *, shards=6, **budget) -> None:
+    def __init__(self, *, shards=6, given_up=None, **budget) -> None:
         config = make_config()
         self.config = config.model_copy(update={"budget": config.budget.model_copy(update=budget)})
-        self.output = FakeOutput(plan_of(self.config, shards=shards))
+        self.output = FakeOutput(plan_of(self.config, shards=shards), given_up=given_up)
         self.events = queue.SimpleQueue()
         self.stop = threading.Event()
         self.attempts = FakeAttempts()

@@ -8,8 +8,6 @@ import pytest
 
 from batch_inference_api.reasons import Reason
 from batch_inference_runner.errors import Interrupted, InvalidJob, JobFailed, Unavailable
-from batch_inference_runner.schedule import dispatch as dispatching
-from batch_inference_runner.schedule import slot as slots
 from batch_inference_runner.schedule.deadline import Deadline
 from batch_inference_runner.score.messages import (
     Beat,
@@ -25,22 +23,18 @@ from batch_inference_runner.score.messages import (
 from testkit.dispatch_runs import (
     KILL,
     SEGV,
-    Clock,
     FakeScorer,
     Run,
     end_with,
     fail_with,
     staged_of,
+    start_clock,
 )
 
 
 @pytest.fixture(autouse=True)
 def clock(monkeypatch):
-    clock = Clock()
-    monkeypatch.setattr(dispatching, "time", clock)
-    monkeypatch.setattr(slots, "time", clock)
-    monkeypatch.setattr(dispatching, "_TICK_SECONDS", 0.001)
-    return clock
+    return start_clock(monkeypatch)
 
 
 def test_every_shard_is_scored_and_committed_once():
@@ -151,33 +145,6 @@ def test_a_crash_is_charged_and_the_shard_is_isolated():
     assert run.go() == [0, 1]
     assert (0, True) in seen
     assert (1, False) in seen
-
-
-def test_a_shard_that_keeps_failing_fails_the_job():
-    run = Run(shards=2, backoff_limit_per_shard=2)
-    scorer = FakeScorer(on_score=fail_with(FailureKind.SHARD))
-    run.add(scorer)
-    with pytest.raises(JobFailed) as caught:
-        run.go()
-    assert caught.value.reason == Reason.MAX_FAILED_SHARDS_EXCEEDED
-    assert scorer.shards.count(0) == 3
-
-
-def test_a_failed_shard_that_is_allowed_is_rejected_unread():
-    run = Run(shards=3, backoff_limit_per_shard=1, max_failed_shards=1)
-    given_up = []
-
-    def on_score(scorer, assignment):
-        if assignment.given_up is not None:
-            given_up.append(assignment.shard.index)
-        if assignment.shard.index == 1 and assignment.given_up is None:
-            return fail_with(FailureKind.SHARD)(scorer, assignment)
-        return scorer.finish(assignment)
-
-    run.add(FakeScorer(on_score=on_score))
-    assert run.go() == [0, 1, 2]
-    assert given_up == [1]
-    assert set(run.dispatch.failed_shards) == {1}
 
 
 def test_scorers_that_crash_while_they_load_the_model_fail_the_job():

@@ -64,8 +64,12 @@ class Backlog:
         backoff_limit: int,
         suspects: Iterable[int] = (),
         kills: Mapping[int, int] | None = None,
+        failed: Mapping[int, str] | None = None,
     ) -> Backlog:
-        """Start with the shards that are not committed; suspects among them go first."""
+        """Start with the shards that are not committed; suspects among them go first.
+
+        `failed` are those that earlier drivers gave up: they count against the job's limit too.
+        """
         waiting = list(shards)
         suspected = set(suspects) & set(waiting)
         backlog = cls(
@@ -73,6 +77,7 @@ class Backlog:
             backoff_limit,
             deque(shard for shard in waiting if shard in suspected),
             kills=Counter(kills or {}),
+            failed=dict(failed or {}),
         )
         backlog.isolated |= backlog.kills.keys()
         return backlog

@@ -101,6 +101,11 @@ class Dispatch:
             backoff_limit=self._config.budget.backoff_limit_per_shard,
             suspects=earlier.suspects,
             kills=earlier.kills,
+            failed={
+                shard: staged.runtime[GIVEN_UP]
+                for shard, staged in committed.items()
+                if GIVEN_UP in staged.runtime
+            },
         )
 
     def add(self, slot: Slot) -> None:
