@@ -119,15 +119,28 @@ class ObjectStore:
 
         paths = [self._path(key) for key in keys]
         for start in range(0, len(paths), _DELETE_BATCH):
+            batch = paths[start : start + _DELETE_BATCH]
             try:
-                delete(self._client, paths[start : start + _DELETE_BATCH])
+                delete(self._client, batch)
             except FileNotFoundError:
-                continue
+                # Not on S3, but elsewhere the first missing key ends the request for all others.
+                with ThreadPoolExecutor(min(_CONCURRENT_WRITES, len(batch))) as pool:
+                    list(pool.map(self._delete_one, batch))
             except self._errors() as error:
                 raise self._failure(error, "") from error
 
     def sync(self, keys: Iterable[str]) -> None:
         """Nothing to do: what a store has acknowledged is durable."""
+
+    def _delete_one(self, path: str) -> None:
+        from obstore import delete
+
+        try:
+            delete(self._client, path)
+        except FileNotFoundError:
+            return
+        except self._errors() as error:
+            raise self._failure(error, path[len(self._root) :]) from error
 
     def _get(self, key: str) -> tuple[bytes, ObjectMeta]:
         from obstore import get
