@@ -45,7 +45,7 @@ def refused(store, config, reason):
 def test_names_below_an_output():
     work = "1f3a9c2e" + 56 * "0"
     assert part_stem(42, work) == "part-000042-1f3a9c2e"
-    assert stage_key(work, 0, "a1", "k=v/p") == f"_bij/{work}/stage/5f/000000-a1.k=v/p"
+    assert stage_key(work, 0, "a1", "k=v/p") == f"_bij/{work}/stage/5f/k=v/000000-a1.p"
     assert marker_key(work, 42) == f"_bij/{work}/commit/5f/000042.json"
     assert work_of(work, 1) == work
     assert work_of(work, 2)[:8] != work[:8]

@@ -13,10 +13,14 @@ from hypothesis import strategies as st
 
 from batch_inference_api.choices import DataFormat
 from batch_inference_api.reasons import Reason
+from batch_inference_runner.commit.layout import part_stem, stage_key
 from batch_inference_runner.errors import InvalidJob, JobFailed
 from batch_inference_runner.formats.output_partitions import folder_name
 from batch_inference_runner.formats.writing import DatasetWriter
+from batch_inference_runner.storage.folder import Folder
 from testkit.memory_sinks import MemorySinks
+
+WORK = "0" * 64
 
 
 def write(*tables, by, data_format=DataFormat.PARQUET):
@@ -119,6 +123,13 @@ def test_too_many_partitions_fail_with_advice():
 def test_a_value_that_is_too_long_names_its_column():
     with pytest.raises(JobFailed, match="'k'"):
         write(pa.table({"k": ["x" * 300, "y"], "x": [1, 2]}), by=("k",))
+
+
+def test_the_longest_folder_name_can_be_staged(tmp_path):
+    path = f"{folder_name('k', 'x' * 253)}/{part_stem(42, WORK)}.parquet"
+    sink = Folder(tmp_path).open_sink(stage_key(WORK, 42, "a" * 16, path))
+    sink.write(b"x")
+    assert sink.commit().size == 1
 
 
 @pytest.mark.parametrize("data_format", list(DataFormat))

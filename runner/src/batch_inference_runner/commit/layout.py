@@ -6,7 +6,7 @@
     _bij/claim.json                         whose output this is
     _bij/probe/..., _bij/tmp/...            of a moment: the store's probe, files half written
     _bij/<work>/plan.json                   immutable
-    _bij/<work>/stage/<h2>/<shard>-<attempt>.<path>
+    _bij/<work>/stage/<h2>/[<folders>/]<shard>-<attempt>.<file>
     _bij/<work>/commit/<h2>/<shard>.json    the commit point
 
 `work` names one generation of one plan: the plan's hash for the first job that writes to a
@@ -58,8 +58,13 @@ def stage_folder(work: str) -> str:
 
 
 def stage_key(work: str, shard: int, attempt: str, path: str) -> str:
-    """Return where an attempt writes the file that will be published under `path`."""
-    return f"{INTERNAL}/{work}/stage/{_fan_out(shard)}/{shard:06d}-{attempt}.{path}"
+    """Return where an attempt writes the file that will be published under `path`.
+
+    Folders keep their names: one of a partition may be as long as a file system allows already.
+    """
+    folders, slash, name = path.rpartition("/")
+    above = f"{INTERNAL}/{work}/stage/{_fan_out(shard)}/{folders}{slash}"
+    return f"{above}{shard:06d}-{attempt}.{name}"
 
 
 def commit_folder(work: str) -> str:
