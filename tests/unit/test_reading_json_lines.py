@@ -159,6 +159,23 @@ def test_nan_stays_nan(dataset):
     assert value != value
 
 
+@pytest.mark.parametrize("beside", ["", "{\n"], ids=["alone", "beside a bad line"])
+@pytest.mark.parametrize(
+    ("kind", "zero"),
+    [(pa.float64(), "-0.0"), (pa.int64(), "0"), (pa.list_(pa.float64()), "[-0.0, 0.0]")],
+    ids=str,
+)
+def test_a_negative_zero_keeps_its_sign_where_numbers_have_one(dataset, beside, kind, zero):
+    text = "[-0, 0]" if pa.types.is_list(kind) else "-0"
+    data = dataset(f'{beside}{{"x": {text}}}\n')
+    found = replace(data.inspect(), schema=pa.schema({"x": kind}))
+    assert [str(row["x"]) for row in rows_of(data.read(["x"], inspection=found))] == [zero]
+
+
+def test_a_negative_zero_is_a_whole_number_for_the_types(dataset):
+    assert dataset('{"x": -0}\n{"x": 7}').inspect().schema.field("x").type == pa.int64()
+
+
 def test_blank_lines_are_no_rows(dataset):
     chunks = dataset('\n{"a": 1}\n\n   \n\r\n' + " " * 40 + '\n{"a": 2}').read()
     assert rows_of(chunks) == [{"a": 1}, {"a": 2}]

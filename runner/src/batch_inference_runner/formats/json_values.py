@@ -46,7 +46,21 @@ def _finite(text: str) -> float:
     return value
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_Object, parse_float=_finite)
+class _MinusZero(int):
+    """`-0`: an integer like any zero, until it is wanted as a float.
+
+    Made an int before anything else: `in range(...)` would count up to it, pyarrow refuse it.
+    """
+
+    def __float__(self) -> float:
+        return -0.0
+
+
+def _integer(text: str) -> int:
+    return _MinusZero() if text == "-0" else int(text)
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_Object, parse_float=_finite, parse_int=_integer)
 
 
 def parse_line(line: bytes) -> dict[str, Any]:
@@ -122,10 +136,12 @@ def _converted(value: Any, kind: pa.DataType, name: str) -> Any:
 
 
 def _whole(value: Any, allowed: range) -> int | None:
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    fits = isinstance(value, int) and not isinstance(value, bool) and value in allowed
-    return value if fits else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    if isinstance(value, float) and not value.is_integer():
+        return None
+    whole = int(value)
+    return whole if whole in allowed else None
 
 
 def _real(value: Any) -> float | None:
@@ -157,9 +173,10 @@ def type_of(value: Any) -> pa.DataType:
     if isinstance(value, bool):
         return pa.bool_()
     if isinstance(value, int):
-        if value in _INT64:
-            return pa.int64() if value < 0 else NATURAL
-        return pa.uint64() if value in _UINT64 else pa.float64()
+        whole = int(value)
+        if whole in _INT64:
+            return pa.int64() if whole < 0 else NATURAL
+        return pa.uint64() if whole in _UINT64 else pa.float64()
     if isinstance(value, float):
         return pa.float64()
     if isinstance(value, str):
