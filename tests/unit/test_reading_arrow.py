@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from contextlib import suppress
+from random import Random
+
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from batch_inference_api.choices import DataFormat
 from batch_inference_runner.errors import InvalidJob
@@ -18,6 +24,8 @@ from testkit.datasets import (
     shard_per_unit,
     table_of,
 )
+
+ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 
 
 def write(path, table, *, batch_rows, stream=False, compression=None):
@@ -85,6 +93,47 @@ def test_a_corrupt_batch_loses_its_rows_only(tmp_path, dataset, stream):
     chunks = dataset(pinned(path)).read()
     assert rejected(chunks) == [(row, "CorruptRecordBatch") for row in range(300, 600)]
     assert positions_of(chunks) == [*range(300), *range(600, 900)]
+
+
+@pytest.mark.parametrize("column", ["a", "b"])
+def test_a_batch_that_cannot_be_decompressed_loses_its_rows_only(tmp_path, dataset, column):
+    path = tmp_path / "a.arrow"
+    random = Random(0)
+    table = pa.table({name: [random.randbytes(8) for _ in range(900)] for name in "ab"})
+    write(path, table, batch_rows=300, compression="zstd")
+    place = {"a": 2, "b": 4}[column]  # each column has two buffers: offsets and values
+    body = path.read_bytes()
+    starts = [at.start() for at in re.finditer(re.escape(ZSTD_MAGIC), body)]
+    at = starts[4 + place - 1]
+    path.write_bytes(body[:at] + b"\0\0\0\0" + body[at + 4 :])
+    chunks = dataset(pinned(path)).read()
+    assert rejected(chunks) == [(row, "CorruptRecordBatch") for row in range(300, 600)]
+    assert positions_of(chunks) == [*range(300), *range(600, 900)]
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["file", "stream"])
+def test_batches_without_rows_count_none(tmp_path, dataset, stream):
+    path = tmp_path / "a.arrow"
+    opened = pa.ipc.new_stream if stream else pa.ipc.new_file
+    batch = pa.record_batch({"id": [1, 2]})
+    with opened(str(path), batch.schema) as writer:
+        for each in (batch.slice(2), batch, batch.slice(2)):
+            writer.write_batch(each)
+    found = dataset(pinned(path)).inspect()
+    assert [unit.rows for unit in found.inventories[0].units] == ([2] if stream else [0, 2, 0])
+
+
+@given(st.integers(0, 10_000), st.binary(min_size=1, max_size=8))
+@settings(max_examples=300, deadline=None)
+def test_damage_anywhere_is_refused_or_rejected(tmp_path_factory, at, garbage):
+    path = tmp_path_factory.mktemp("damage") / "a.arrow"
+    write(path, table_of(20).select(["id", "x"]), batch_rows=7, compression="zstd")
+    body = bytearray(path.read_bytes())
+    at %= len(body)
+    body[at : at + len(garbage)] = garbage
+    path.write_bytes(body)
+    with suppress(InvalidJob):
+        Dataset((pinned(path),), DataFormat.ARROW, open_file=open_remote).read()
 
 
 @pytest.mark.parametrize("body", [b"", b"ARROW1\0\0garbage", b"FEA1....", b"\xff" * 40])

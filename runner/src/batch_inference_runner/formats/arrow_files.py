@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from batch_inference_api.reasons import Reason
 from batch_inference_runner.errors import InvalidJob
+from batch_inference_runner.formats.arrow_headers import batch_rows
 from batch_inference_runner.formats.columns import ColumnPath, empty_table, take_columns
 from batch_inference_runner.formats.foreign_file import DECODE_ERRORS, ForeignFile, read_pieces
 from batch_inference_runner.formats.read_ahead import read_ahead
@@ -45,7 +46,7 @@ class _Batches:
 
     def _included(self, wanted: Sequence[str] | None) -> list[int]:
         indices = [self.schema.get_field_index(name) for name in wanted or ()]
-        # an empty list would mean all fields; the first one alone is enough to count rows
+        # an empty list would mean all fields; one is enough to have rows
         return sorted({index for index in indices if index >= 0}) or [0]
 
     def _open(self, included: list[int] | None) -> pa.ipc.RecordBatchFileReader:
@@ -53,10 +54,6 @@ class _Batches:
         options = pa.ipc.IpcReadOptions(use_threads=False, included_fields=included)
         open_reader = pa.ipc.open_file if self.is_file else pa.ipc.open_stream
         return open_reader(self._foreign.arrow, options=options)
-
-    def count(self) -> int | None:
-        """How many batches there are; None where only reading to the end can tell."""
-        return self._reader.num_record_batches if self.is_file else None
 
     def get(self, ordinal: int) -> pa.RecordBatch:
         """Decode a batch; those of a stream in order only. Raises StopIteration at its end."""
@@ -73,11 +70,7 @@ def inspect_arrow(file: InputFile, open_file: OpenFile) -> tuple[pa.Schema, File
         batches = _Batches(foreign)
         if len(batches.schema) == 0:
             raise pa.ArrowInvalid("no columns")
-        units = (
-            _file_units(batches, foreign.size)
-            if batches.is_file
-            else _stream_units(batches, foreign.size)
-        )
+        units = _file_units(foreign) if batches.is_file else _stream_units(foreign)
         return plain_schema(batches.schema), FileInventory(units)
     except DECODE_ERRORS as error:
         foreign.raise_failed_fetch()
@@ -90,21 +83,21 @@ def inspect_arrow(file: InputFile, open_file: OpenFile) -> tuple[pa.Schema, File
         foreign.close()
 
 
-def _file_units(batches: _Batches, size: int) -> tuple[Unit, ...]:
-    count = batches.count() or 0
-    share = size // count if count else 0
+def _file_units(foreign: ForeignFile) -> tuple[Unit, ...]:
+    rows = batch_rows(foreign.source)
     return tuple(
-        Unit(index, index + 1, share, batches.get(index).num_rows) for index in range(count)
+        Unit(index, index + 1, foreign.size // len(rows), count) for index, count in enumerate(rows)
     )
 
 
-def _stream_units(batches: _Batches, size: int) -> tuple[Unit, ...]:
+def _stream_units(foreign: ForeignFile) -> tuple[Unit, ...]:
+    """Count the rows of a stream, all of which is one unit, without decoding a column."""
+    foreign.arrow.seek(0)
     rows = 0
-    while True:
-        try:
-            rows += batches.get(0).num_rows
-        except StopIteration:
-            return (Unit(0, 1, size, rows),)
+    for message in pa.ipc.MessageReader.open_stream(foreign.arrow):
+        if message.type == "record batch":
+            rows += pa.ipc.read_record_batch(message, pa.schema([])).num_rows
+    return (Unit(0, 1, foreign.size, rows),)
 
 
 class ArrowReader:
@@ -152,16 +145,16 @@ class ArrowReader:
         if not batches.is_file:
             yield from _stream(batches)
             return
-        counts = _Batches(foreign)
         ordinals = range(piece.start, piece.stop)
+        rows = batch_rows(foreign.source, ordinals)
         if foreign.ranged is None:
-            for ordinal in ordinals:
-                yield ordinal, _rows(counts, ordinal), _attempt(batches, ordinal)
+            for ordinal, count in zip(ordinals, rows, strict=True):
+                yield ordinal, count, _attempt(batches, ordinal)
             return
         with ThreadPoolExecutor(1, thread_name_prefix="fetch") as pool:
-            ahead = read_ahead(ordinals, lambda ordinal: _both(batches, counts, ordinal), pool=pool)
-            for ordinal, (rows, batch) in ahead:
-                yield ordinal, rows, batch
+            ahead = read_ahead(ordinals, lambda ordinal: _attempt(batches, ordinal), pool=pool)
+            for (ordinal, batch), count in zip(ahead, rows, strict=True):
+                yield ordinal, count, batch
 
     def _checked(
         self, batch: pa.RecordBatch | Exception, rows: int | None, partitions: dict[str, str]
@@ -191,16 +184,6 @@ def _attempt(batches: _Batches, ordinal: int) -> pa.RecordBatch | Exception:
         return batches.get(ordinal)
     except DECODE_ERRORS as error:
         return error
-
-
-def _rows(counts: _Batches, ordinal: int) -> int:
-    return int(counts.get(ordinal).num_rows)
-
-
-def _both(
-    batches: _Batches, counts: _Batches, ordinal: int
-) -> tuple[int, pa.RecordBatch | Exception]:
-    return _rows(counts, ordinal), _attempt(batches, ordinal)
 
 
 def _stream(batches: _Batches) -> Iterator[tuple[int, int | None, pa.RecordBatch | Exception]]:

@@ -1,0 +1,104 @@
+"""How many rows the record batches of an Arrow file have, as their headers say.
+
+pyarrow tells that only after it has decoded a column, and when that column is damaged, not at all.
+So the few flatbuffer tables on the way are read here: Footer, Message and RecordBatch of
+https://arrow.apache.org/docs/format/Columnar.html#ipc-file-format
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+if TYPE_CHECKING:
+    from batch_inference_runner.storage.store import RandomAccess
+
+_END = struct.Struct("<I6s")
+_BLOCK = struct.Struct("<qi4xq")
+_CONTINUATION = b"\xff\xff\xff\xff"
+_BATCHES_OF_FOOTER = 3
+_HEADER_OF_MESSAGE = 2
+_LENGTH_OF_BATCH, _NODES_OF_BATCH = 0, 1
+
+
+def batch_rows(source: RandomAccess, ordinals: range | None = None) -> list[int]:
+    """Read how many rows each batch of a file has; `ordinals`: of these only.
+
+    Raises pa.ArrowInvalid for headers that make no sense, and what `source` raises.
+    """
+    try:
+        blocks = _blocks(source)
+        wanted = blocks if ordinals is None else [blocks[ordinal] for ordinal in ordinals]
+        return [_rows(header) for header in source.read_ranges(wanted)]
+    except (struct.error, IndexError) as error:
+        raise pa.ArrowInvalid("the header of a record batch is damaged") from error
+
+
+def _blocks(source: RandomAccess) -> list[tuple[int, int]]:
+    """Read offset and length of the batches' headers from the footer."""
+    end = max(0, source.size - _END.size)
+    length, _ = _END.unpack(source.read_at(end, source.size - end))
+    if length > end:
+        raise pa.ArrowInvalid("the footer is damaged")
+    footer = _Table.root(source.read_at(end - length, length))
+    count, first = footer.vector(_BATCHES_OF_FOOTER)
+    found = [_BLOCK.unpack_from(footer.body, first + _BLOCK.size * nth)[:2] for nth in range(count)]
+    if any(offset < 0 or size < 0 or offset + size > end for offset, size in found):
+        raise pa.ArrowInvalid("the footer is damaged")
+    return found
+
+
+def _rows(header: memoryview) -> int:
+    prefix = 8 if header[:4] == _CONTINUATION else 4
+    batch = _Table.root(header[prefix:]).table(_HEADER_OF_MESSAGE)
+    rows = batch.long(_LENGTH_OF_BATCH)
+    nodes, first = batch.vector(_NODES_OF_BATCH)
+    # Each column says the same once more.
+    if nodes and struct.unpack_from("<q", batch.body, first)[0] != rows:
+        raise pa.ArrowInvalid("the header of a record batch contradicts itself")
+    return rows
+
+
+class _Table:
+    """A table of a flatbuffer, which begins with the way back to the places of its fields."""
+
+    def __init__(self, body: memoryview, at: int) -> None:
+        self.body = body
+        self._at = at
+        self._fields = at - self._read("<i", at)
+
+    @classmethod
+    def root(cls, body: memoryview) -> _Table:
+        return cls(body, struct.unpack_from("<I", body)[0])
+
+    def table(self, field: int) -> _Table:
+        return _Table(self.body, self._target(field))
+
+    def vector(self, field: int) -> tuple[int, int]:
+        """Return how many items there are, and where the first one is."""
+        if self._place(field) is None:
+            return 0, 0
+        target = self._target(field)
+        return self._read("<I", target), target + 4
+
+    def long(self, field: int) -> int:
+        place = self._place(field)
+        return 0 if place is None else self._read("<q", place)
+
+    def _target(self, field: int) -> int:
+        place = self._place(field)
+        if place is None:
+            raise pa.ArrowInvalid("the header of a record batch lacks a part")
+        return place + self._read("<I", place)
+
+    def _place(self, field: int) -> int | None:
+        slot = 4 + 2 * field
+        if slot >= self._read("<H", self._fields):
+            return None
+        offset = self._read("<H", self._fields + slot)
+        return self._at + offset if offset else None
+
+    def _read(self, kind: str, at: int) -> int:
+        return int(struct.unpack_from(kind, self.body, at)[0])
