@@ -265,3 +265,26 @@ def test_a_new_folder_is_made_durable_together_with_its_name(folder, tmp_path, m
     folder.create("x/y/z", b"1")
     out = str(tmp_path / "out")
     assert {f"{out}/x/y", f"{out}/x", out, str(tmp_path)} <= set(synced)
+
+
+def test_folders_that_another_process_has_made_survive_before_the_marker(tmp_path, monkeypatch):
+    root = tmp_path / "out"
+    driver = Folder(root)
+    driver.create("_bij/claim.json", b"")
+    write(Folder(root), "_bij/w/stage/5f/x", b"1")
+    synced, real = [], os.fsync
+
+    def spy(descriptor):
+        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink())
+        real(descriptor)
+
+    def fsyncs(name):
+        synced.clear()
+        driver.create_all({f"_bij/w/commit/5f/{name}": b""}, after=["_bij/w/stage/5f/x"])
+        return [str(path.relative_to(root)) for path in synced if path != tmp_path]
+
+    monkeypatch.setattr(os, "fsync", spy)
+    first = fsyncs("a")
+    marker = first.index("_bij/w/commit/5f")
+    assert {"_bij", "_bij/w", "_bij/w/stage", "_bij/w/stage/5f"} <= set(first[:marker])
+    assert fsyncs("b") == ["_bij/w/stage/5f", "_bij/w/commit/5f"]

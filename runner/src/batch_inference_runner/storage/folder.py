@@ -59,7 +59,8 @@ class Folder:
         self._root = os.path.realpath(path)
         self.uri = f"file://{self._root.rstrip('/')}/"
         self._safe: set[str] = set()
-        self._new_folders: set[str] = set()
+        self._lasting: set[str] = set()
+        self._topmost = os.path.dirname(f"{self._root}/name")
         self._counter = 0
         self._lock = threading.Lock()
 
@@ -194,8 +195,7 @@ class Folder:
         above = os.path.dirname(path)
         try:
             if create and not os.path.isdir(above):
-                os.makedirs(above, exist_ok=True)
-                self._new_folders.add(above)
+                self._make(above)
             resolved = os.path.realpath(above, strict=True)
         except OSError as error:
             raise as_store_error(error, above) from error
@@ -329,16 +329,27 @@ class Folder:
         finally:
             os.close(descriptor)
 
+    def _make(self, folder: str) -> None:
+        above = folder
+        while not os.path.isdir(above):
+            self._lasting.discard(above)
+            if above == self._root:
+                self._topmost = os.path.dirname(above)
+            above = os.path.dirname(above)
+        os.makedirs(folder, exist_ok=True)
+
     def _sync_names(self, paths: Iterable[str]) -> None:
         folders = {os.path.dirname(path) for path in paths}
-        for folder in folders & self._new_folders:
-            # A new folder survives only if the folders above it know its name.
-            above = os.path.dirname(folder)
-            while len(above) >= len(os.path.dirname(self._root)) and above not in folders:
-                folders.add(above)
-                above = os.path.dirname(above)
+        for folder in folders - self._lasting:
+            folders.update(self._until_lasting(folder))
         sync_folders(folders)
-        self._new_folders -= folders
+        self._lasting |= folders
+
+    def _until_lasting(self, folder: str) -> Iterator[str]:
+        """Find the folders above, whoever made them, that must be synced for this name to last."""
+        while folder not in self._lasting and len(folder) > len(self._topmost):
+            folder = os.path.dirname(folder)
+            yield folder
 
     def _forget(self, key: str) -> None:
         self._safe.discard(key.rpartition("/")[0])
@@ -346,6 +357,7 @@ class Folder:
     def _prune(self, folder: str) -> None:
         while folder:
             self._safe.discard(folder)
+            self._lasting.discard(f"{self._root}/{folder}")
             try:
                 os.rmdir(f"{self._root}/{folder}")
             except OSError:
