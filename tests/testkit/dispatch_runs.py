@@ -167,11 +167,15 @@ class Run:
             attempts=self.attempts,
         )
 
-    def add(self, *scorers, threads=1) -> Slot:
+    def add(self, *scorers, threads=1, has_gpu=False) -> Slot:
         """A slot whose scorers are these, one after the other."""
         coming = iter(scorers)
         slot = Slot(
-            name=uuid.uuid4().hex, spawn=lambda: next(coming), threads=threads, memory_bytes=1
+            name=uuid.uuid4().hex,
+            spawn=lambda: next(coming),
+            threads=threads,
+            memory_bytes=1,
+            has_gpu=has_gpu,
         )
         slot.start(self.events.put)
         dispatching.time.slots.append(slot)

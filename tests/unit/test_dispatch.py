@@ -207,6 +207,21 @@ def test_a_scorer_that_says_it_is_stuck_is_killed_once():
     assert stuck.kills == 1
 
 
+@pytest.mark.parametrize("has_gpu", [True, False])
+def test_a_gpu_is_held_from_the_scorers_begin_to_its_last_sign_of_life(clock, has_gpu):
+    run = Run(shards=1)
+
+    def on_score(scorer, assignment):
+        clock.now += 600
+        scorer.say(Beat({}, (), 1.0))
+        scorer.finish(assignment)
+
+    run.add(FakeScorer(on_score=on_score), has_gpu=has_gpu)
+    run.go()
+    held = run.progress.report().gpu_seconds
+    assert held is None if not has_gpu else 600 <= held < 660
+
+
 def test_a_lost_nodes_shards_come_back():
     run = Run(shards=8)
     lost = FakeScorer(on_score=lambda scorer, assignment: scorer.begin(assignment))

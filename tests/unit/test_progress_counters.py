@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from batch_inference_api.runner_contract import JobIdentity, ModelReport, OutputReport, RunPhase
 from batch_inference_runner.progress.counters import CommittedCounts, Progress
+from batch_inference_runner.progress.metrics import render
 from batch_inference_runner.progress.report import MAX_REPORT_BYTES, to_json
 
 JOB = JobIdentity(name="churn")
@@ -166,6 +167,18 @@ def test_scorers_and_ended_children_are_not_added_up(monkeypatch: pytest.MonkeyP
     progress.usage("a", cpu_seconds=6000)
     progress.usage("b", cpu_seconds=4000)
     assert progress.report().cpu_seconds == 42 + 10_000
+
+
+def test_gpu_time_is_that_of_all_scorers_and_not_told_where_there_is_none() -> None:
+    progress = running()
+    progress.usage("a", cpu_seconds=1)
+    assert progress.report().gpu_seconds is None
+    assert "bij_gpu_seconds_total" not in render(progress.report())
+    progress.usage("a", cpu_seconds=1, gpu_seconds=30.0)
+    progress.usage("b", cpu_seconds=1, gpu_seconds=0.0)
+    progress.usage("a", cpu_seconds=1, gpu_seconds=60.0)
+    assert progress.report().gpu_seconds == 60
+    assert "\nbij_gpu_seconds_total 60\n" in render(progress.report())
 
 
 def test_silence_is_measured_from_the_last_sign_of_life() -> None:

@@ -341,7 +341,8 @@ class ProgressReport(ContractDocument):
     estimated_remaining_seconds: int | None = None
     elapsed_seconds: int = 0
     cpu_seconds: int = 0
-    gpu_seconds: int = 0
+    gpu_seconds: int | None = None
+    """None where no scorer has a GPU."""
     model: ModelReport | None = None
     output: OutputReport | None = None
     failures: tuple[RowFailure, ...] = Field(default=(), max_length=20)

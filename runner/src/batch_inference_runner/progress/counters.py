@@ -97,7 +97,7 @@ class Progress:
         self._model: ModelReport | None = None
         self._output: OutputReport | None = None
         self._samples: list[RowFailure] = []
-        self._usage: dict[str, tuple[float, float]] = {}
+        self._usage: dict[str, tuple[float, float | None]] = {}
         self._final: ProgressReport | None = None
 
     def phase(self, phase: RunPhase) -> None:
@@ -197,8 +197,8 @@ class Progress:
         with self._lock:
             self._output = output
 
-    def usage(self, scorer: str, *, cpu_seconds: float, gpu_seconds: float = 0.0) -> None:
-        """Note what the scorer process named `scorer` has used since it began."""
+    def usage(self, scorer: str, *, cpu_seconds: float, gpu_seconds: float | None = None) -> None:
+        """Note what the scorer process named `scorer` has used since it began; None: no GPU."""
         with self._lock:
             self._usage[scorer] = (cpu_seconds, gpu_seconds)
 
@@ -322,7 +322,7 @@ class Progress:
             estimated_remaining_seconds=self._remaining_seconds(rate),
             elapsed_seconds=int(now - self._started_at),
             cpu_seconds=round(cpu_seconds),
-            gpu_seconds=round(gpu_seconds),
+            gpu_seconds=None if gpu_seconds is None else round(gpu_seconds),
             model=self._model,
             output=self._output,
         )
@@ -377,11 +377,12 @@ class Progress:
         scored = self._processed - self._resumed_rows
         return round(scored / elapsed_seconds) if elapsed_seconds > 0 else None
 
-    def _used(self) -> tuple[float, float]:
+    def _used(self) -> tuple[float, float | None]:
         own = resource.getrusage(resource.RUSAGE_SELF)
         ended = resource.getrusage(resource.RUSAGE_CHILDREN)
         told = sum(cpu for cpu, _ in self._usage.values())
         # The kernel counts a child once it was reaped; scorers tell while they live. Both include
         # the same scorers in the end, so the larger one is right and their sum is not.
         children = max(told, ended.ru_utime + ended.ru_stime)
-        return own.ru_utime + own.ru_stime + children, sum(gpu for _, gpu in self._usage.values())
+        held = [gpu for _, gpu in self._usage.values() if gpu is not None]
+        return own.ru_utime + own.ru_stime + children, sum(held) if held else None

@@ -209,8 +209,7 @@ class Dispatch:
     def _on_beat(self, slot: Slot, beat: Beat) -> None:
         slot.last_beat = time.monotonic()
         self._progress.usage(
-            f"{slot.name}/{slot.generation}",
-            cpu_seconds=beat.cpu_seconds,
+            slot.process, cpu_seconds=beat.cpu_seconds, gpu_seconds=slot.gpu_seconds
         )
         for shard, rows in beat.rows.items():
             if shard in slot.assigned:

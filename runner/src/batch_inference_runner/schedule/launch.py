@@ -68,6 +68,7 @@ def _local_slots(config: RunnerConfig) -> tuple[Slot, ...]:
             spawn=partial(ScorerProcess.spawn, gpu=gpu),
             threads=capacity.threads,
             memory_bytes=capacity.memory_bytes,
+            has_gpu=gpu is not None,
         )
         for number, gpu in enumerate(gpus)
     )

@@ -187,6 +187,7 @@ class RayNodes:
                 spawn=partial(bridge.spawn, node, number if self._gpus else None),
                 threads=int(fields["threads"]),
                 memory_bytes=int(fields["memoryBytes"]),
+                has_gpu=self._gpus,
             )
             for number in range(int(fields["scorers"]))
         )

@@ -93,21 +93,33 @@ class SlotEvent:
 
 @dataclass(slots=True, eq=False)
 class Slot:
-    """One scorer's place: `threads` score in it, within `memory_bytes`."""
+    """One scorer's place: `threads` score in it, within `memory_bytes`, some with one GPU."""
 
     name: str
     spawn: Callable[[], Scorer]
     threads: int
     memory_bytes: int
+    has_gpu: bool = False
     scorer: Scorer | None = None
     generation: int = 0
     ready: bool = False
     alone: bool = False
     deadline_missed: bool = False
+    spawned_at: float = 0.0
     last_beat: float = 0.0
     assigned: dict[int, Assignment] = field(default_factory=dict)
     started: set[int] = field(default_factory=set)
     withdrawing: bool = False
+
+    @property
+    def process(self) -> str:
+        """Name the scorer that is in the place now."""
+        return f"{self.name}/{self.generation}"
+
+    @property
+    def gpu_seconds(self) -> float | None:
+        """How long that scorer has held its GPU; None if it has none."""
+        return self.last_beat - self.spawned_at if self.has_gpu else None
 
     def start(self, report: Callable[[SlotEvent], None], scorer: Scorer | None = None) -> None:
         """Spawn the next scorer, or take over one that was spawned early."""
@@ -117,7 +129,7 @@ class Slot:
         generation = self.generation
         self.scorer = scorer or self.spawn()
         self.ready = self.alone = self.deadline_missed = self.withdrawing = False
-        self.last_beat = time.monotonic()
+        self.spawned_at = self.last_beat = time.monotonic()
         self.assigned.clear()
         self.started.clear()
         self.scorer.listen(
