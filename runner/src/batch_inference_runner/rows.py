@@ -27,7 +27,6 @@ class Stage(StrEnum):
     BIND = "Bind"
     INFER = "Infer"
     POSTPROCESS = "Postprocess"
-    WRITE = "Write"
 
 
 @dataclass(frozen=True, slots=True)
