@@ -1,8 +1,8 @@
 """Makes obstore clients: one per bucket and credentials, with one retry policy.
 
 Credentials come from a folder of files, else from the environment's usual chain (variables, web
-identity, container and instance metadata). Keys in a folder are read again every few minutes, so
-a Secret that is rotated under a running pod takes effect.
+identity, container and instance metadata). S3 keys in a folder are read again every few minutes, so
+a Secret that is rotated under a running pod takes effect; those of other stores are read once.
 """
 
 from __future__ import annotations
