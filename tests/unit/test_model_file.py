@@ -15,6 +15,7 @@ from onnx import TensorProto, helper
 from batch_inference_api.reasons import Reason
 from batch_inference_api.runner_contract import Location, ModelConfig
 from batch_inference_runner.errors import InvalidJob
+from batch_inference_runner.models import model_file
 from batch_inference_runner.models.graph_facts import NotOnnx, read_graph_facts
 from batch_inference_runner.models.model_file import fetch_model
 from batch_inference_runner.storage.store import NotFound
@@ -213,6 +214,19 @@ def test_a_missing_model_is_named(tmp_path):
 
     assert error.reason is Reason.MODEL_NOT_FOUND
     assert "none.onnx" in error.message
+
+
+def test_the_graph_is_walked_once(tmp_path, monkeypatch):
+    path = onnx_models.linear(tmp_path / "m.onnx")
+    walked = []
+
+    def walk(data):
+        walked.append(len(data))
+        return read_graph_facts(data)
+
+    monkeypatch.setattr(model_file, "read_graph_facts", walk)
+    fetch(path, tmp_path / "private")
+    assert walked == [path.stat().st_size]
 
 
 @pytest.mark.parametrize(

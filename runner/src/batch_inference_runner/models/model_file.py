@@ -66,7 +66,7 @@ def fetch_model(config: ModelConfig, into: Path) -> ModelFile:
     uri = _public(config.location.uri)
     try:
         source = _source(config.location)
-        path, digests = _fetched(source, into, uri)
+        path, facts, digests = _fetched(source, into, uri)
     except NotFound as error:
         raise InvalidJob(
             Reason.MODEL_NOT_FOUND,
@@ -80,7 +80,6 @@ def fetch_model(config: ModelConfig, into: Path) -> ModelFile:
         ) from error
     except (StoreError, VersionChanged) as error:
         raise Unavailable(f"the model at {uri!r} could not be fetched: {error}") from error
-    facts = _facts(path, uri)
     digest = _combined_digest(path.name, digests)
     if config.digest is not None and config.digest.lower() != digest:
         raise InvalidJob(
@@ -94,12 +93,13 @@ def fetch_model(config: ModelConfig, into: Path) -> ModelFile:
     return ModelFile(path=path, digest=digest, quantized=quantized, unchecked_shapes=unchecked)
 
 
-def _fetched(source: _Source, into: Path, uri: str) -> tuple[Path, dict[str, str]]:
-    """Copy the .onnx file and the files that it refers to; returns path and sha256 by name."""
+def _fetched(source: _Source, into: Path, uri: str) -> tuple[Path, GraphFacts, dict[str, str]]:
+    """Copy the .onnx file and the files that it refers to; returns also their sha256 by name."""
     name = source.model_name()
     path = into / name
     digests = {name: source.copy(name, path, limit=_MAX_GRAPH_BYTES)}
-    files = _facts(path, uri).external_files
+    facts = _facts(path, uri)
+    files = facts.external_files
     if len(files) > _MAX_EXTERNAL_FILES:
         raise _unsafe(f"it refers to {len(files)} external files, more than {_MAX_EXTERNAL_FILES}")
     left = _MAX_TOTAL_BYTES
@@ -111,7 +111,7 @@ def _fetched(source: _Source, into: Path, uri: str) -> tuple[Path, dict[str, str
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         digests[file] = source.copy(file, target, limit=left)
         left -= target.stat().st_size
-    return path, digests
+    return path, facts, digests
 
 
 def _require_inside(file: str) -> None:
