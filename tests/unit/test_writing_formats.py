@@ -16,11 +16,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batch_inference_api.choices import DataFormat
+from batch_inference_api.choices import COMPRESSIONS, DataFormat
 from batch_inference_api.reasons import Reason
 from batch_inference_runner.commit.row_count import count_rows
 from batch_inference_runner.errors import InvalidJob
-from batch_inference_runner.formats.file_names import COMPRESSIONS, file_extension
+from batch_inference_runner.formats.file_names import file_extension
 from batch_inference_runner.formats.writable import check_writable
 from batch_inference_runner.formats.writing import DatasetWriter
 from testkit.memory_sinks import MemorySinks

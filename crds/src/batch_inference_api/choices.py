@@ -1,9 +1,12 @@
-"""The closed sets of the runner contract.
+"""The closed sets of the runner contract, and limits that several of its readers keep.
 
 Standard library only: a scorer needs these, and must not wait for pydantic to be imported.
 """
 
 from enum import StrEnum
+
+MAX_SAMPLES = 20
+"""Rejected rows that a report and a status show."""
 
 
 class DataFormat(StrEnum):
@@ -18,6 +21,25 @@ class DataFormat(StrEnum):
     def is_text(self) -> bool:
         """Whether rows lie at byte offsets, and only reading tells how many there are."""
         return self in (DataFormat.CSV, DataFormat.JSON_LINES)
+
+
+class Compression(StrEnum):
+    """How output files are compressed."""
+
+    NONE = "none"
+    GZIP = "gzip"
+    LZ4 = "lz4"
+    SNAPPY = "snappy"
+    ZSTD = "zstd"
+
+
+COMPRESSIONS = {
+    DataFormat.PARQUET: tuple(Compression),
+    DataFormat.CSV: (Compression.NONE, Compression.GZIP, Compression.ZSTD),
+    DataFormat.JSON_LINES: (Compression.NONE, Compression.GZIP, Compression.ZSTD),
+    DataFormat.ARROW: (Compression.NONE, Compression.LZ4, Compression.ZSTD),
+}
+"""How files of each format can be compressed."""
 
 
 class OutputMode(StrEnum):

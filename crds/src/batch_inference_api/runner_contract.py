@@ -18,6 +18,7 @@ from pydantic.alias_generators import to_camel
 from pydantic_core import from_json, to_json
 
 from batch_inference_api.choices import (
+    MAX_SAMPLES,
     DataFormat,
     NewlinesInValues,
     NonFinitePolicy,
@@ -345,7 +346,7 @@ class ProgressReport(ContractDocument):
     """None where no scorer has a GPU."""
     model: ModelReport | None = None
     output: OutputReport | None = None
-    failures: tuple[RowFailure, ...] = Field(default=(), max_length=20)
+    failures: tuple[RowFailure, ...] = Field(default=(), max_length=MAX_SAMPLES)
 
     @classmethod
     def parse_cut(cls, text: str) -> Self:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from batch_inference_api.choices import DataFormat, OutputMode
+from batch_inference_api.choices import COMPRESSIONS, Compression, DataFormat, OutputMode
 from batch_inference_api.v1alpha1.names import ColumnName, SecretReference
 from batch_inference_api.v1alpha1.resource import ResourceModel, Rule, find_doubles
 from batch_inference_api.v1alpha1.uri import TargetUri
@@ -16,22 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-class Compression(StrEnum):
-    """How output files are compressed."""
-
-    NONE = "none"
-    GZIP = "gzip"
-    LZ4 = "lz4"
-    SNAPPY = "snappy"
-    ZSTD = "zstd"
-
-
-COMPRESSIONS = {
-    DataFormat.PARQUET: tuple(Compression),
-    DataFormat.CSV: (Compression.NONE, Compression.GZIP, Compression.ZSTD),
-    DataFormat.JSON_LINES: (Compression.NONE, Compression.GZIP, Compression.ZSTD),
-    DataFormat.ARROW: (Compression.NONE, Compression.LZ4, Compression.ZSTD),
-}
 DEFAULT_COMPRESSIONS = {
     DataFormat.PARQUET: Compression.ZSTD,
     DataFormat.CSV: Compression.NONE,

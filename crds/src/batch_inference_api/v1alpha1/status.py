@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from batch_inference_api.choices import MAX_SAMPLES
 from batch_inference_api.v1alpha1.resource import ResourceModel
 
 MAX_COUNT = 9_007_199_254_740_991
@@ -214,7 +215,7 @@ class JobStatus(ResourceModel):
     """What the job has used."""
     partial_failures: Annotated[
         tuple[PartialFailure, ...],
-        Field(max_length=20, json_schema_extra={"x-kubernetes-list-type": "atomic"}),
+        Field(max_length=MAX_SAMPLES, json_schema_extra={"x-kubernetes-list-type": "atomic"}),
     ] = ()
     """Samples of rejected rows; all of them are in the rejects dataset."""
     conditions: Annotated[

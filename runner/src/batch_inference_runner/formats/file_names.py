@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from batch_inference_api.choices import DataFormat
+from batch_inference_api.choices import COMPRESSIONS, DataFormat
 from batch_inference_api.reasons import Reason
 from batch_inference_runner.errors import InvalidJob
 
@@ -20,17 +20,6 @@ _NAMES: Mapping[DataFormat, str] = MappingProxyType(
         DataFormat.ARROW: ".arrow",
     }
 )
-
-COMPRESSIONS: Mapping[DataFormat, tuple[str, ...]] = MappingProxyType(
-    {
-        DataFormat.PARQUET: ("none", "snappy", "gzip", "zstd", "lz4"),
-        DataFormat.CSV: ("none", "gzip", "zstd"),
-        DataFormat.JSON_LINES: ("none", "gzip", "zstd"),
-        DataFormat.ARROW: ("none", "lz4", "zstd"),
-    }
-)
-"""Codecs by output format, in lower case."""
-
 _COMPRESSED_TEXT = MappingProxyType({"none": "", "gzip": ".gz", "zstd": ".zst"})
 
 

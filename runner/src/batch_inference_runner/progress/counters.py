@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from batch_inference_api.choices import MAX_SAMPLES
 from batch_inference_api.runner_contract import (
     JobIdentity,
     ModelReport,
@@ -29,7 +30,6 @@ from batch_inference_runner.redaction import redact
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-MAX_SAMPLES = 20
 _MAX_SAMPLE_TEXT = 300
 _PENDING, _ACTIVE, _COMMITTED, _FAILED = range(4)
 

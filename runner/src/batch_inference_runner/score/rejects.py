@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from batch_inference_api.choices import MAX_SAMPLES
 from batch_inference_runner.rows import Chunk, Positions, Stage, UnreadableRows
 
 if TYPE_CHECKING:
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
     from batch_inference_runner.plan.plan import Shard
     from batch_inference_runner.rows import Indices, RowErrors
-
-MAX_SAMPLES = 20
 
 REJECT_SCHEMA = pa.schema(
     [

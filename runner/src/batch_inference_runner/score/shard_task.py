@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from batch_inference_api.choices import DataFormat, OnError
+from batch_inference_api.choices import MAX_SAMPLES, DataFormat, OnError
 from batch_inference_api.reasons import Reason
 from batch_inference_runner.commit.layout import REJECTS, part_stem, stage_key
 from batch_inference_runner.commit.staged import GIVEN_UP, StagedFile, StagedShard
 from batch_inference_runner.errors import JobFailed
 from batch_inference_runner.formats.writing import DatasetWriter
-from batch_inference_runner.score.rejects import MAX_SAMPLES, REJECT_SCHEMA, samples_of
+from batch_inference_runner.score.rejects import REJECT_SCHEMA, samples_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
