@@ -14,7 +14,6 @@ from batch_inference_runner.plan.document import (
     identity_of,
     make_plan,
     to_json,
-    without_credentials,
 )
 from batch_inference_runner.plan.plan import InputFile, Piece, Shard
 
@@ -146,20 +145,6 @@ def test_a_document_is_refused(damage):
     with pytest.raises(JobFailed) as raised:
         from_json(document)
     assert raised.value.reason is Reason.VERSION_SKEW
-
-
-@pytest.mark.parametrize(
-    ("uri", "public"),
-    [
-        ("https://u:pw@h/a.csv", "https://h/a.csv"),
-        ("https://h/a.csv?X-Amz-Signature=abc&v=3", "https://h/a.csv?v=3"),
-        ("https://h/a.csv?sv=1&sig=abc", "https://h/a.csv"),
-        ("file:///data/a?b#c.csv", "file:///data/a?b#c.csv"),
-        ("s3://b/k%20=x/", "s3://b/k%20=x/"),
-    ],
-)
-def test_credentials_never_reach_the_document(uri, public):
-    assert without_credentials(uri) == public
 
 
 def test_a_plan_of_thirty_thousand_shards_stays_small():

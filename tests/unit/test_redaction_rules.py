@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from batch_inference_runner import redaction
-from batch_inference_runner.redaction import redact, register_secret
+from batch_inference_runner.redaction import public_uri, redact, register_secret
 
 SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
 
@@ -64,3 +64,19 @@ def test_a_registered_value_is_masked_wherever_it_stands(monkeypatch: pytest.Mon
     register_secret("  s3cr3t-value\n")
     register_secret("s3cr3t-value-longer")
     assert redact("x s3cr3t-value-longer, (s3cr3t-value) tiny") == "x ***, (***) tiny"
+
+
+@pytest.mark.parametrize(
+    ("uri", "public"),
+    [
+        ("https://u:pw@h/a.csv", "https://h/a.csv"),
+        ("https://h/a.csv?X-Amz-Signature=abc&v=3", "https://h/a.csv"),
+        ("https://h?sig=abc/d", "https://h"),
+        ("http://u@h/a?sig=abc", "http://h/a"),
+        ("s3://me:pw@b/k", "s3://b/k"),
+        ("s3://b/k%20=x/part-?.csv", "s3://b/k%20=x/part-?.csv"),
+        ("file:///data/a?b#c@d.csv", "file:///data/a?b#c@d.csv"),
+    ],
+)
+def test_a_location_is_named_without_what_opens_it(uri, public):
+    assert public_uri(uri) == public

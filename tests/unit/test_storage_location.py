@@ -67,6 +67,19 @@ def test_a_password_in_a_uri_is_refused_and_not_repeated():
     assert "abc" not in str(error.value)
 
 
+@pytest.mark.parametrize("opened", [open_store, open_parent])
+def test_a_signed_url_is_refused_and_its_query_not_repeated(opened):
+    uri = "https://host/m.onnx?X-Amz-Signature=hunter22"
+    with pytest.raises(InvalidJob, match=r"'https://host/m\.onnx' has a query") as error:
+        opened(Location(uri=uri))
+    assert "hunter22" not in str(error.value)
+
+
+def test_a_question_mark_in_the_name_of_an_object_is_no_query():
+    _, name = open_parent(Location(uri="s3://bucket/a?.csv"), literal=True)
+    assert name == "a?.csv"
+
+
 def test_a_folder_without_credentials_is_named(tmp_path):
     with pytest.raises(AccessDenied, match="AWS_ACCESS_KEY_ID"):
         read_credentials(str(tmp_path))

@@ -10,6 +10,8 @@ from batch_inference_api import redaction as rules
 _MIN_SECRET_LENGTH = 6
 """Shorter values would mask ordinary words."""
 
+_PATHS_MAY_HOLD_QUESTION_MARKS = frozenset({"file", "s3", "gs", "az"})
+
 _secrets: frozenset[str] = frozenset()
 _known: re.Pattern[str] | None = None
 _lock = threading.Lock()
@@ -33,3 +35,13 @@ def redact(text: str) -> str:
     if known is not None:
         text = known.sub(rules.MASK, text)
     return rules.redact(text)
+
+
+def public_uri(uri: str) -> str:
+    """Return where something lies without user information and without a query."""
+    scheme, separator, rest = uri.partition("://")
+    authority, slash, path = rest.partition("/")
+    shown = rest if scheme == "file" else authority.rpartition("@")[2] + slash + path
+    if scheme not in _PATHS_MAY_HOLD_QUESTION_MARKS:
+        shown = shown.partition("?")[0]
+    return scheme + separator + shown

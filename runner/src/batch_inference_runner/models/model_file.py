@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from batch_inference_api.reasons import Reason
 from batch_inference_runner.errors import InvalidJob, Unavailable
 from batch_inference_runner.models.graph_facts import GraphFacts, NotOnnx, read_graph_facts
+from batch_inference_runner.redaction import public_uri
 from batch_inference_runner.storage.store import (
     AccessDenied,
     NotFound,
@@ -63,7 +64,7 @@ def fetch_model(config: ModelConfig, into: Path) -> ModelFile:
     """
     into.mkdir(mode=0o700, parents=True, exist_ok=True)
     into.chmod(0o700)
-    uri = _public(config.location.uri)
+    uri = public_uri(config.location.uri)
     try:
         source = _source(config.location)
         path, facts, digests = _fetched(source, into, uri)
@@ -119,15 +120,6 @@ def _require_inside(file: str) -> None:
     bad = not parts or ".." in parts or file.startswith("/") or "\\" in file or "\0" in file
     if bad or str(PurePosixPath(file)) != file:
         raise _unsafe(f"its external data {file!r} does not lie beside it")
-
-
-def _public(uri: str) -> str:
-    """Return a URI as it may be shown: without user information and signatures."""
-    scheme, separator, rest = uri.partition("://")
-    authority, slash, path = rest.partition("/")
-    if scheme != "file":
-        authority, path = authority.rpartition("@")[2], path.partition("?")[0]
-    return f"{scheme}{separator}{authority}{slash}{path}"
 
 
 def _combined_digest(name: str, digests: dict[str, str]) -> str:

@@ -17,12 +17,12 @@ from __future__ import annotations
 import hashlib
 import json
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from batch_inference_api.choices import DataFormat
 from batch_inference_api.reasons import Reason
 from batch_inference_runner.errors import JobFailed
 from batch_inference_runner.plan.plan import InputFile, Piece, Plan, Shard
+from batch_inference_runner.redaction import public_uri
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -38,13 +38,6 @@ if TYPE_CHECKING:
 PLAN_VERSION = 1
 IDENTITY_DETAILS = ("modelDigest", "inputSchema")
 """The details that the hash covers; every plan must have them."""
-
-_SIGNATURE_PARAMETERS = frozenset(
-    {
-        *("awsaccesskeyid", "expires", "googleaccessid", "key-pair-id", "policy", "signature"),
-        *("sig", "se", "ske", "skoid", "skt", "sktid", "sp", "spr", "sr", "st", "sv", "token"),
-    }
-)
 
 
 def identity_of(config: RunnerConfig) -> dict[str, Any]:
@@ -113,22 +106,8 @@ def from_json(document: bytes) -> Plan:
     return plan
 
 
-def without_credentials(uri: str) -> str:
-    """Return the URI with user information and the parameters of signed URLs removed."""
-    parts = urlsplit(uri)
-    if "@" not in parts.netloc and not (parts.scheme in ("http", "https") and parts.query):
-        return uri
-    kept = [pair for pair in parse_qsl(parts.query, keep_blank_values=True) if _is_public(pair[0])]
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query=urlencode(kept)))
-
-
-def _is_public(parameter: str) -> bool:
-    name = parameter.lower()
-    return name not in _SIGNATURE_PARAMETERS and not name.startswith(("x-amz-", "x-goog-"))
-
-
 def _uri_of(location: Location) -> str:
-    return without_credentials(location.uri)
+    return public_uri(location.uri)
 
 
 def _input_identity(config: InputConfig) -> dict[str, Any]:
@@ -170,7 +149,7 @@ def _body(
     folders: dict[tuple[Any, ...], int] = {}
     rows = []
     for file in files:
-        folder, name = _split_uri(without_credentials(file.uri))
+        folder, name = _split_uri(public_uri(file.uri))
         key = (folder, file.location, file.partition_values)
         rows.append([folders.setdefault(key, len(folders)), name, file.size, file.version])
     return {

@@ -20,8 +20,8 @@ from urllib.parse import unquote
 
 from batch_inference_api.reasons import Reason
 from batch_inference_runner.errors import InvalidJob
-from batch_inference_runner.plan.document import without_credentials
 from batch_inference_runner.plan.plan import InputFile
+from batch_inference_runner.redaction import public_uri
 from batch_inference_runner.storage.store import NotFound
 from batch_inference_runner.storage.wildcards import find_wildcard, unescape
 
@@ -77,7 +77,7 @@ def check_output_apart(inputs: Sequence[Location], output: Location, *, extensio
         ):
             raise InvalidJob(
                 Reason.INVALID_SPEC,
-                f"the output {without_credentials(output.uri)!r} lies inside the input "
+                f"the output {public_uri(output.uri)!r} lies inside the input "
                 f"{_shown(location)!r}, so results would be read as input: "
                 "write beside the input, or to a folder whose name begins with '_'",
             )
@@ -228,7 +228,7 @@ def _resolved(uri: str) -> str:
 
 
 def _shown(location: Location) -> str:
-    return unescape(without_credentials(location.uri))
+    return unescape(public_uri(location.uri))
 
 
 def _nothing_found(location: Location, data_format: DataFormat) -> InvalidJob:

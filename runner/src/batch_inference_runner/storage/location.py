@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from batch_inference_api.reasons import Reason
 from batch_inference_runner.errors import InvalidJob
+from batch_inference_runner.redaction import public_uri
 from batch_inference_runner.storage.wildcards import find_wildcard, unescape
 
 if TYPE_CHECKING:
@@ -73,16 +74,22 @@ def _split(uri: str) -> tuple[str, str]:
     if not separator or scheme not in (*_OBJECT_SCHEMES, "file"):
         raise InvalidJob(
             Reason.INVALID_SPEC,
-            f"the location {_public(uri)!r} is not understood: use file:///path, s3://bucket/path, "
-            f"gs://bucket/path, az://container/path or https://host/path",
+            f"the location {public_uri(uri)!r} is not understood: use file:///path, "
+            f"s3://bucket/path, gs://bucket/path, az://container/path or https://host/path",
         )
     if scheme != "file" and not rest.strip("/"):
-        raise InvalidJob(Reason.INVALID_SPEC, f"the location {_public(uri)!r} names no bucket")
+        raise InvalidJob(Reason.INVALID_SPEC, f"the location {public_uri(uri)!r} names no bucket")
     if scheme == "https" and "@" in rest.partition("/")[0]:
         raise InvalidJob(
             Reason.INVALID_SPEC,
-            f"the location {_public(uri)!r} holds a user name or password: put credentials into a "
-            f"Secret and name it by secretRef",
+            f"the location {public_uri(uri)!r} holds a user name or password: put credentials into "
+            f"a Secret and name it by secretRef",
+        )
+    if scheme == "https" and "?" in rest:
+        raise InvalidJob(
+            Reason.INVALID_SPEC,
+            f"the location {public_uri(uri)!r} has a query, and signed URLs are not supported: "
+            f"name the object by s3://, gs:// or az:// and its credentials by secretRef",
         )
     return scheme, rest
 
@@ -94,10 +101,3 @@ def _path_of(uri: str, rest: str) -> str:
             Reason.INVALID_SPEC, f"the location {uri!r} is relative: write file:///absolute/path"
         )
     return path
-
-
-def _public(uri: str) -> str:
-    """Return the URI without user information and query."""
-    scheme, separator, rest = uri.partition("://")
-    authority, slash, path = rest.partition("/")
-    return scheme + separator + authority.rpartition("@")[2] + slash + path.partition("?")[0]
