@@ -95,20 +95,31 @@ def test_a_corrupt_batch_loses_its_rows_only(tmp_path, dataset, stream):
     assert positions_of(chunks) == [*range(300), *range(600, 900)]
 
 
-@pytest.mark.parametrize("column", ["a", "b"])
-def test_a_batch_that_cannot_be_decompressed_loses_its_rows_only(tmp_path, dataset, column):
-    path = tmp_path / "a.arrow"
+def write_damaged(path, *, column, stream=False):
+    """Three batches of 300 rows of columns a and b, one of which the second cannot decompress."""
     random = Random(0)
     table = pa.table({name: [random.randbytes(8) for _ in range(900)] for name in "ab"})
-    write(path, table, batch_rows=300, compression="zstd")
-    place = {"a": 2, "b": 4}[column]  # each column has two buffers: offsets and values
+    write(path, table, batch_rows=300, compression="zstd", stream=stream)
     body = path.read_bytes()
-    starts = [at.start() for at in re.finditer(re.escape(ZSTD_MAGIC), body)]
-    at = starts[4 + place - 1]
+    buffers = [at.start() for at in re.finditer(re.escape(ZSTD_MAGIC), body)]
+    assert len(buffers) == 12  # in each batch offsets and values of a, then those of b
+    at = buffers[{"a": 5, "b": 7}[column]]
     path.write_bytes(body[:at] + b"\0\0\0\0" + body[at + 4 :])
-    chunks = dataset(pinned(path)).read()
+    return pinned(path)
+
+
+@pytest.mark.parametrize("column", ["a", "b"])
+def test_a_batch_that_cannot_be_decompressed_loses_its_rows_only(tmp_path, dataset, column):
+    chunks = dataset(write_damaged(tmp_path / "a.arrow", column=column)).read()
     assert rejected(chunks) == [(row, "CorruptRecordBatch") for row in range(300, 600)]
     assert positions_of(chunks) == [*range(300), *range(600, 900)]
+
+
+@pytest.mark.parametrize("column", ["a", "b"])
+def test_a_stream_with_such_a_batch_keeps_the_rows_before_it(tmp_path, dataset, column):
+    chunks = dataset(write_damaged(tmp_path / "a.arrow", column=column, stream=True)).read()
+    assert rejected(chunks) == [(row, "CorruptRecordBatch") for row in range(300, 900)]
+    assert positions_of(chunks) == [*range(300)]
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["file", "stream"])
