@@ -135,6 +135,12 @@ def test_a_driver_that_resumes_with_lower_counts_takes_nothing_back():
     assert after == known()
 
 
+def test_a_job_without_gpus_tells_of_none():
+    status = with_report(JobStatus(), make_report(cpu_seconds=5), now=NOW)
+
+    assert status.resources_consumed.gpu_seconds is None
+
+
 def test_a_driver_that_has_not_planned_yet_takes_nothing_back():
     after = with_report(known(), BEGINNING, now=NOW)
 

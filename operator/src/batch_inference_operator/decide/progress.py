@@ -163,12 +163,10 @@ def _ranges(text: str) -> str | None:
 
 
 def _consumed(before: ResourcesConsumed, report: ProgressReport) -> ResourcesConsumed:
-    return before.model_copy(
-        update={
-            "cpu_seconds": _highest(before.cpu_seconds, report.cpu_seconds),
-            "gpu_seconds": _highest(before.gpu_seconds, report.gpu_seconds),
-        }
-    )
+    consumed = {"cpu_seconds": _highest(before.cpu_seconds, report.cpu_seconds)}
+    if report.gpu_seconds is not None:  # otherwise there is no GPU, and nothing to tell of
+        consumed["gpu_seconds"] = _highest(before.gpu_seconds, report.gpu_seconds)
+    return before.model_copy(update=consumed)
 
 
 def _model(report: ModelReport) -> ModelStatus:
