@@ -209,7 +209,7 @@ def test_wait_ends_at_once_when_one_of_several_has_failed(namespace: Namespace, 
     _, err = process.communicate(timeout=20)
     assert process.returncode == 1
     assert err.splitlines() == [
-        "job 'b' waits for the controller that spec.managedBy names; this operator lets it alone",
+        "job 'b' waits for the controller that spec.managedBy names; this operator leaves it alone",
         "job 'b' failed: SchemaMismatch: column 'age' is missing",
     ]
 

@@ -158,7 +158,7 @@ def test_waiting_outlives_an_outage_and_tells_of_a_suspended_job_once():
 NOTES = {
     "one that another controller runs": (
         job_object("a", spec={"managedBy": "kueue.x-k8s.io/multikueue"}),
-        ("job 'a' waits for the controller that spec.managedBy names; this operator lets it alone"),
+        ("job 'a' waits for the controller that spec.managedBy names; this operator leaves it alone"),
     ),
     "one that is being deleted": (
         running_job("a", metadata={"deletionTimestamp": "2026-08-01T11:59:00Z"}),
@@ -222,7 +222,7 @@ def test_what_is_so_already_is_not_written(raw, suspend, said):
     ("raw", "said"),
     [
         (complete_job(), "is complete and cannot be .*another output"),
-        (failed_job(), "has failed and cannot be .*the same output goes on"),
+        (failed_job(), "has failed and cannot be .*delete it and apply .* under the same name"),
     ],
     ids=["complete", "failed"],
 )

@@ -117,7 +117,7 @@ STATES = {
     "running with a trouble": (
         running_job(reason="HeadOOMKilled", message="pod churn-ab12cd-0-x was killed"),
         State.IN_PROGRESS,
-        ["HeadOOMKilled: pod churn-ab12cd-0-x was killed", "ran out of memory", "Raise `spec."],
+        ["HeadOOMKilled: pod churn-ab12cd-0-x was killed", "ran out of memory", "Suspend the job, raise"],
     ),
     "finalizing": (
         in_phase(Phase.FINALIZING, "all rows are scored; the manifest is written"),
@@ -215,6 +215,12 @@ def test_every_reason_comes_with_its_meaning_and_advice(reason):
     page = "\n".join(page_of(failed_job(reason=reason)))
     assert f"Why         {reason}: column 'age' is missing" in page
     assert "\nMeaning     " in page
+
+
+@pytest.mark.parametrize("reason", ["DeadlineExceeded", "NoSuchReason"])
+def test_a_failed_job_is_run_again_under_its_own_name(reason):
+    page = " ".join(" ".join(page_of(failed_job(reason=reason))).split())
+    assert "delete it and apply its manifest under the same name" in page
 
 
 def test_a_standing_is_read_from_the_conditions():

@@ -55,7 +55,8 @@ class Reason(StrEnum):
     If the new model is wanted, change `spec.model.digest`, and write to another output.
     """
     MODEL_UNSUPPORTED = "ModelUnsupported"
-    """ONNX Runtime cannot load or run the model, or its inputs and outputs are no tensors of rows.
+    """ONNX Runtime cannot load or run the model, or its inputs or outputs are not tensors with one
+    entry per row.
 
     Export the model again as the message says, with an opset that this version supports.
     """
@@ -63,7 +64,8 @@ class Reason(StrEnum):
     """The model needs more memory than a scorer has, or scorers were killed again and again before
     they could score, as the kernel does for want of memory.
 
-    Raise `spec.workers.resources.limits.memory`, or lower `spec.batching.batchSize`.
+    Raise `spec.workers.resources.limits.memory`, or lower `spec.batching.batchSize`, and run the
+    job again: it resumes.
     """
     MODEL_UNSAFE = "ModelUnsafe"
     """The model uses something a scorer does not load, such as custom operators.
@@ -90,7 +92,8 @@ class Reason(StrEnum):
     OUTPUT_PATH_CLAIMED = "OutputPathClaimed"
     """Another job, or an earlier form of this one, is writing there and is not complete.
 
-    Use another location; if that job will never go on, `bij gc OUTPUT --release` frees it.
+    Use another location. If that job will never go on, `bij gc OUTPUT --release` frees this one,
+    and deletes everything that the job has committed there.
     """
     OUTPUT_STORE_UNSAFE = "OutputStoreUnsafe"
     """The store cannot promise that exactly one of several writers wins.
@@ -106,19 +109,20 @@ class Reason(StrEnum):
     ROW_REJECTED = "RowRejected"
     """A row failed and `spec.errorPolicy.onError` is `Fail`.
 
-    Mend the row that the message names, or set `onError` to `DeadLetter` or `Skip`.
+    Mend the row that the message names, or set `onError` to `DeadLetter` or `Skip`; both start
+    anew with another output.
     """
     ERROR_THRESHOLD_EXCEEDED = "ErrorThresholdExceeded"
     """More rows were rejected than the error policy allows.
 
-    See the report's `failures` for which and why; mend the input, or raise the limit and run the
-    job again: it resumes.
+    See the report's `failures` for which and why. Raise the limit and run the job again: it
+    resumes. Or mend the input and start anew with another output.
     """
     MAX_FAILED_SHARDS_EXCEEDED = "MaxFailedShardsExceeded"
     """More shards failed for good than the job allows.
 
     Remove the cause that the message gives, or raise `spec.maxFailedShards`, and run the job again:
-    it resumes. The rows of a shard that failed for good are rejected.
+    it resumes. The rows of shards that may fail are rejected.
     """
     DEADLINE_EXCEEDED = "DeadlineExceeded"
     """The job took longer than `spec.activeDeadlineSeconds`.
@@ -134,29 +138,32 @@ class Reason(StrEnum):
     ACCESS_DENIED = "AccessDenied"
     """A store refused the credentials.
 
-    Correct the Secret that `secretRef` names, or the rights that it grants.
+    Correct the Secret that `secretRef` names, or the rights that it grants, and run the job again:
+    it resumes.
     """
     OUTPUT_VOLUME_FULL = "OutputVolumeFull"
     """The output volume has no space left.
 
-    Make room and run the same job again: it resumes.
+    Make room and run the job again: it resumes.
     """
     BACKOFF_LIMIT_EXCEEDED = "BackoffLimitExceeded"
     """More pods failed than `spec.backoffLimit` allows.
 
     Read why in the message and with `kubectl bij logs`; give the pods more memory if they ran out
-    of it. A job with another name and the same output resumes.
+    of it, or raise `spec.backoffLimit`. Then run the job again: it resumes.
     """
     PRE_RUNNING_DEADLINE_EXCEEDED = "PreRunningDeadlineExceeded"
     """The pods had not begun to score within `spec.preRunningDeadlineSeconds`.
 
-    The message says what they waited for; mend it, or allow more time, and use a new name.
+    The message says what they waited for; mend it, or allow more time, and run the job again: it
+    resumes.
     """
     PROGRESS_DEADLINE_EXCEEDED = "ProgressDeadlineExceeded"
     """No row was scored for `spec.progressDeadlineSeconds`.
 
-    Mend the store or the model that hangs, or allow more time. Its pods are ended, their logs with
-    them: where they are not collected, run it again, and look with `kubectl bij logs -f`.
+    Mend the store or the model that hangs, or allow more time, and run the job again: it resumes.
+    Its pods were ended, and their logs are gone unless they are collected: follow the next run with
+    `kubectl bij logs -f`.
     """
     REPORT_MISSING = "ReportMissing"
     """The pods of several runs ended without a report of how.
@@ -224,12 +231,14 @@ class Reason(StrEnum):
     HEAD_OOM_KILLED = "HeadOOMKilled"
     """The first pod, which leads the run, ran out of memory and is replaced.
 
-    Raise `spec.workers.resources.limits.memory`, or lower `spec.batching.batchSize`.
+    Suspend the job, raise `spec.workers.resources.limits.memory`, and resume it; or run it again
+    with a lower `spec.batching.batchSize`.
     """
     WORKER_OOM_KILLED = "WorkerOOMKilled"
     """A pod ran out of memory and is replaced.
 
-    Raise `spec.workers.resources.limits.memory`, or lower `spec.batching.batchSize`.
+    Suspend the job, raise `spec.workers.resources.limits.memory`, and resume it; or run it again
+    with a lower `spec.batching.batchSize`.
     """
     HEAD_DISRUPTED = "HeadDisrupted"
     """The first pod was evicted, preempted or drained, and is replaced.

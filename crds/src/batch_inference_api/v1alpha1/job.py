@@ -24,6 +24,7 @@ from batch_inference_api.v1alpha1.names import (
 from batch_inference_api.v1alpha1.output import OutputSpec
 from batch_inference_api.v1alpha1.processing import ProcessingSpec
 from batch_inference_api.v1alpha1.resource import (
+    CANNOT_CHANGE,
     ResourceModel,
     Rule,
     find_doubles,
@@ -74,7 +75,7 @@ class JobSpec(ResourceModel):
         Rule(
             "!has(self.errorPolicy) || !has(oldSelf.errorPolicy)"
             " || self.errorPolicy.onError == oldSelf.errorPolicy.onError",
-            "errorPolicy.onError cannot change once the job exists: create a job with a new name",
+            f"errorPolicy.onError {CANNOT_CHANGE}",
             field="errorPolicy",
         ),
         *(_changes_while_suspended(field) for field in CHANGE_WHILE_SUSPENDED),

@@ -67,13 +67,18 @@ class ResourceModel(BaseModel):
         return self
 
 
+CANNOT_CHANGE = (
+    "cannot change once the job exists: delete the job and create it again, or create another one"
+)
+
+
 def immutable(field: str, *, path: str | None = None) -> Rule:
     """Make the rule that an optional field, once the object exists, stays as it is."""
     name = path or field
     return Rule(
         f"has(self.{field}) == has(oldSelf.{field})"
         f" && (!has(self.{field}) || self.{field} == oldSelf.{field})",
-        f"{name} cannot change once the job exists: create a job with a new name",
+        f"{name} {CANNOT_CHANGE}",
         field=field,
     )
 

@@ -14,7 +14,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from batch_inference_api.reasons import Reason
-from batch_inference_operator.decide.verdict import KEPT, MEMORY_ADVICE, describe_end, is_kept
+from batch_inference_operator.decide.verdict import KEPT, describe_end, is_kept
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,6 +50,7 @@ _START = (
 _MISSING = re.compile(r"\b(secret|configmap) (\"|\S+/|key|cache)", re.IGNORECASE)
 """As kubelets name what a container lacks: `secret "x"`, `Secret namespace/x`, `secret cache`."""
 _REASONS = {"secret": Reason.SECRET_NOT_FOUND, "configmap": Reason.CONFIG_MAP_NOT_FOUND}
+_MORE_MEMORY = "suspend the job, raise spec.workers.resources.limits.memory, and resume it"
 _LATE_SECONDS = 30.0
 """A pod that is to go has its grace period and this long to be gone."""
 _DRIVEN_AWAY = "DeletionByTaintManager"
@@ -323,7 +324,7 @@ def _explain_loss(pod: RunPod, scene: _Scene) -> Trouble:
         return Trouble(
             reason=Reason.HEAD_OOM_KILLED if head else Reason.WORKER_OOM_KILLED,
             message=f"pod {pod.name} was killed for want of memory{limit}: "
-            f"{MEMORY_ADVICE}" + (f"; {KEPT}" if kept else ""),
+            f"{_MORE_MEMORY}" + (f"; {KEPT}" if kept else ""),
         )
     if pod.failure_reason and pod.running_since is None and end is None:
         return Trouble(reason=Reason.POD_REJECTED, message=describe_end(pod))

@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from batch_inference_operator.decide.record import Record
     from batch_inference_operator.kubectl_bij.standing import Standing
 
+_RUN_AGAIN = (
+    "To run the job again, delete it and apply its manifest under the same name: what is committed "
+    "is not scored again."
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Advice:
@@ -32,6 +37,8 @@ def advise(
 ) -> Advice:
     """Advice for a job; `docs` are the reasons', `flags` lead kubectl to the same cluster."""
     meaning, advice = docs.get(standing.reason, ("", ""))
+    if advice and standing.state is State.FAILED:
+        advice = f"{advice} {_RUN_AGAIN}"
     return Advice(
         meaning=meaning,
         text=advice or _text(record, standing),
@@ -51,14 +58,14 @@ def _text(record: Record, standing: Standing) -> str:
         case State.SUSPENDED if not standing.is_behind:
             return "Resume it when it should go on; what is committed is not scored again."
         case State.DELETING:
-            return "Nothing. A new job with the same output goes on from what is committed."
+            return "Nothing. A job of the same name and output goes on from what is committed."
         case State.COMPLETE if _rejected(record):
             rows = count(_rejected(record), "row")
             return f"Read the output. {rows} are in the rejects, each with its reason."
         case State.COMPLETE:
             return "Read the output: the manifest lists its files."
         case State.FAILED:
-            return "Mend what the message names, and create a job with another name."
+            return f"Mend what the message names. {_RUN_AGAIN}"
     return "Look at the logs if this goes on." if standing.has_trouble else "Nothing: it goes on."
 
 

@@ -54,7 +54,8 @@ def _refuse_finished(record: Record, done: str) -> None:
     advice = (
         "score again with a job of another name and another output"
         if state is State.COMPLETE
-        else "a job with another name and the same output goes on from what is committed"
+        else "delete it and apply its manifest again under the same name: it goes on from what is "
+        "committed"
     )
     raise CommandFailed(f"job {record.name!r} {ended} and cannot be {done}; {advice}")
 

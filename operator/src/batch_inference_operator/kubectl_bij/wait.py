@@ -98,7 +98,7 @@ class Waiter:
             case State.ELSEWHERE:
                 return (
                     f"job {name!r} waits for the controller that spec.managedBy names; this "
-                    "operator lets it alone"
+                    "operator leaves it alone"
                 )
             case State.DELETING:
                 return (

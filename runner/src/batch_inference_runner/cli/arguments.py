@@ -72,7 +72,8 @@ is running.
 
 examples:
   bij gc out/
-  bij gc out/ --release               also give up the claim of a job that never finished
+  bij gc out/ --release               also give up a job that never finished: deletes what it has
+                                      committed
 """
 
 _SCHEMA_EXAMPLES = """\
@@ -202,7 +203,9 @@ def _add_gc(commands: Any) -> None:
     )
     _add_output_location(gc)
     gc.add_argument(
-        "--release", action="store_true", help="also remove the claim of an unfinished job"
+        "--release",
+        action="store_true",
+        help="also give an unfinished job up: deletes its claim and everything it has committed",
     )
     _add_output_format(gc)
 

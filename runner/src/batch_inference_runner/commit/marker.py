@@ -151,7 +151,7 @@ def _read(store: Store, key: str) -> StagedShard | None:
     raise JobFailed(
         Reason.VERSION_SKEW,
         f"the commit marker {store.uri + key!r} {problem}: go on with the release that wrote it, "
-        f"or give the output up with `bij gc OUTPUT --release`",
+        f"or give the output up with `bij gc OUTPUT --release`, which deletes all of it",
     )
 
 

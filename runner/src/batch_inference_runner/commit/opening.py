@@ -205,5 +205,6 @@ def _claimed(store: Store, config: RunnerConfig, claim: Claim, why: str) -> JobF
     return JobFailed(
         Reason.OUTPUT_PATH_CLAIMED,
         f"{store.uri!r} is claimed by {owner}{uid}, and {why}; use another output location or, if "
-        f"that run will never go on, give its claim {CLAIM!r} up with `bij gc OUTPUT --release`",
+        f"that run will never go on, give its claim {CLAIM!r} up with `bij gc OUTPUT --release`, "
+        f"which deletes everything it has committed",
     )
