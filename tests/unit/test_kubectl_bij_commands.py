@@ -158,7 +158,7 @@ def test_waiting_outlives_an_outage_and_tells_of_a_suspended_job_once():
 NOTES = {
     "one that another controller runs": (
         job_object("a", spec={"managedBy": "kueue.x-k8s.io/multikueue"}),
-        ("job 'a' waits for the controller that spec.managedBy names; this operator leaves it alone"),
+        "job 'a' waits for the controller that spec.managedBy names; this operator leaves it alone",
     ),
     "one that is being deleted": (
         running_job("a", metadata={"deletionTimestamp": "2026-08-01T11:59:00Z"}),

@@ -117,7 +117,7 @@ STATES = {
     "running with a trouble": (
         running_job(reason="HeadOOMKilled", message="pod churn-ab12cd-0-x was killed"),
         State.IN_PROGRESS,
-        ["HeadOOMKilled: pod churn-ab12cd-0-x was killed", "ran out of memory", "Suspend the job, raise"],
+        ["HeadOOMKilled: pod churn-ab12cd-0-x was killed", "ran out of memory", "Suspend the job"],
     ),
     "finalizing": (
         in_phase(Phase.FINALIZING, "all rows are scored; the manifest is written"),

@@ -309,7 +309,10 @@ def test_the_memory_hint_names_no_limit_where_the_job_names_none():
 
     found = find_trouble(make_record(), make_run(), observation, now=NOW)
 
-    assert "for want of memory: suspend the job, raise spec.workers.resources.limits.memory" in found.message
+    assert (
+        "for want of memory: suspend the job, raise spec.workers.resources.limits.memory"
+        in found.message
+    )
 
 
 def test_the_first_pod_is_told_of_before_workers():

@@ -18,33 +18,35 @@ a rerun helps.
 
 ## To run a job again
 
-With `bij run`: the same command again. On a cluster a job that has failed stays failed, so delete it, change
-the manifest, and apply it under the **same name**:
+With `bij run`: the same command again. On a cluster a job that has failed stays failed, so delete
+it, change the manifest, and apply it under the **same name**:
 
     kubectl delete bij NAME
     kubectl apply -f job.yaml
 
-Where Flux or Argo CD applies the manifest, change it in Git and delete the job: the tool creates it again.
-Deleting a job never deletes its output.
+Where Flux or Argo CD applies the manifest, change it in Git and delete the job: the tool creates it
+again. Deleting a job never deletes its output.
 
-An unfinished output belongs to the job that began it, by namespace and name. That job resumes: committed
-shards are not scored again. A job with another name is refused (`OutputPathClaimed`).
+An unfinished output belongs to the job that began it, by namespace and name. That job resumes:
+committed shards are not scored again. A job with another name is refused (`OutputPathClaimed`).
 
-| changed before it runs again | what happens |
-|---|---|
-| limits, deadlines, `spec.workers`, `spec.batching`, `spec.execution`, credentials | it resumes with the new values |
-| `spec.sharding` | it resumes with the shards that were planned |
-| the input, the model, its inputs and outputs, `preprocessing`, `postprocessing`, `output.mode`, or anything else that decides what is written, `errorPolicy.onError` included | it is refused: use another output |
+What may change before a job runs again:
 
-On a cluster most fields cannot change while the job exists, so most advice below means: delete the job,
-change the field, apply it again. [What may change](kubernetes.md#what-may-change) without that: limits and deadlines
-until the job has failed, and `spec.workers` while it is suspended.
+* Limits, deadlines, credentials, `spec.workers`, `spec.batching` and `spec.execution`: it resumes
+  with the new values. `spec.sharding` has no effect any more: the shards are planned.
+* Everything that decides what is written (input, model, transforms, format and columns of the
+  output, `errorPolicy.onError`) and `output.mode`: the job is refused, so use another output.
+
+On a cluster most fields cannot change while the job exists, so most advice below means: delete the
+job, change the field, apply it again. [What may change](kubernetes.md#what-may-change) without
+that: limits and deadlines until the job has failed, and `spec.workers` while it is suspended.
 
 ## To free an output
 
-`bij gc OUTPUT --release` gives an unfinished job up: it **deletes everything that the job has committed** in that output. Make sure
-that the job does not run. Where the output is a `pvc://` URI, run `bij gc` and `bij verify` in a pod that mounts the
-claim, such as [`files` of example 06](../examples/06-volume/files.yaml):
+`bij gc OUTPUT --release` gives an unfinished job up: it **deletes everything that the job has
+committed** in that output. Make sure that the job does not run. Where the output is a `pvc://` URI,
+run `bij gc` and `bij verify` in a pod that mounts the claim, such as
+[`files` of example 06](../examples/06-volume/files.yaml):
 
     kubectl exec files -- bij gc /scoring/output --release
 
