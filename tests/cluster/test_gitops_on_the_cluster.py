@@ -25,7 +25,12 @@ from testkit.status_recorder import StatusRecorder
 
 EXAMPLES = ROOT / "examples" / "gitops"
 OVERLAYS = EXAMPLES / "jobs" / "overlays"
-FOR_TOOLS = ("argo-cd/jobs.yaml", "argo-cd/operator.yaml", "flux/jobs.yaml", "flux/operator.yaml")
+FOR_TOOLS = (
+    "argo-cd/jobs.yaml",
+    "argo-cd/operator.yaml",
+    "flux/kustomizations.yaml",
+    "flux/operator/release.yaml",
+)
 GOES_ON = ("Progressing", "InProgress")
 JUDGEMENTS = {
     None: GOES_ON,
@@ -169,7 +174,10 @@ def test_a_ttl_takes_the_pods_and_leaves_the_resource(job: ClusterJob) -> None:
 def test_the_example_repository_is_what_the_api_server_accepts(
     namespace: Namespace, overlay: str
 ) -> None:
-    (job,) = yaml.safe_load_all(namespace.kubectl("kustomize", str(OVERLAYS / overlay)))
+    rendered = yaml.safe_load_all(namespace.kubectl("kustomize", str(OVERLAYS / overlay)))
+    own, job = sorted(rendered, key=lambda found: found["kind"], reverse=True)
+    assert own["kind"] == "Namespace"
+    assert job["metadata"]["namespace"] == own["metadata"]["name"]
     job["metadata"]["namespace"] = namespace.name
     namespace.kubectl.apply(job, dry_run=True)
 
@@ -205,7 +213,7 @@ def test_the_patch_for_argo_cd_applies_as_its_readme_says(namespace: Namespace) 
     ("path", "kind", "keys"),
     [
         ("argo-cd/operator.yaml", "Application", ("source", "helm", "valuesObject")),
-        ("flux/operator.yaml", "HelmRelease", ("values",)),
+        ("flux/operator/release.yaml", "HelmRelease", ("values",)),
     ],
     ids=["Argo CD", "Flux"],
 )

@@ -49,6 +49,7 @@ def test_the_gitops_examples_install_its_patches() -> None:
     major, minor, _ = map(int, VERSION.split("."))
     examples = ROOT / "examples" / "gitops"
     argo = yaml.safe_load((examples / "argo-cd" / "operator.yaml").read_text())
-    flux, _ = yaml.safe_load_all((examples / "flux" / "operator.yaml").read_text())
+    release = examples / "flux" / "operator" / "release.yaml"
+    flux, _ = yaml.safe_load_all(release.read_text())
     assert argo["spec"]["source"]["targetRevision"] == f"{major}.{minor}.*"
     assert flux["spec"]["ref"]["semver"] == f">={major}.{minor}.0 <{major}.{minor + 1}.0"

@@ -50,7 +50,10 @@ SOURCES = (
         "github.com/fluxcd/source-controller",
         "v1.7.0",
         "h1:/fBgS4CSmT5Jj/fjQDF92y+pC3gst1GJjgNSzY8Ff9I=",
-        ("config/crd/bases/source.toolkit.fluxcd.io_ocirepositories.yaml",),
+        (
+            "config/crd/bases/source.toolkit.fluxcd.io_gitrepositories.yaml",
+            "config/crd/bases/source.toolkit.fluxcd.io_ocirepositories.yaml",
+        ),
     ),
     Source(
         "github.com/fluxcd/helm-controller",
