@@ -27,6 +27,7 @@ from testkit.observations import (
     why,
 )
 
+NO_LIMIT = 'pods "churn-x" is forbidden: failed quota: cpu: must specify limits.cpu for: runner'
 QUOTA = 'pods "churn-x" is forbidden: exceeded quota: gpu, requested: cpu=4, used: cpu=8, limited: cpu=8'
 SECURITY = 'pods "churn-x" is forbidden: violates PodSecurity "restricted:latest"'
 ACCOUNT = 'pods "churn-x" is forbidden: error looking up service account scoring/scorer: serviceaccount "scorer" not found'
@@ -127,6 +128,10 @@ TROUBLES = {
     "the quota leaves no room": (
         [make_warning("FailedCreate", QUOTA)],
         Reason.QUOTA_EXCEEDED, f"{QUOTA}; the pods start as soon as there is room",
+    ),
+    "the quota counts a limit that the pods do not have": (
+        [make_warning("FailedCreate", NO_LIMIT)],
+        Reason.QUOTA_EXCEEDED, f"{NO_LIMIT}; suspend the job, add it to spec.workers.resources, and resume it, or let a LimitRange of the namespace give a default",
     ),
     "the quota leaves no room for the pod that replaces a failed one": (
         [make_ended_pod(1), make_warning("FailedCreate", QUOTA)],

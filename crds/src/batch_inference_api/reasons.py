@@ -187,9 +187,11 @@ class Reason(StrEnum):
     Ask for less, correct `nodeSelector`, `affinity` and `tolerations`, or add nodes.
     """
     QUOTA_EXCEEDED = "QuotaExceeded"
-    """The namespace's quota leaves no room for the pods.
+    """The namespace's quota leaves no room for the pods, or counts a limit that they do not have.
 
-    Ask for less or raise the quota; the pods start as soon as there is room.
+    Ask for less or raise the quota; the pods start as soon as there is room. If the quota counts
+    CPU limits, suspend the job, set `spec.workers.resources.limits.cpu`, and resume it; or give the
+    namespace a LimitRange with a default.
     """
     POD_FORBIDDEN = "PodForbidden"
     """The cluster's policies refuse the pods.

@@ -50,6 +50,11 @@ _START = (
 _MISSING = re.compile(r"\b(secret|configmap) (\"|\S+/|key|cache)", re.IGNORECASE)
 """As kubelets name what a container lacks: `secret "x"`, `Secret namespace/x`, `secret cache`."""
 _REASONS = {"secret": Reason.SECRET_NOT_FOUND, "configmap": Reason.CONFIG_MAP_NOT_FOUND}
+_NAME_IT = (
+    "suspend the job, add it to spec.workers.resources, and resume it, or let a LimitRange of the "
+    "namespace give a default"
+)
+"""A quota for limits refuses pods that name none, and CPU has no limit unless the job names it."""
 _MORE_MEMORY = "suspend the job, raise spec.workers.resources.limits.memory, and resume it"
 _LATE_SECONDS = 30.0
 """A pod that is to go has its grace period and this long to be gone."""
@@ -225,6 +230,8 @@ def _is_a_pod_refused(scene: _Scene) -> Trouble | None:
         if "exceeded quota" in text:
             advice = "the pods start as soon as there is room"
             return Trouble(reason=Reason.QUOTA_EXCEEDED, message=f"{text}; {advice}")
+        if "failed quota" in text and "must specify" in text:
+            return Trouble(reason=Reason.QUOTA_EXCEEDED, message=f"{text}; {_NAME_IT}")
         if re.search(r"serviceaccount .* not found", text, re.IGNORECASE):
             return Trouble(reason=Reason.SERVICE_ACCOUNT_NOT_FOUND, message=text)
         return Trouble(reason=Reason.POD_FORBIDDEN, message=text)
