@@ -78,3 +78,9 @@ def test_layers_do_not_disagree() -> None:
             key = (pin.name.lower(), str(pin.marker))
             versions.setdefault(key, set()).add(str(pin.specifier))
     assert {key: found for key, found in versions.items() if len(found) > 1} == {}
+
+
+def test_the_page_about_gpus_speaks_of_the_pinned_onnxruntime() -> None:
+    (pin,) = (pin for pin in pinned(FOLDER / "gpu.txt") if pin.name == "onnxruntime-gpu")
+    page = (ROOT / "docs" / "platform" / "gpu-nodes.md").read_text(encoding="utf-8")
+    assert f"`onnxruntime-gpu` {str(pin.specifier).removeprefix('==')}," in page
