@@ -55,8 +55,10 @@ test-cluster: $(DEV_STAMP) tools ## Run the tests on a real Kubernetes cluster o
 	@echo "==> Tests on a real Kubernetes cluster of this machine"
 	@$(BIN)/python -m pytest -m cluster -o cache_dir=.pytest_cache/cluster | $(WHOLE_LINES)
 
-soak: $(DEV_STAMP) tools ## Kill and disturb for hours, with the figures of the design, on the cluster.
-	@BIJ_SOAK=1 $(BIN)/python -m pytest -m soak --durations=0 -rP
+soak: $(DEV_STAMP) tools ## Kill and disturb for hours, here and on the cluster.
+	@tests/tools/install_cluster_packages
+	@$(CLUSTER) build
+	@BIJ_SOAK=1 $(BIN)/python -m pytest -m soak --durations=0 -rsP
 
 check: $(DEV_STAMP) ## Lint, formatting, types, import contracts, and generated files in sync.
 	@$(BIN)/ruff check .

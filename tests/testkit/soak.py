@@ -1,4 +1,4 @@
-"""How long a test goes on: a sample in `make test`, the figures of the design in `make soak`."""
+"""How long a test goes on: a sample in `make test`, the figures of docs/soak.md in `make soak`."""
 
 from __future__ import annotations
 
