@@ -16,7 +16,9 @@ import pyarrow.parquet as pq
 import pytest
 from obstore.store import S3Store
 
+from testkit.checkout import ROOT
 from testkit.example_copy import ExampleCopy, copy_example
+from testkit.readme_commands import sh_blocks
 from testkit.s3 import running_s3
 
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-6}
@@ -69,6 +71,20 @@ def example(request: pytest.FixtureRequest, tmp_path: Path) -> ExampleCopy:
 
 def on(name: str) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("example", [name], indirect=True)
+
+
+def test_the_first_commands_of_the_readme_work_as_typed(tmp_path: Path) -> None:
+    """`make venv` is what this test runs in already, so it does nothing here."""
+    (block,) = (block for block in sh_blocks(ROOT / "README.md") if "bij run" in block)
+    example = copy_example("01-linear-csv", tmp_path / "examples")
+    (tmp_path / "Makefile").write_text("venv: ;\n")
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    (tmp_path / ".venv" / "bin" / "activate").touch()
+
+    printed = ExampleCopy(tmp_path, example.environment).sh(block)
+
+    assert (example.folder / "output" / "_SUCCESS").exists()
+    assert "is exactly what its manifest says" in printed
 
 
 @on("01-linear-csv")
