@@ -21,7 +21,7 @@ def server(tmp_path_factory):
 
 
 def remote_job(server: S3Server, folder, prefix: str):
-    """A job of which every part lies on the server, with a Secret for each role."""
+    """A job of which every part lies on the server, without credentials."""
     job = linear_job(folder)
     sink = pa.BufferOutputStream()
     pq.write_table(small_table(), sink)
@@ -29,7 +29,6 @@ def remote_job(server: S3Server, folder, prefix: str):
     store.create("model.onnx", (folder / "model.onnx").read_bytes())
     store.create("input/0.parquet", sink.getvalue().to_pybytes())
     base = f"s3://{BUCKET}/{prefix}"
-    set_fields(job, {f"{role}.secretRef": {"name": f"{role}-keys"} for role in ROLES})
     return set_fields(
         job,
         {
@@ -50,7 +49,12 @@ def secrets(server: S3Server, folder, *, wrong: str | None = None) -> list[str]:
 
 
 def test_secret_ref_of_model_input_and_output_are_taken_from_their_folders(server, tmp_path):
-    job = remote_job(server, tmp_path, "good")
+    fields = {
+        "model.secretRef": {"name": "model-keys"},
+        "input.secretRef": {"name": "input-keys"},
+        "output.secretRef": {"name": "output-keys"},
+    }
+    job = set_fields(remote_job(server, tmp_path, "good"), fields)
     ended = run(job, *secrets(server, tmp_path))
     assert ended.code == 0
     assert ended.result["report"]["rows"]["written"] == 10
@@ -58,7 +62,9 @@ def test_secret_ref_of_model_input_and_output_are_taken_from_their_folders(serve
 
 @pytest.mark.parametrize("role", ROLES)
 def test_a_secret_ref_with_the_wrong_keys_is_refused(server, tmp_path, role):
-    ended = run(remote_job(server, tmp_path, role), *secrets(server, tmp_path, wrong=role))
+    fields = {f"{part}.secretRef": {"name": f"{part}-keys"} for part in ROLES}
+    job = set_fields(remote_job(server, tmp_path, role), fields)
+    ended = run(job, *secrets(server, tmp_path, wrong=role))
     assert ended.code in (65, 70)
     assert ended.message.startswith("AccessDenied: ")
     assert f"{role}/" in ended.message or "model.onnx" in ended.message

@@ -135,13 +135,14 @@ def test_filter_leaves_rows_out_and_counts_them(tmp_path):
 
 
 def test_key_field_is_in_the_output_and_in_the_rejects(tmp_path):
-    job = linear_job(tmp_path)
+    job = linear_job(tmp_path, {"input.keyField": "number"})
     table = small_table().set_column(1, "a", pa.array([None, *range(1, 10)], pa.float32()))
+    table = table.append_column("number", pa.array(range(100, 110)))
     pq.write_table(table, tmp_path / "input" / "0.parquet")
     assert run(job).code == 0
-    assert job.rows()[0] == {"id": 1, "score": score_of(1)}
+    assert job.rows()[0] == {"number": 101, "score": score_of(1)}
     (reject,) = job.rejects()
-    assert reject["key"] == "0"
+    assert reject["key"] == "100"
 
 
 def test_without_key_field_no_column_of_the_input_is_written(tmp_path):
