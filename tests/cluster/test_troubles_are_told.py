@@ -87,6 +87,16 @@ def test_a_quota_is_told_and_the_job_starts_when_there_is_room(job: ClusterJob) 
     assert_invariants(job)
 
 
+def test_a_quota_for_a_limit_that_the_pods_lack_is_told(job: ClusterJob) -> None:
+    job.kubectl("create", "quota", "cpu", "--hard=limits.cpu=4")
+    job.apply()
+    assert "must specify limits.cpu" in job.wait_for_reason("QuotaExceeded")["message"]
+    job.change(suspend=True)
+    job.wait_for_condition("Suspended")
+    job.change(suspend=False, workers={"resources": {"limits": {"cpu": "1"}}})
+    job.wait_until_complete(seconds=180)
+
+
 def test_what_the_platform_does_not_allow_is_refused_before_a_pod_exists(job: ClusterJob) -> None:
     job.spec["workers"]["image"] = "elsewhere.example/runner:1"
     job.spec["workers"]["serviceAccountName"] = "admin"
