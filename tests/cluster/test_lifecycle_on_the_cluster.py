@@ -11,7 +11,7 @@ from testkit.cluster.kubectl import KubectlFailed
 from testkit.cluster.namespaces import Namespace, fresh_namespace
 from testkit.cluster.provider import Cluster
 from testkit.cluster_invariants import assert_invariants, assert_nothing_is_left
-from testkit.cluster_jobs import INDEX_LABEL, KIND, ClusterJob, make_cluster_job
+from testkit.cluster_jobs import INDEX_LABEL, KIND, SMALL_POD, ClusterJob, make_cluster_job
 from testkit.deadlines import wait_for
 from testkit.operator_installation import Operator
 from testkit.soak import scaled
@@ -61,20 +61,31 @@ def test_what_was_changed_while_suspended_holds_though_nobody_saw_the_suspension
     assert slow_job.status()["run"]["number"] == 2
 
 
-def test_a_job_grows_and_shrinks_while_it_runs(slow_job: ClusterJob) -> None:
-    with StatusRecorder(slow_job) as recorder:
-        slow_job.apply()
-        slow_job.wait_for_shards(1)
-        for workers in (3, 1, 2):
-            slow_job.change(workers={"replicas": workers})
-            wait_for(
-                lambda: slow_job.jobs()[0]["spec"]["parallelism"] == workers,  # noqa: B023
-                seconds=15,
-                what=f"a Job of {workers} pods",
-            )
-        slow_job.wait_until_complete(seconds=240)
-    assert slow_job.status()["run"]["number"] == 1
-    assert_invariants(slow_job, recorder)
+def test_a_job_grows_and_shrinks_while_it_runs(namespace: Namespace, tmp_path: Path) -> None:
+    job = make_cluster_job(namespace, tmp_path, rows=100_000, shards=200, slow=True)
+    job.spec["workers"]["resources"] = {**SMALL_POD, "requests": {"cpu": "400m", "memory": "512Mi"}}
+    with StatusRecorder(job) as recorder:
+        job.apply()
+        job.wait_for_shards(1)
+        for workers in (2, 1):
+            job.change(workers={"replicas": workers})
+            _wait_for_pods(job, workers, ready=workers)
+        # On a busy machine the run may be over before the new ones have joined.
+        job.change(workers={"replicas": 3})
+        _wait_for_pods(job, 3, ready=1)
+        job.wait_until_complete(seconds=300)
+    assert job.status()["run"]["number"] == 1
+    assert_invariants(job, recorder)
+
+
+def _wait_for_pods(job: ClusterJob, live: int, *, ready: int) -> None:
+    def are_there() -> bool:
+        pods = [pod for pod in job.pods() if _is_live(pod)]
+        return len(pods) == live and job.status()["workers"]["ready"] >= ready
+
+    what = f"{live} pods of which {ready} score"
+    wait_for(are_there, seconds=180, what=what, explain=job.explain)
+    assert job.jobs()[0]["spec"]["parallelism"] == live
 
 
 def test_a_job_that_is_deleted_while_it_runs_leaves_nothing(slow_job: ClusterJob) -> None:
@@ -158,6 +169,26 @@ def test_the_same_manifest_under_a_new_uid_finds_its_result(
     job.wait_until_complete()
     assert job.on_s3.markers() == markers
     assert_invariants(job)
+
+
+def test_a_job_that_has_failed_resumes_once_it_is_deleted_and_applied_again(
+    namespace: Namespace, tmp_path: Path
+) -> None:
+    job = make_cluster_job(namespace, tmp_path, rows=4_000, shards=40)
+    job.spec["input"]["filter"] = "1000 // (id - 3500) < 2000"  # fails for one row
+    job.spec["errorPolicy"] = {"errorThreshold": 0}
+    job.apply()
+    job.wait_for_condition("Failed", reason="ErrorThresholdExceeded")
+    committed = job.on_s3.markers()
+    assert committed
+    job.kubectl("delete", KIND, job.name)
+    job.spec["errorPolicy"] = {"errorThreshold": 1}
+    job.apply()
+    job.wait_until_complete()
+    after = job.on_s3.markers()
+    assert {key: after[key] for key in committed} == committed, "a shard was scored again"
+    counts = {"read": 4_000, "written": 3_999, "rejected": 1, "filtered": 0}
+    assert job.on_s3.manifest()["counts"] == counts
 
 
 def test_two_jobs_on_one_output_do_not_mix(namespace: Namespace, tmp_path: Path) -> None:
