@@ -63,7 +63,7 @@ def operator_metrics() -> str:
 
 def runner_metrics() -> str:
     """Of a run of which everything is known."""
-    known = {"rows": RowCounts(total=10), "percentage": 1, "rows_per_second": 1}
+    known = {"rows": RowCounts(total=10), "percentage": 1, "rows_per_second": 1, "gpu_seconds": 1}
     job = JobIdentity(name="churn")
     return render(ProgressReport(job=job, estimated_remaining_seconds=1, **known))
 
