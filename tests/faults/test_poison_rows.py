@@ -95,6 +95,21 @@ def test_rows_that_exhaust_the_memory_are_rejected(tmp_path, scorers):
     assert result.table.column("result").to_pylist() == [20, 40, 60]
 
 
+def test_want_of_memory_beside_others_rejects_no_row_and_with_all_of_it_only_the_largest(
+    tmp_path, scorers
+):
+    table = table_of(size=[10, 2**50, 20])  # beyond any address space
+    scorer = make_scorer(onnx_models.allocate(tmp_path / "m.onnx"), table.schema, batch_size=4)
+    scorers(scorer)
+
+    with pytest.raises(MemoryError):
+        scorer.score(table)
+
+    result = scorer.score(table, frugal=True)
+    assert rejected(result) == {1: "OutOfMemory"}
+    assert result.table.column("result").to_pylist() == [20, 40]
+
+
 def test_rows_that_are_null_or_raise_are_rejected_beside_those_that_crash(tmp_path, scorers):
     table = table_of(a=[10, None, SMALLEST, 40], b=[2, 2, -1, 4])
     scorer = make_scorer(onnx_models.divide(tmp_path / "m.onnx"), table.schema)

@@ -122,6 +122,32 @@ def test_shards_that_were_not_tried_come_back_in_order_and_uncharged():
     assert not backlog.charges
 
 
+def test_a_shard_that_runs_short_of_memory_has_all_of_it_next_and_is_not_charged():
+    backlog = make_backlog(5, backoff_limit=0)
+    backlog.take(assigned=0, threads=2, scorers=1)
+    backlog.lose(1, Loss.OUT_OF_MEMORY, "malloc failed")
+    assert backlog.take(assigned=1, threads=2, scorers=1) == Take()
+    assert backlog.take(assigned=0, threads=2, scorers=1) == Take((1,), alone=True, frugal=True)
+    assert not backlog.charges
+    assert not backlog.isolated
+
+
+def test_a_suspect_that_its_own_threads_make_short_of_memory_is_not_charged_either():
+    backlog = make_backlog(1, backoff_limit=0, suspects=[0])
+    assert backlog.take(assigned=0, threads=2, scorers=1) == Take((0,), alone=True)
+    backlog.lose(0, Loss.OUT_OF_MEMORY, "malloc failed")
+    assert not backlog.failed
+    assert backlog.take(assigned=0, threads=2, scorers=1).frugal
+
+
+def test_a_shard_for_which_all_of_the_memory_does_not_suffice_is_charged():
+    backlog = make_backlog(1, backoff_limit=1)
+    for _ in range(3):
+        backlog.take(assigned=0, threads=2, scorers=1)
+        backlog.lose(0, Loss.OUT_OF_MEMORY, "malloc failed")
+    assert backlog.failed == {0: "malloc failed"}
+
+
 losses = st.sampled_from([*Loss, None])
 
 

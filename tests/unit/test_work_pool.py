@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from batch_inference_runner.plan.plan import Piece, Shard
 from batch_inference_runner.rows import Chunk, Positions
-from batch_inference_runner.score.messages import Assignment, Staged
+from batch_inference_runner.score.messages import Assignment, FailureKind, ShardFailed, Staged
 from batch_inference_runner.score.shard_task import Slice
 from batch_inference_runner.score.stages import SliceResult, Stages
 from batch_inference_runner.score.work_pool import WorkPool
@@ -23,10 +23,26 @@ class CrowdedStages(Stages):
     def __init__(self) -> None:
         self.model = SimpleNamespace(batch_size=1)
 
-    def _run(self, table, in_isolation):
+    def _run(self, table, in_isolation, *, frugal):
+        assert not frugal
         with in_isolation():
             if table.num_rows > 1:
                 raise MemoryError
+        return SliceResult(table, (), 0)
+
+
+class FullStages(Stages):
+    """Has no memory for rows whose `x` is 13."""
+
+    output_schema = pa.schema({"x": pa.int64()})
+
+    def __init__(self) -> None:
+        self.model = SimpleNamespace(batch_size=1)
+
+    def _run(self, table, _in_isolation, *, frugal):
+        del frugal
+        if 13 in table.column("x").to_pylist():
+            raise pa.ArrowMemoryError("malloc of size 64 failed")
         return SliceResult(table, (), 0)
 
 
@@ -55,21 +71,42 @@ class OneSlice:
         pass
 
 
+def score(stages: Stages, assignment: Assignment, table: pa.Table) -> tuple[OneSlice, list]:
+    """Let a pool of one thread score a shard; return what became of it and what was said."""
+    task, messages, said = OneSlice(assignment, table), queue.Queue(), []
+    pool = WorkPool(stages, lambda *_: task, messages.put, threads=1, batch_timeout_seconds=SECONDS)
+    pool.add([assignment])
+    while not (said and isinstance(said[-1], Staged | ShardFailed)):
+        said.append(messages.get(timeout=SECONDS))
+    return task, said
+
+
+def assigned(**how) -> Assignment:
+    return Assignment(Shard(7, (Piece(0, 0, 4, 0, 4),)), "a1", **how)
+
+
 def test_rows_in_isolation_are_halved_until_memory_suffices():
     table = pa.table({"x": range(4)})
-    assignment = Assignment(Shard(7, (Piece(0, 0, 4, 0, 4),)), "a1", isolated=True)
-    task = OneSlice(assignment, table)
-    messages = queue.Queue()
-    pool = WorkPool(
-        CrowdedStages(),
-        lambda *_: task,
-        messages.put,
-        threads=1,
-        batch_timeout_seconds=SECONDS,
-    )
 
-    pool.add([assignment])
+    task, said = score(CrowdedStages(), assigned(isolated=True), table)
 
-    _started, _first_row, last = (messages.get(timeout=SECONDS) for _ in range(3))
-    assert isinstance(last, Staged), last
+    assert isinstance(said[-1], Staged), said
     assert task.results[0].output.equals(table)
+
+
+def test_rows_are_not_rejected_for_want_of_memory_that_others_use_too():
+    task, said = score(FullStages(), assigned(), pa.table({"x": [1, 13, 3]}))
+
+    assert task.results == []
+    assert (said[-1].shard, said[-1].kind) == (7, FailureKind.MEMORY)
+    assert "malloc of size 64 failed" in said[-1].message
+
+
+def test_a_row_for_which_all_of_the_memory_does_not_suffice_is_rejected_alone():
+    task, said = score(FullStages(), assigned(frugal=True), pa.table({"x": [1, 13, 3]}))
+
+    assert isinstance(said[-1], Staged), said
+    (result,) = task.results
+    (error,) = result.errors
+    assert (error.error, error.indices.tolist()) == ("OutOfMemory", [1])
+    assert result.output.column("x").to_pylist() == [1, 3]

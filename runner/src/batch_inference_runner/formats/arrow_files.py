@@ -7,6 +7,7 @@ to find a batch everything before it must be read, so a stream is one unit.
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -72,6 +73,8 @@ def inspect_arrow(file: InputFile, open_file: OpenFile) -> tuple[pa.Schema, File
             raise pa.ArrowInvalid("no columns")
         units = _file_units(foreign) if batches.is_file else _stream_units(foreign)
         return plain_schema(batches.schema), FileInventory(units)
+    except MemoryError:
+        raise
     except DECODE_ERRORS as error:
         foreign.raise_failed_fetch()
         raise InvalidJob(
@@ -110,13 +113,14 @@ class ArrowReader:
         self._open_file = open_file
         self._columns = tuple(columns)
 
-    def chunks(self, shard: Shard) -> Iterator[Chunk]:
-        return read_pieces(shard, self._piece, files=self._files, open_file=self._open_file)
+    def chunks(self, shard: Shard, *, frugal: bool = False) -> Iterator[Chunk]:
+        read = partial(self._piece, frugal=frugal)
+        return read_pieces(shard, read, files=self._files, open_file=self._open_file)
 
     def close(self) -> None:
         """Nothing stays open between shards."""
 
-    def _piece(self, foreign: ForeignFile, piece: Piece) -> Iterator[Chunk]:
+    def _piece(self, foreign: ForeignFile, piece: Piece, *, frugal: bool) -> Iterator[Chunk]:
         partitions = dict(foreign.file.partition_values)
         names = [path.root for path in self._columns if path.root not in partitions]
         first = piece.first_row or 0
@@ -124,7 +128,9 @@ class ArrowReader:
         for ordinal, rows, batch in self._decoded(foreign, piece, names=names):
             try:
                 table = self._checked(batch, rows, partitions)
-            except DECODE_ERRORS as error:
+            except (MemoryError, *DECODE_ERRORS) as error:
+                if isinstance(error, MemoryError) and not frugal:
+                    raise
                 foreign.raise_failed_fetch()
                 lost = stop - first if rows is None else rows
                 yield self._unreadable(piece, first, lost, ordinal=ordinal, error=error)
@@ -170,19 +176,23 @@ class ArrowReader:
         self, piece: Piece, first: int, rows: int, *, ordinal: int, error: Exception
     ) -> Chunk:
         positions = np.arange(first, first + rows, dtype=np.int64)
+        kind = "CorruptRecordBatch"
         message = f"record batch {ordinal} cannot be decoded ({type(error).__name__})"
+        if isinstance(error, MemoryError):
+            kind = "OutOfMemory"
+            message = f"record batch {ordinal} needs more memory than the scorer has"
         return Chunk(
             piece.file,
             empty_table(self._columns),
             Positions(first=first),
-            (UnreadableRows(positions, "CorruptRecordBatch", message),),
+            (UnreadableRows(positions, kind, message),),
         )
 
 
 def _attempt(batches: _Batches, ordinal: int) -> pa.RecordBatch | Exception:
     try:
         return batches.get(ordinal)
-    except DECODE_ERRORS as error:
+    except (MemoryError, *DECODE_ERRORS) as error:
         return error
 
 
@@ -193,7 +203,7 @@ def _stream(batches: _Batches) -> Iterator[tuple[int, int | None, pa.RecordBatch
             batch = batches.get(ordinal)
         except StopIteration:
             return
-        except DECODE_ERRORS as error:
+        except (MemoryError, *DECODE_ERRORS) as error:
             yield ordinal, None, error
             return
         yield ordinal, batch.num_rows, batch

@@ -82,6 +82,8 @@ def _unpacked_zstd(foreign: ForeignFile) -> Iterator[bytes]:
     while True:
         try:
             text = stream.read(_ZSTD_STEP_BYTES)
+        except MemoryError:
+            raise
         except DECODE_ERRORS as error:
             foreign.raise_failed_fetch()
             raise TruncatedInput from error

@@ -124,6 +124,8 @@ class CsvRows:
 
         try:
             table = self._read(text, skip)
+        except MemoryError:
+            raise  # it is none of these rows' fault
         except (pa.ArrowException, ValueError, OverflowError):
             return None
         if table.num_rows + len(wrong) != last - first:
@@ -196,7 +198,7 @@ class CsvReader:
         """End the fetching threads."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def chunks(self, shard: Shard) -> Iterator[Chunk]:
+    def chunks(self, shard: Shard, *, frugal: bool = False) -> Iterator[Chunk]:  # noqa: ARG002
         return read_pieces(shard, self._piece, files=self._files, open_file=self._open_file)
 
     def _piece(self, foreign: ForeignFile, piece: Piece) -> Iterator[Chunk]:

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     OpenFile = Callable[[InputFile], RandomAccess]
 
 FETCH_ERRORS = (VersionChanged, NotFound, StoreError)
-# What pyarrow raises on bytes that are not what they claim to be. A failed fetch is none of these.
+# What pyarrow raises on bytes that are not what they claim to be. A failed fetch is none of these,
+# but want of memory is one of pa.ArrowException: MemoryError has to be caught before them.
 DECODE_ERRORS = (pa.ArrowException, OSError, ValueError, OverflowError, KeyError, IndexError)
 
 # Reads of columns that are too large to prefetch go through windows of this size.

@@ -136,7 +136,7 @@ class JsonLinesReader:
         """End the fetching threads."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def chunks(self, shard: Shard) -> Iterator[Chunk]:
+    def chunks(self, shard: Shard, *, frugal: bool = False) -> Iterator[Chunk]:  # noqa: ARG002
         return read_pieces(shard, self._piece, files=self._files, open_file=self._open_file)
 
     def _piece(self, foreign: ForeignFile, piece: Piece) -> Iterator[Chunk]:
@@ -218,6 +218,8 @@ class _Lines:
                     explicit_schema=self._wanted, unexpected_field_behavior="ignore"
                 ),
             )
+        except MemoryError:
+            raise  # it is none of these rows' fault
         except (pa.ArrowException, ValueError, OverflowError):
             return None
         if table.num_rows != last - first:

@@ -67,6 +67,8 @@ def inspect_parquet(file: InputFile, open_file: OpenFile) -> tuple[pa.Schema, Fi
         footer = open_parquet(foreign)
         units = _units(footer.metadata)
         return plain_schema(footer.schema_arrow), FileInventory(units)
+    except MemoryError:
+        raise
     except DECODE_ERRORS as error:
         foreign.raise_failed_fetch()
         raise InvalidJob(
@@ -139,9 +141,9 @@ class ParquetReader:
         self._footers: OrderedDict[int, pq.FileMetaData] = OrderedDict()
         self._pool = ThreadPoolExecutor(4, thread_name_prefix="fetch")
 
-    def chunks(self, shard: Shard) -> Iterator[Chunk]:
+    def chunks(self, shard: Shard, *, frugal: bool = False) -> Iterator[Chunk]:
         for piece in shard.pieces:
-            yield from self._piece(piece)
+            yield from self._piece(piece, frugal=frugal)
 
     def close(self) -> None:
         """Close every file and end the fetching threads."""
@@ -152,23 +154,23 @@ class ParquetReader:
         for handle in handles:
             handle.close()
 
-    def _piece(self, piece: Piece) -> Iterator[Chunk]:
+    def _piece(self, piece: Piece, *, frugal: bool) -> Iterator[Chunk]:
         handle = self._take(piece.file)
         try:
-            yield from self._groups(handle, piece)
+            decoder = _Decoder(handle, self._files[piece.file], self._columns, frugal=frugal)
+            yield from self._groups(handle, piece, decoder)
             handle.foreign.raise_if_changed()
         except BaseException:
             handle.close()
             raise
         self._give_back(piece.file, handle)
 
-    def _groups(self, handle: _Handle, piece: Piece) -> Iterator[Chunk]:
+    def _groups(self, handle: _Handle, piece: Piece, decoder: _Decoder) -> Iterator[Chunk]:
         metadata, first_row = handle.parquet.metadata, piece.first_row or 0
         groups = []
         for ordinal in range(piece.start, piece.stop):
             groups.append(_Group(piece.file, ordinal, first_row))
             first_row += metadata.row_group(ordinal).num_rows
-        decoder = _Decoder(handle, self._files[piece.file], self._columns)
         ranged = handle.foreign.ranged
         if ranged is None:
             for group in groups:
@@ -203,11 +205,14 @@ class ParquetReader:
 
 
 class _Decoder:
-    """Decodes row groups of one open file."""
+    """Decodes row groups of one open file; `frugal` as in reading.ShardReader."""
 
-    def __init__(self, handle: _Handle, file: InputFile, columns: tuple[ColumnPath, ...]) -> None:
+    def __init__(
+        self, handle: _Handle, file: InputFile, columns: tuple[ColumnPath, ...], *, frugal: bool
+    ) -> None:
         self._handle = handle
         self._columns = columns
+        self._frugal = frugal
         self._partitions = dict(file.partition_values)
         self._names = _file_columns(columns, self._partitions)
         self._leaves = _leaf_indices(handle.parquet, self._names)
@@ -246,15 +251,20 @@ class _Decoder:
                 if table is None:
                     break
                 table = self._checked(table, rows - read)
+            except MemoryError:
+                if not self._frugal:
+                    raise
+                yield self._too_large(group, read, rows)
+                return
             except DECODE_ERRORS as error:
                 self._handle.foreign.raise_failed_fetch()
-                yield self._unreadable(group, read, rows, type(error).__name__)
+                yield self._corrupt(group, read, rows, type(error).__name__)
                 return
             if table.num_rows or rows == 0:
                 yield Chunk(group.file, table, Positions(first=group.first_row + read))
             read += table.num_rows
         if read < rows:
-            yield self._unreadable(group, read, rows, "rows are missing")
+            yield self._corrupt(group, read, rows, "rows are missing")
 
     def _first_batches(self, rows: int) -> Iterator[pa.Table]:
         if rows <= _FIRST_CHUNK_ROWS or not self._names:
@@ -300,15 +310,24 @@ class _Decoder:
             raise pa.ArrowInvalid("more rows than the footer says")
         return take_columns(table, self._columns, self._partitions)
 
-    def _unreadable(self, group: _Group, read: int, rows: int, what: str) -> Chunk:
+    def _corrupt(self, group: _Group, read: int, rows: int, what: str) -> Chunk:
+        message = f"row group {group.ordinal} cannot be decoded ({what})"
+        return self._unreadable(group, read, rows, error="CorruptRowGroup", message=message)
+
+    def _too_large(self, group: _Group, read: int, rows: int) -> Chunk:
+        message = f"row group {group.ordinal} needs more memory than the scorer has"
+        return self._unreadable(group, read, rows, error="OutOfMemory", message=message)
+
+    def _unreadable(
+        self, group: _Group, read: int, rows: int, *, error: str, message: str
+    ) -> Chunk:
         first = group.first_row + read
         positions = np.arange(first, group.first_row + rows, dtype=np.int64)
-        message = f"row group {group.ordinal} cannot be decoded ({what})"
         return Chunk(
             group.file,
             empty_table(self._columns),
             Positions(first=first),
-            (UnreadableRows(positions, "CorruptRowGroup", message),),
+            (UnreadableRows(positions, error, message),),
         )
 
 

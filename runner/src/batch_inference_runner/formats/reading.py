@@ -21,13 +21,15 @@ if TYPE_CHECKING:
 class ShardReader(Protocol):
     """Reads shards of one dataset."""
 
-    def chunks(self, shard: Shard) -> Iterator[Chunk]:
+    def chunks(self, shard: Shard, *, frugal: bool = False) -> Iterator[Chunk]:
         """Read a shard's rows as chunks of at most 131,072, in order.
 
         Several shards may be read at once, from different threads; one iterator is advanced by one
         thread at a time, not always the same. Every row of the shard is in exactly one chunk's
         table or `unreadable`. Raises VersionChanged, NotFound or StoreError when bytes could not
-        be fetched; the iterator is finished then.
+        be fetched, MemoryError when memory ran short; the iterator is finished then. `frugal`:
+        nothing else uses the memory, so a row group or record batch for which it does not suffice
+        is unreadable.
         """
 
     def close(self) -> None:

@@ -60,6 +60,9 @@ _NO_LOCALE = re.compile(r"Failed to construct locale with name:((\w{1,32})\.?([\
 _OUT_OF_MEMORY = re.compile(r"bad.alloc|bad allocation|failed to allocate memory", re.IGNORECASE)
 
 
+_NO_MEMORY = "OutOfMemory"
+
+
 class InferenceFailed(Exception):
     """A call of the model failed; `error` is a short class, the message quotes no values."""
 
@@ -67,6 +70,11 @@ class InferenceFailed(Exception):
         super().__init__(message)
         self.error = error
         self.message = message
+
+    @property
+    def is_want_of_memory(self) -> bool:
+        """Whether it might succeed with more memory, or with fewer calls beside it."""
+        return self.error == _NO_MEMORY
 
 
 class OnnxModel:
@@ -181,7 +189,7 @@ def _spec(value: Any) -> ValueSpec:
 def _inference_failed(error: BaseException, signature: Signature) -> InferenceFailed:
     text = str(error)
     if isinstance(error, MemoryError) or _OUT_OF_MEMORY.search(text):
-        return InferenceFailed("OutOfMemory", "the model ran out of memory on this row")
+        return InferenceFailed(_NO_MEMORY, "the model ran out of memory on this row")
     node = _NODE.search(text)
     where = f"{node[1]} node failed" if node else "the model failed"
     if any(value.element == "string" for value in signature.inputs):

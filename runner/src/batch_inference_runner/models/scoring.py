@@ -129,18 +129,23 @@ class ModelScorer:
                     self._maker = FeedMaker(self._inputs, block_rows=self.batch_size)
             self._probed = True
 
-    def score(self, table: pa.Table) -> StageResult:
+    def score(self, table: pa.Table, *, frugal: bool = False) -> StageResult:
         """Append the model's outputs to `table`; rows that cannot be scored are rejected.
+
+        `frugal`: nothing else uses the memory, so a row for which it does not suffice is, too.
 
         Raises:
             JobFailed: ModelNotRowwise, or an output is not what was declared.
+            MemoryError: memory did not suffice for a row, which may be the fault of others.
         """
         if not self._probed:
             self.probe(table)
         feeds = self._maker.make(table)
         scored = _Scored(Outputs(self._plans, feeds.count))
         for start in range(0, feeds.count, self.batch_size):
-            self._score_rows(feeds, scored, start, min(start + self.batch_size, feeds.count))
+            self._score_rows(
+                feeds, scored, start, min(start + self.batch_size, feeds.count), frugal=frugal
+            )
         return self._result(table, feeds, scored)
 
     def score_isolated(self, table: pa.Table) -> StageResult:
@@ -170,17 +175,21 @@ class ModelScorer:
                 self._isolator.close()
                 self._isolator = None
 
-    def _score_rows(self, feeds: Feeds, scored: _Scored, start: int, stop: int) -> None:
+    def _score_rows(
+        self, feeds: Feeds, scored: _Scored, start: int, stop: int, *, frugal: bool
+    ) -> None:
         """Score rows [start, stop); on failure halve them until single rows are left."""
         try:
             scored.put(start, stop, self._call(feeds.rows(start, stop)))
         except InferenceFailed as failure:
             if stop - start == 1:
+                if failure.is_want_of_memory and not frugal:
+                    raise MemoryError(failure.message) from failure
                 scored.fail(start, failure.error, failure.message)
                 return
             middle = (start + stop) // 2
-            self._score_rows(feeds, scored, start, middle)
-            self._score_rows(feeds, scored, middle, stop)
+            self._score_rows(feeds, scored, start, middle, frugal=frugal)
+            self._score_rows(feeds, scored, middle, stop, frugal=frugal)
 
     def _result(self, table: pa.Table, feeds: Feeds, scored: _Scored) -> StageResult:
         errors = list(feeds.errors)

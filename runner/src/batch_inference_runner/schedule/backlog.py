@@ -3,7 +3,8 @@
 A shard that ends badly by its own doing (a crash signal, a deadline, out of memory) is charged and
 tried again where a crash costs one row only. A shard that was merely in work when its scorer was
 killed from outside, or crashed with several shards in work, is innocent until it happens again: it
-runs alone, and a second loss is charged.
+runs alone, and a second loss is charged. So is one that ran short of the memory that it shared: it
+runs alone and frugally before anything is its fault.
 """
 
 from __future__ import annotations
@@ -26,23 +27,30 @@ class Loss(Enum):
     """A crash signal, a deadline or a memory limit: the shard's own doing."""
     KILLED = "killed"
     """Its scorer, driver or node was killed from outside."""
+    OUT_OF_MEMORY = "out of memory"
+    """An allocation failed, in memory that was shared with the shards beside it."""
     FAILED = "failed"
     """An error that was reported."""
 
 
 @dataclass(frozen=True, slots=True)
 class Take:
-    """Shards to hand to one scorer. `alone`: it gets nothing else until it is done with them."""
+    """Shards to hand to one scorer. `alone`: it gets nothing else until it is done with them.
+
+    `frugal`: they ran short of memory, so even their own slices must not be scored side by side.
+    """
 
     shards: tuple[int, ...] = ()
     alone: bool = False
+    frugal: bool = False
 
 
 @dataclass(slots=True)
 class Backlog:
     """Shards that are waiting, and how often each went wrong.
 
-    `pending` is in the order of the input. `suspects` were in work when something was killed.
+    `pending` is in the order of the input. `suspects` were in work when something was killed, or
+    ran short of memory; the latter are `frugal` as well.
     `charges` are what a shard did itself, `kills` what befell it while it ran alone, since the last
     commit of any shard; they carry over from earlier drivers. Both count against the limit.
     """
@@ -53,6 +61,7 @@ class Backlog:
     charges: Counter[int] = field(default_factory=Counter)
     kills: Counter[int] = field(default_factory=Counter)
     isolated: set[int] = field(default_factory=set)
+    frugal: set[int] = field(default_factory=set)
     failed: dict[int, str] = field(default_factory=dict)
     _alone: set[int] = field(default_factory=set)
 
@@ -97,7 +106,7 @@ class Backlog:
                 return Take()  # it will be idle soon, and then a suspect can run alone
             shard = self.suspects.popleft()
             self._alone.add(shard)
-            return Take((shard,), alone=True)
+            return Take((shard,), alone=True, frugal=shard in self.frugal)
         size = max(threads, min(_LARGEST_RANGE, len(self.pending) // (2 * scorers)))
         if assigned > size // 2:
             return Take()
@@ -134,6 +143,10 @@ class Backlog:
         if loss is Loss.KILLED and not was_alone:
             self.suspects.append(shard)
             return
+        if loss is Loss.OUT_OF_MEMORY and not (was_alone and shard in self.frugal):
+            self.frugal.add(shard)
+            self.suspects.append(shard)
+            return
         if loss is Loss.KILLED:
             self.kills[shard] += 1
         else:
@@ -142,9 +155,9 @@ class Backlog:
             self.failed[shard] = why
             self.pending.appendleft(shard)  # once more, to reject its rows unread
             return
-        if loss is not Loss.FAILED:
+        if loss in (Loss.CRASHED, Loss.KILLED):
             self.isolated.add(shard)
-        if loss is Loss.KILLED:
+        if loss in (Loss.KILLED, Loss.OUT_OF_MEMORY):
             self.suspects.append(shard)
         else:
             self.pending.appendleft(shard)

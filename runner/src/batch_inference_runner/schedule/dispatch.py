@@ -274,7 +274,8 @@ class Dispatch:
             self._outage.add(failed.message, now=time.monotonic(), reason=failed.reason)
             self._backlog.give_back([failed.shard])
             return
-        self._lose(failed.shard, Loss.FAILED, failed.message)
+        short = failed.kind is FailureKind.MEMORY
+        self._lose(failed.shard, Loss.OUT_OF_MEMORY if short else Loss.FAILED, failed.message)
 
     def _on_withdrawn(self, slot: Slot, shards: tuple[int, ...]) -> None:
         slot.withdrawing = False
@@ -360,6 +361,7 @@ class Dispatch:
                 self._plan.shards[shard],
                 attempt,
                 isolated=shard in self._backlog.isolated,
+                frugal=take.frugal,
                 given_up=self._backlog.failed.get(shard),
             )
             for shard in take.shards

@@ -29,6 +29,8 @@ class FailureKind(StrEnum):
     """The job cannot succeed; `reason` says why."""
     STORE = "Store"
     """A store could not be reached: nobody's fault, try again."""
+    MEMORY = "Memory"
+    """An allocation failed, in memory that other shards used at the same time."""
     SHARD = "Shard"
     """Something about this shard: charged to it."""
 
@@ -60,13 +62,15 @@ class Open(NamedTuple):
 class Assignment:
     """One attempt at one shard.
 
-    `isolated`: run the model where a crash hits one row only. `given_up`: do not read the shard any
-    more but reject all of its rows, for this reason.
+    `isolated`: run the model where a crash hits one row only. `frugal`: one slice at a time, while
+    nothing else is in work, so that rows which need more memory than there is are rejected.
+    `given_up`: do not read the shard any more but reject all of its rows, for this reason.
     """
 
     shard: Shard
     attempt: str
     isolated: bool = False
+    frugal: bool = False
     given_up: str | None = None
 
 

@@ -49,7 +49,7 @@ from batch_inference_runner.storage.store import NotFound, StoreError, VersionCh
 from batch_inference_runner.version import VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from batch_inference_api.runner_contract import RunnerConfig
     from batch_inference_runner.plan.plan import InputFile
@@ -109,7 +109,7 @@ class Scorer:
             answer = Refused(Reason.INPUT_CHANGED, str(error), invalid=True)
         except StoreError as error:
             answer = Unreachable(str(error))
-        except (MemoryError, pa.ArrowMemoryError) as error:
+        except MemoryError as error:
             advice = "raise spec.workers.resources.limits.memory"
             text = f"loading the model needs more memory than the scorer has: {error}; {advice}"
             answer = Refused(Reason.OUT_OF_MEMORY, text, invalid=True)
@@ -175,13 +175,16 @@ class Scorer:
             },
         )
 
-        def open_task(assignment: Assignment, slice_rows: Callable[[], int]) -> ShardTask:
-            if assignment.given_up is None:
-                chunks = chunks_from(first_chunk, reader, assignment.shard)
-            else:
+        def chunks_of(assignment: Assignment) -> Iterable[Chunk]:
+            if assignment.given_up is not None:
                 empty = stages.input_schema.empty_table()
-                chunks = unread_chunks(assignment.shard, assignment.given_up, empty)
-            return ShardTask(assignment, iter(chunks), output, slice_rows=slice_rows)
+                return unread_chunks(assignment.shard, assignment.given_up, empty)
+            if assignment.frugal:
+                return reader.chunks(assignment.shard, frugal=True)
+            return chunks_from(first_chunk, reader, assignment.shard)
+
+        def open_task(assignment: Assignment, slice_rows: Callable[[], int]) -> ShardTask:
+            return ShardTask(assignment, iter(chunks_of(assignment)), output, slice_rows=slice_rows)
 
         return WorkPool(
             stages,

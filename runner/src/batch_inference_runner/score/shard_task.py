@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from batch_inference_runner.storage.store import Store
 
 _AHEAD = 4
-"""Slices that may be scored before the one that is to be written next is."""
+"""Slices that may be in work at once, from the one that is to be written next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +80,7 @@ class ShardTask:
         self._taken = 0
         self._written = 0
         self._exhausted = False
+        self._ahead = 1 if assignment.frugal else _AHEAD
         self._on_error = output.config.error_policy.on_error
         self._rejects = output.rejects
         self._began = time.monotonic()
@@ -104,7 +105,7 @@ class ShardTask:
     @property
     def has_slices(self) -> bool:
         """Whether a slice may be taken now."""
-        return not self._exhausted and self._taken - self._written < _AHEAD
+        return not self._exhausted and self._taken - self._written < self._ahead
 
     def give(self, part: Slice, result: SliceResult) -> None:
         """Hand in what became of a slice; whatever is next in order is written."""

@@ -114,32 +114,45 @@ class Stages:
             self.model.probe(table)
 
     def run(
-        self, table: pa.Table, *, isolated: bool = False, in_isolation: InIsolation = nullcontext
+        self,
+        table: pa.Table,
+        *,
+        isolated: bool = False,
+        frugal: bool = False,
+        in_isolation: InIsolation = nullcontext,
     ) -> SliceResult:
         """Score a table of `columns`.
 
         Args:
             table: n rows.
             isolated: run the model in a process of its own, so that a crash costs one row.
+            frugal: nothing else uses this process's memory, so a row that needs more is rejected.
             in_isolation: entered while that process works, which has deadlines of its own.
 
         Raises:
             JobFailed: the rows do not add up.
+            MemoryError: too little is left beside whatever else is in work.
         """
         try:
-            return self._run(table, in_isolation if isolated else None)
-        except (MemoryError, pa.ArrowMemoryError) as error:
-            run = partial(self.run, isolated=isolated, in_isolation=in_isolation)
-            return self._run_halves(table, run, error)
+            return self._run(table, in_isolation if isolated else None, frugal=frugal)
+        except MemoryError as error:
+            if table.num_rows <= 1:
+                if not frugal:
+                    raise
+                return self._too_large(table, error)
+            run = partial(self.run, isolated=isolated, frugal=frugal, in_isolation=in_isolation)
+            return self._run_halves(table, run)
 
-    def _run(self, table: pa.Table, in_isolation: InIsolation | None) -> SliceResult:
+    def _run(
+        self, table: pa.Table, in_isolation: InIsolation | None, *, frugal: bool
+    ) -> SliceResult:
         flow = _Flow(table)
         if self._filter is not None:
             flow.step(self._filter.apply(flow.table), may_filter=True)
         if self._preprocess is not None:
             flow.step(self._preprocess.apply(flow.table))
         if in_isolation is None:
-            flow.step(self.model.score(flow.table))
+            flow.step(self.model.score(flow.table, frugal=frugal))
         else:
             with in_isolation():
                 scored = self.model.score_isolated(flow.table)
@@ -148,16 +161,9 @@ class Stages:
             flow.step(self._postprocess.apply(flow.table))
         return flow.result(self.output_schema.names)
 
-    def _run_halves(
-        self, table: pa.Table, run: Callable[[pa.Table], SliceResult], error: Exception
-    ) -> SliceResult:
-        """Find the rows that need more memory than there is, by halving."""
-        rows = table.num_rows
-        if rows <= 1:
-            message = f"a single row needs more memory than the scorer has: {error}"
-            lost = RowErrors(np.arange(rows), Stage.INFER, "OutOfMemory", message)
-            return SliceResult(self.output_schema.empty_table(), (lost,), 0)
-        middle = rows // 2
+    def _run_halves(self, table: pa.Table, run: Callable[[pa.Table], SliceResult]) -> SliceResult:
+        """Score fewer rows at once, until memory suffices."""
+        middle = table.num_rows // 2
         first = run(table.slice(0, middle))
         second = run(table.slice(middle))
         moved = tuple(replace(each, indices=each.indices + middle) for each in second.errors)
@@ -166,6 +172,11 @@ class Stages:
             first.errors + moved,
             first.filtered + second.filtered,
         )
+
+    def _too_large(self, row: pa.Table, error: Exception) -> SliceResult:
+        message = f"a single row needs more memory than the scorer has: {error}"
+        lost = RowErrors(np.arange(row.num_rows), Stage.INFER, "OutOfMemory", message)
+        return SliceResult(self.output_schema.empty_table(), (lost,), 0)
 
 
 class _Flow:

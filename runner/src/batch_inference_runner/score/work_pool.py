@@ -150,6 +150,7 @@ class WorkPool:
             result = self._stages.run(
                 part.chunk.table,
                 isolated=task.assignment.isolated,
+                frugal=task.assignment.frugal,
                 in_isolation=self._unwatched,
             )
         finally:
@@ -212,11 +213,18 @@ def _explain(error: Exception) -> tuple[FailureKind, str | None, str]:
             return FailureKind.STORE, Reason.ACCESS_DENIED, message
         case StoreError():
             return FailureKind.STORE, None, message
+        case MemoryError():
+            _log(error)
+            return FailureKind.MEMORY, None, f"memory ran out while it was scored: {message}"
         case _:
-            import logging
-
-            from batch_inference_runner import logs
-
-            logs.configure(json_lines=not sys.stderr.isatty())  # which redacts secrets
-            logging.getLogger(__name__).error("shard failed", exc_info=error)
+            _log(error)
             return FailureKind.SHARD, None, f"{type(error).__name__}: {message}"
+
+
+def _log(error: Exception) -> None:
+    import logging
+
+    from batch_inference_runner import logs
+
+    logs.configure(json_lines=not sys.stderr.isatty())  # which redacts secrets
+    logging.getLogger(__name__).error("shard failed", exc_info=error)

@@ -88,7 +88,8 @@ class Projection:
     def evaluate(self, table: pa.Table) -> Evaluated:
         """Compute the expressions for n rows; rows that fail are in `errors`.
 
-        Raises JobFailed when the engine gives another number of rows, Unavailable when it broke.
+        Raises JobFailed when the engine gives another number of rows, Unavailable when it broke,
+        MemoryError when there is too little memory for these rows.
         """
         rows = self._bound(table)
         if table.num_rows == 0:
@@ -148,7 +149,12 @@ class Projection:
         return Evaluated(nothing, np.array([], dtype=np.int64), (failure,))
 
     def _run(self, sql: str, rows: pa.Table) -> pa.Table:
-        result = self._engine.query(sql, rows=_from_their_start(rows), table_name=_ROWS)
+        import duckdb
+
+        try:
+            result = self._engine.query(sql, rows=_from_their_start(rows), table_name=_ROWS)
+        except duckdb.OutOfMemoryException as error:  # the engine's memory is shared, too
+            raise MemoryError(f"{self._items[0].what}: the SQL engine ran out of memory") from error
         if result.num_rows != rows.num_rows:
             raise JobFailed(
                 Reason.ROW_COUNT_MISMATCH,
@@ -257,7 +263,6 @@ _KNOWN_MESSAGES = tuple(
     for pattern, message in (
         (rf"^Out of Range Error: Overflow in (\w+) of {_TYPE}\b", "overflow in {0} of {1}"),
         (r"^Invalid Input Error: Division by zero", "division by zero"),
-        (r"^Out of Memory Error", "out of memory"),
         (rf"^Conversion Error: .*\bdestination type {_TYPE}\b", "a value is out of range for {0}"),
         (rf"^Conversion Error: Could not convert .* to {_TYPE}\b", "a value is no {0}"),
         (

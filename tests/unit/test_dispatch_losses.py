@@ -1,0 +1,37 @@
+"""The loop of a run, where scorers lose shards: what is tried again, and how."""
+
+from __future__ import annotations
+
+import pytest
+
+from batch_inference_runner.schedule import dispatch as dispatching
+from batch_inference_runner.schedule import slot as slots
+from batch_inference_runner.score.messages import FailureKind
+from testkit.dispatch_runs import Clock, FakeScorer, Run, fail_with
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(dispatching, "time", clock)
+    monkeypatch.setattr(slots, "time", clock)
+    monkeypatch.setattr(dispatching, "_TICK_SECONDS", 0.001)
+    return clock
+
+
+def test_shards_that_run_short_of_memory_are_tried_again_alone_and_frugally():
+    run = Run(shards=4, backoff_limit_per_shard=0)
+    tried = []
+
+    def on_score(scorer, assignment):
+        tried.append((assignment.shard.index, assignment.frugal))
+        short = assignment.shard.index in (1, 2) and not assignment.frugal
+        (fail_with(FailureKind.MEMORY) if short else FakeScorer.finish)(scorer, assignment)
+
+    run.add(FakeScorer(on_score=on_score), threads=4)
+
+    assert run.go() == [0, 1, 2, 3]
+    assert [shard for shard, frugal in tried if frugal] == [1, 2]
+    alone = [shards for shards, alone in run.attempts.recorded if alone]
+    assert alone == [(1,), (2,)]
+    assert not run.dispatch.failed_shards

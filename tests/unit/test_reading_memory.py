@@ -1,0 +1,107 @@
+"""Intact files, decoded while there is too little memory: no row is called corrupt for that."""
+
+from __future__ import annotations
+
+import json
+
+import pyarrow as pa
+import pyarrow.csv as pv
+import pyarrow.feather as pf
+import pyarrow.json as pj
+import pyarrow.parquet as pq
+import pytest
+
+from batch_inference_api.choices import DataFormat
+from batch_inference_runner.formats import arrow_files
+from batch_inference_runner.formats.reading import open_reader
+from testkit.datasets import Dataset, pinned, positions_of, rejected, table_of, whole
+
+ROWS = 900
+
+
+def fail(*_args, **_kwargs):
+    raise pa.ArrowMemoryError("malloc of size 4096 failed")
+
+
+def parquet_without_memory(monkeypatch):
+    """The second of three row groups cannot be decoded."""
+    read = pq.ParquetFile.read_row_group
+
+    def read_row_group(self, ordinal, **options):
+        return fail() if ordinal == 1 else read(self, ordinal, **options)
+
+    monkeypatch.setattr(pq.ParquetFile, "read_row_group", read_row_group)
+
+
+def arrow_without_memory(monkeypatch):
+    """The second of three batches cannot be decoded; its rows can be counted."""
+    get = arrow_files._Batches.get
+
+    def get_unless_second(self, ordinal):
+        counting = len(self._reader.schema) == 1
+        return fail() if ordinal == 1 and not counting else get(self, ordinal)
+
+    monkeypatch.setattr(arrow_files._Batches, "get", get_unless_second)
+
+
+WITHOUT_MEMORY = {
+    DataFormat.PARQUET: parquet_without_memory,
+    DataFormat.ARROW: arrow_without_memory,
+    DataFormat.CSV: lambda monkeypatch: monkeypatch.setattr(pv, "read_csv", fail),
+    DataFormat.JSON_LINES: lambda monkeypatch: monkeypatch.setattr(pj, "read_json", fail),
+}
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    """Make a dataset of three row groups or batches in a format."""
+
+    def make(name: DataFormat) -> Dataset:
+        path, table = tmp_path / "a", table_of(ROWS).select(["id", "name"])
+        match name:
+            case DataFormat.PARQUET:
+                pq.write_table(table, path, row_group_size=ROWS // 3)
+            case DataFormat.ARROW:
+                pf.write_feather(table, path, chunksize=ROWS // 3)
+            case DataFormat.CSV:
+                pv.write_csv(table, path)
+            case DataFormat.JSON_LINES:
+                path.write_text("".join(json.dumps(row) + "\n" for row in table.to_pylist()))
+        return Dataset((pinned(path),), name)
+
+    return make
+
+
+def read(dataset: Dataset, monkeypatch, **how):
+    found = dataset.inspect()
+    WITHOUT_MEMORY[dataset.format](monkeypatch)
+    reader = open_reader(
+        dataset.format,
+        files=dataset.files,
+        open_file=dataset.open_file,
+        schema=found.schema,
+        columns=found.schema.names,
+        csv=dataset.csv,
+    )
+    try:
+        return list(reader.chunks(whole(found.inventories), **how))
+    finally:
+        reader.close()
+
+
+@pytest.mark.parametrize("name", WITHOUT_MEMORY)
+def test_no_row_is_unreadable_for_want_of_memory_that_others_use_too(name, dataset, monkeypatch):
+    with pytest.raises(MemoryError):
+        read(dataset(name), monkeypatch)
+
+
+@pytest.mark.parametrize("name", [DataFormat.PARQUET, DataFormat.ARROW])
+def test_what_needs_more_than_all_of_the_memory_is_unreadable_and_nothing_else(
+    name, dataset, monkeypatch
+):
+    chunks = read(dataset(name), monkeypatch, frugal=True)
+
+    lost = range(ROWS // 3, 2 * ROWS // 3)
+    assert rejected(chunks) == [(row, "OutOfMemory") for row in lost]
+    assert positions_of(chunks) == [row for row in range(ROWS) if row not in lost]
+    assert all("more memory" in rows.message for chunk in chunks for rows in chunk.unreadable)
