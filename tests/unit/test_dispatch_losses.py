@@ -35,3 +35,19 @@ def test_shards_that_run_short_of_memory_are_tried_again_alone_and_frugally():
     alone = [shards for shards, alone in run.attempts.recorded if alone]
     assert alone == [(1,), (2,)]
     assert not run.dispatch.failed_shards
+
+
+def test_a_shard_whose_isolator_is_lost_is_not_charged_but_tried_alone():
+    run = Run(shards=2, backoff_limit_per_shard=0)
+    tried = []
+
+    def on_score(scorer, assignment):
+        tried.append(assignment.shard.index)
+        lost = tried == [0]
+        (fail_with(FailureKind.LOST) if lost else FakeScorer.finish)(scorer, assignment)
+
+    run.add(FakeScorer(on_score=on_score), threads=2)
+
+    assert run.go() == [0, 1]
+    assert run.attempts.recorded[-1] == ((0,), True)
+    assert not run.dispatch.failed_shards

@@ -7,14 +7,22 @@ from types import SimpleNamespace
 
 import pyarrow as pa
 
+from batch_inference_runner.errors import ProcessBroken, Unavailable
 from batch_inference_runner.plan.plan import Piece, Shard
 from batch_inference_runner.rows import Chunk, Positions
-from batch_inference_runner.score.messages import Assignment, FailureKind, ShardFailed, Staged
+from batch_inference_runner.score.messages import (
+    Assignment,
+    FailureKind,
+    ShardFailed,
+    Staged,
+    Started,
+)
 from batch_inference_runner.score.shard_task import Slice
 from batch_inference_runner.score.stages import SliceResult, Stages
 from batch_inference_runner.score.work_pool import WorkPool
 
 SECONDS = 30
+ENDED = "the process"
 
 
 class CrowdedStages(Stages):
@@ -46,6 +54,18 @@ class FullStages(Stages):
         return SliceResult(table, (), 0)
 
 
+class LosingStages(Stages):
+    """Loses what it needs, in the way that it is told."""
+
+    def __init__(self, error: Exception) -> None:
+        self.model = SimpleNamespace(batch_size=1)
+        self._error = error
+
+    def _run(self, _table, _in_isolation, *, frugal):
+        del frugal
+        raise self._error
+
+
 class OneSlice:
     """A shard of one slice, which keeps what became of it."""
 
@@ -74,9 +94,16 @@ class OneSlice:
 def score(stages: Stages, assignment: Assignment, table: pa.Table) -> tuple[OneSlice, list]:
     """Let a pool of one thread score a shard; return what became of it and what was said."""
     task, messages, said = OneSlice(assignment, table), queue.Queue(), []
-    pool = WorkPool(stages, lambda *_: task, messages.put, threads=1, batch_timeout_seconds=SECONDS)
+    pool = WorkPool(
+        stages,
+        lambda *_: task,
+        messages.put,
+        threads=1,
+        batch_timeout_seconds=SECONDS,
+        end_process=lambda: messages.put(ENDED),
+    )
     pool.add([assignment])
-    while not (said and isinstance(said[-1], Staged | ShardFailed)):
+    while not (said and (said[-1] == ENDED or isinstance(said[-1], Staged | ShardFailed))):
         said.append(messages.get(timeout=SECONDS))
     return task, said
 
@@ -110,3 +137,18 @@ def test_a_row_for_which_all_of_the_memory_does_not_suffice_is_rejected_alone():
     (error,) = result.errors
     assert (error.error, error.indices.tolist()) == ("OutOfMemory", [1])
     assert result.output.column("x").to_pylist() == [1, 3]
+
+
+def test_a_lost_isolator_is_told_as_a_loss_and_not_as_the_shards_failure():
+    lost = Unavailable("the process that isolates failing rows was lost")
+
+    _, said = score(LosingStages(lost), assigned(isolated=True), pa.table({"x": [1]}))
+
+    assert said[-1].kind is FailureKind.LOST
+
+
+def test_a_process_that_cannot_go_on_ends_without_blaming_a_shard():
+    _, said = score(LosingStages(ProcessBroken("it broke")), assigned(), pa.table({"x": [1]}))
+
+    assert [type(message) for message in said[:-1]] == [Started]
+    assert said[-1] == ENDED

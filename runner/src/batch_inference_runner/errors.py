@@ -4,6 +4,7 @@
     ├── JobFailed            permanent: the same job fails again            exit 70
     │   └── InvalidJob       found before anything was scored               exit 65
     ├── Unavailable          a store or a process was lost; try again       exit 1
+    │   └── ProcessBroken    this process cannot go on, but another one can
     └── Interrupted          SIGINT or SIGTERM; the run can be resumed      exit 130 / 143
 
 Usage errors of the command line exit with 64. Permanent codes lie in 64-79, where the Job's pod
@@ -50,6 +51,10 @@ class InvalidJob(JobFailed):
 
 class Unavailable(RunnerError):
     """A store or a process could not be reached; what is committed stays, and a rerun resumes."""
+
+
+class ProcessBroken(Unavailable):
+    """A library of this process is in no state to go on with; a fresh process may do the same."""
 
 
 class Interrupted(RunnerError):

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from batch_inference_runner.score.messages import FailureKind
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -26,11 +28,19 @@ class Loss(Enum):
     CRASHED = "crashed"
     """A crash signal, a deadline or a memory limit: the shard's own doing."""
     KILLED = "killed"
-    """Its scorer, driver or node was killed from outside."""
+    """Its scorer, driver or node was killed from outside, or the isolator of its scorer was."""
     OUT_OF_MEMORY = "out of memory"
     """An allocation failed, in memory that was shared with the shards beside it."""
     FAILED = "failed"
     """An error that was reported."""
+
+    @classmethod
+    def of(cls, kind: FailureKind) -> Loss:
+        """Say what a failure that a scorer has reported is to its shard."""
+        return _REPORTED.get(kind, cls.FAILED)
+
+
+_REPORTED = {FailureKind.LOST: Loss.KILLED, FailureKind.MEMORY: Loss.OUT_OF_MEMORY}
 
 
 @dataclass(frozen=True, slots=True)

@@ -274,8 +274,7 @@ class Dispatch:
             self._outage.add(failed.message, now=time.monotonic(), reason=failed.reason)
             self._backlog.give_back([failed.shard])
             return
-        short = failed.kind is FailureKind.MEMORY
-        self._lose(failed.shard, Loss.OUT_OF_MEMORY if short else Loss.FAILED, failed.message)
+        self._lose(failed.shard, Loss.of(failed.kind), failed.message)
 
     def _on_withdrawn(self, slot: Slot, shards: tuple[int, ...]) -> None:
         slot.withdrawing = False

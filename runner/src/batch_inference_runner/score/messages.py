@@ -29,6 +29,8 @@ class FailureKind(StrEnum):
     """The job cannot succeed; `reason` says why."""
     STORE = "Store"
     """A store could not be reached: nobody's fault, try again."""
+    LOST = "Lost"
+    """A process that worked on it was lost, as if the scorer had been killed."""
     MEMORY = "Memory"
     """An allocation failed, in memory that other shards used at the same time."""
     SHARD = "Shard"

@@ -8,6 +8,7 @@ import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -58,6 +59,8 @@ if TYPE_CHECKING:
     from batch_inference_runner.score.stages import Stages
 
 _PROBE_HUNG = 3
+_BROKEN = 4
+"""Status of a process whose libraries are in no state to go on with: it counts as a crash."""
 _MOST_KEPT_BYTES = 32 * 1024 * 1024
 
 
@@ -192,6 +195,7 @@ class Scorer:
             self._send,
             threads=message.threads,
             batch_timeout_seconds=config.execution.batch_timeout_seconds,
+            end_process=partial(os._exit, _BROKEN),
         )
 
 

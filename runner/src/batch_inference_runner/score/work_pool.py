@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from batch_inference_api.reasons import Reason
-from batch_inference_runner.errors import JobFailed
+from batch_inference_runner.errors import JobFailed, ProcessBroken, Unavailable
 from batch_inference_runner.rows import CHUNK_ROWS
 from batch_inference_runner.score.messages import (
     Assignment,
@@ -49,7 +49,11 @@ _FIRST_BATCHES = 4
 
 
 class WorkPool:
-    """The threads of a scorer. `send` may be called from any of them."""
+    """The threads of a scorer. `send` may be called from any of them.
+
+    `end_process` is called when nothing that is in work can be finished in this process, nor
+    anything else be begun: what is in work is then lost with it, as in a crash.
+    """
 
     def __init__(
         self,
@@ -59,11 +63,13 @@ class WorkPool:
         *,
         threads: int,
         batch_timeout_seconds: float,
+        end_process: Callable[[], object],
     ) -> None:
         self._stages = stages
         self._open_task = open_task
         self._send = send
         self._batch_timeout_seconds = batch_timeout_seconds
+        self._end_process = end_process
         self._waiting: deque[Assignment] = deque()
         self._active: dict[int, ShardTask] = {}
         self._in_work: dict[int, tuple[int, float]] = {}
@@ -104,6 +110,10 @@ class WorkPool:
                 continue
             try:
                 self._advance(task)
+            except ProcessBroken as error:
+                _log(error)
+                self._end_process()
+                return
             except Exception as error:  # noqa: BLE001 (the edge of a thread: every failure is sent)
                 self._fail(task, error)
 
@@ -213,6 +223,8 @@ def _explain(error: Exception) -> tuple[FailureKind, str | None, str]:
             return FailureKind.STORE, Reason.ACCESS_DENIED, message
         case StoreError():
             return FailureKind.STORE, None, message
+        case Unavailable():
+            return FailureKind.LOST, None, message
         case MemoryError():
             _log(error)
             return FailureKind.MEMORY, None, f"memory ran out while it was scored: {message}"

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.types as pt
 
 from batch_inference_api.reasons import Reason
-from batch_inference_runner.errors import InvalidJob, JobFailed, Unavailable
+from batch_inference_runner.errors import InvalidJob, JobFailed, ProcessBroken
 from batch_inference_runner.rows import RowErrors
 from batch_inference_runner.transforms.sql import SqlEngine, quoted
 
@@ -88,7 +88,7 @@ class Projection:
     def evaluate(self, table: pa.Table) -> Evaluated:
         """Compute the expressions for n rows; rows that fail are in `errors`.
 
-        Raises JobFailed when the engine gives another number of rows, Unavailable when it broke,
+        Raises JobFailed when the engine gives another number of rows, ProcessBroken when it broke,
         MemoryError when there is too little memory for these rows.
         """
         rows = self._bound(table)
@@ -355,7 +355,7 @@ def _check_alive(error: Exception) -> None:
     import duckdb
 
     if isinstance(error, (duckdb.FatalException, duckdb.InternalException)):
-        raise Unavailable(
+        raise ProcessBroken(
             "the SQL engine of a scorer broke; the scorer must be restarted"
         ) from error
 
