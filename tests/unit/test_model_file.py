@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import stat
+from pathlib import Path
 
 import onnx
 import pytest
@@ -14,11 +16,11 @@ from onnx import TensorProto, helper
 
 from batch_inference_api.reasons import Reason
 from batch_inference_api.runner_contract import Location, ModelConfig
-from batch_inference_runner.errors import InvalidJob
+from batch_inference_runner.errors import InvalidJob, Unavailable
 from batch_inference_runner.models import model_file
 from batch_inference_runner.models.graph_facts import NotOnnx, read_graph_facts
 from batch_inference_runner.models.model_file import fetch_model
-from batch_inference_runner.storage.store import NotFound
+from batch_inference_runner.storage.store import FileAccessDenied, NotFound
 from testkit import onnx_models
 
 
@@ -30,6 +32,13 @@ def refusal(source, into, **options) -> InvalidJob:
     with pytest.raises(InvalidJob) as caught:
         fetch(source, into, **options)
     return caught.value
+
+
+def model_folder(parent) -> Path:
+    folder = parent / "model"
+    folder.mkdir()
+    onnx_models.linear(folder / "m.onnx")
+    return folder
 
 
 def test_the_digest_of_one_file_is_what_sha256sum_prints(tmp_path):
@@ -51,6 +60,34 @@ def test_what_is_loaded_does_not_change_with_the_source(tmp_path):
         file.write(b"changed")
 
     assert model.path.read_bytes() == before
+
+
+@pytest.mark.parametrize("what", ["is_dir", "iterdir", "open"])
+def test_a_model_that_may_not_be_read_is_told_so_whatever_was_tried(tmp_path, monkeypatch, what):
+    folder = model_folder(tmp_path)
+    used = getattr(Path, what)
+
+    def refuse(path, *others):
+        if not path.is_relative_to(folder):
+            return used(path, *others)
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, what, refuse)
+
+    with pytest.raises(FileAccessDenied, match=r"model.*may not be read.*Permission denied"):
+        fetch(folder, tmp_path / "private")
+
+
+def test_a_model_on_a_disk_that_fails_may_be_fetched_later(tmp_path, monkeypatch):
+    folder = model_folder(tmp_path)
+
+    def fail(_path):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(Path, "iterdir", fail)
+
+    with pytest.raises(Unavailable, match="Input/output error"):
+        fetch(folder, tmp_path / "private")
 
 
 def test_a_pinned_digest_is_compared_and_both_are_named(tmp_path):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import mmap
 import re
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from batch_inference_api.reasons import Reason
 from batch_inference_runner.errors import InvalidJob, Unavailable
 from batch_inference_runner.models.graph_facts import GraphFacts, NotOnnx, read_graph_facts
 from batch_inference_runner.redaction import public_uri
+from batch_inference_runner.storage.posix_errors import as_store_error
 from batch_inference_runner.storage.store import (
     AccessDenied,
     NotFound,
@@ -59,8 +61,10 @@ def fetch_model(config: ModelConfig, into: Path) -> ModelFile:
     """Copy the model below the fresh folder `into` and verify it.
 
     Raises:
-        InvalidJob: ModelNotFound, ModelDigestMismatch, ModelUnsafe, ModelUnsupported, AccessDenied.
+        InvalidJob: ModelNotFound, ModelDigestMismatch, ModelUnsafe, ModelUnsupported.
+        AccessDenied: the model may not be read.
         Unavailable: the store could not be reached.
+        OSError: the copy could not be written.
     """
     into.mkdir(mode=0o700, parents=True, exist_ok=True)
     into.chmod(0o700)
@@ -75,10 +79,7 @@ def fetch_model(config: ModelConfig, into: Path) -> ModelFile:
             "file, or a folder with exactly one",
         ) from error
     except AccessDenied as error:
-        raise InvalidJob(
-            Reason.ACCESS_DENIED,
-            f"the model at {uri!r} may not be read; check spec.model.secretRef and permissions",
-        ) from error
+        raise type(error)(f"the model at {uri!r} may not be read: {error}") from error
     except (StoreError, VersionChanged) as error:
         raise Unavailable(f"the model at {uri!r} could not be fetched: {error}") from error
     digest = _combined_digest(path.name, digests)
@@ -184,31 +185,32 @@ class _FolderSource(_Source):
     """A local folder. Links may lead to another place inside it (mounted volumes do), not out."""
 
     def __init__(self, path: Path) -> None:
-        if path.is_dir():
-            self._root, self._name = path, None
-        elif path.is_file():
-            self._root, self._name = path.parent, path.name
-        else:
-            raise NotFound(str(path))
+        with _reading(str(path)):
+            if path.is_dir():
+                self._root, self._name = path, None
+            elif path.is_file():
+                self._root, self._name = path.parent, path.name
+            else:
+                raise NotFound(str(path))
 
     def model_name(self) -> str:
         if self._name is not None:
             return self._name
-        return _only_model(p.name for p in self._root.iterdir() if p.is_file())
+        with _reading(str(self._root)):
+            names = [path.name for path in self._root.iterdir() if path.is_file()]
+        return _only_model(names)
 
     def blocks(self, name: str, *, limit: int) -> Iterator[bytes]:
         path = self._root / name
-        if name != self._name and not path.resolve().is_relative_to(self._root.resolve()):
-            raise _unsafe(f"file {name!r} is a link that leads out of its folder")
-        if not path.is_file():
-            raise NotFound(name)
-        try:
+        with _reading(str(path)):
+            if name != self._name and not path.resolve().is_relative_to(self._root.resolve()):
+                raise _unsafe(f"file {name!r} is a link that leads out of its folder")
+            if not path.is_file():
+                raise NotFound(name)
             _require_size(name, path.stat().st_size, limit)
             with path.open("rb") as file:
                 while block := file.read(_BLOCK_BYTES):
                     yield block
-        except PermissionError as error:
-            raise AccessDenied(name) from error
 
 
 class _StoreSource(_Source):
@@ -245,6 +247,14 @@ class _StoreSource(_Source):
                 yield source.read_at(start, min(_BLOCK_BYTES, info.size - start))
         finally:
             source.close()
+
+
+@contextmanager
+def _reading(name: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise as_store_error(error, name) from error
 
 
 def _source(location: Location) -> _Source:

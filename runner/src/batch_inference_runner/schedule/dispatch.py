@@ -37,7 +37,8 @@ from batch_inference_runner.score.messages import (
     Withdraw,
     Withdrawn,
 )
-from batch_inference_runner.storage.store import AccessDenied, StoreError, VolumeFull
+from batch_inference_runner.storage.advice import advised, reason_of
+from batch_inference_runner.storage.store import StoreError, VolumeFull
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -188,8 +189,8 @@ class Dispatch:
                 self._on_ready(slot, what)
             case Refused(reason=reason, message=message, invalid=invalid):
                 raise (InvalidJob if invalid else JobFailed)(Reason(reason), message)
-            case Unreachable(message=message):
-                self._outage.add(message, now=time.monotonic())
+            case Unreachable(message=message, reason=reason):
+                self._outage.add(message, now=time.monotonic(), reason=reason)
                 self._open(slot)
             case Exited():
                 self._on_exit(slot, what)
@@ -352,8 +353,7 @@ class Dispatch:
             raise
         except StoreError as error:
             self._backlog.untake(take)
-            denied = Reason.ACCESS_DENIED if isinstance(error, AccessDenied) else None
-            self._outage.add(str(error), now=time.monotonic(), reason=denied)
+            self._outage.add(advised(error), now=time.monotonic(), reason=reason_of(error))
             return
         assignments = tuple(
             Assignment(

@@ -14,7 +14,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from batch_inference_api.reasons import Reason
 from batch_inference_api.runner_contract import OutputReport, RunPhase
 from batch_inference_runner.commit.layout import REJECTS, SUCCESS
 from batch_inference_runner.commit.output import Output
@@ -22,8 +21,9 @@ from batch_inference_runner.errors import JobFailed, Unavailable
 from batch_inference_runner.progress.counters import CommittedCounts
 from batch_inference_runner.schedule.attempts import AttemptLog
 from batch_inference_runner.schedule.dispatch import Dispatch
+from batch_inference_runner.storage.advice import advised, reason_of
 from batch_inference_runner.storage.location import open_store
-from batch_inference_runner.storage.store import AccessDenied, StoreError, VolumeFull
+from batch_inference_runner.storage.store import StoreError
 from batch_inference_runner.version import VERSION
 
 if TYPE_CHECKING:
@@ -180,11 +180,8 @@ def _store_failures_explained() -> Iterator[None]:
     """Say of a store's failure whether it is worth trying again."""
     try:
         yield
-    except VolumeFull as error:
-        advice = "make room and run the same job again: it resumes"
-        raise JobFailed(Reason.OUTPUT_VOLUME_FULL, f"{error}; {advice}") from error
-    except AccessDenied as error:
-        advice = "check the credentials (secretRef, or --secret NAME=DIR) and their rights"
-        raise JobFailed(Reason.ACCESS_DENIED, f"{error}; {advice}") from error
     except StoreError as error:
-        raise Unavailable(str(error)) from error
+        reason = reason_of(error)
+        if reason is None:
+            raise Unavailable(str(error)) from error
+        raise JobFailed(reason, advised(error)) from error

@@ -35,8 +35,7 @@ class Outage:
             self._paused_until = now + min(_LONGEST_PAUSE_SECONDS, 0.5 * 2**self.failures)
             return
         if reason == Reason.ACCESS_DENIED:
-            advice = "check the credentials (secretRef, or --secret NAME=DIR) and their rights"
-            raise JobFailed(Reason.ACCESS_DENIED, f"{message}; {advice}")
+            raise JobFailed(Reason.ACCESS_DENIED, message)
         raise Unavailable(f"a store failed {self.failures} times in a row: {message}")
 
     def end(self) -> None:

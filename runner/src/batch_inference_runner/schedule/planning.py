@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING
 
 from batch_inference_api.reasons import Reason
 from batch_inference_runner.commit.outcome import run_errors
-from batch_inference_runner.errors import Interrupted, InvalidJob, RunnerError, Unavailable
+from batch_inference_runner.errors import (
+    Interrupted,
+    InvalidJob,
+    JobFailed,
+    RunnerError,
+    Unavailable,
+)
 from batch_inference_runner.formats.file_names import file_extension
 from batch_inference_runner.plan.document import identity_of, make_plan
 from batch_inference_runner.plan.inputs import check_output_apart, list_inputs
@@ -131,6 +137,8 @@ class Planner:
                     return prepared
                 case Refused(reason=reason, message=message):
                     raise InvalidJob(Reason(reason), message)
+                case Unreachable(message=message, reason=str(reason)):
+                    raise JobFailed(Reason(reason), message)
                 case Unreachable(message=message):
                     raise Unavailable(message)
                 case Exited() as exited:

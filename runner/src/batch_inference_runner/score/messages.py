@@ -112,9 +112,10 @@ class Refused(NamedTuple):
 
 
 class Unreachable(NamedTuple):
-    """A store could not be reached while preparing."""
+    """A store could not be reached while preparing, or refused for this reason."""
 
     message: str
+    reason: str | None = None
 
 
 class Started(NamedTuple):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from batch_inference_api.reasons import Reason
-from batch_inference_runner.errors import InvalidJob, JobFailed
+from batch_inference_runner.errors import InvalidJob, JobFailed, ProcessBroken, Unavailable
 from batch_inference_runner.models.model_file import fetch_model
 from batch_inference_runner.models.onnx import runtime_version
 from batch_inference_runner.score.config_view import pin_batch_size, read_config
@@ -44,7 +44,8 @@ from batch_inference_runner.score.preparation import (
 from batch_inference_runner.score.rejects import RejectLog, unread_chunks
 from batch_inference_runner.score.shard_task import ShardOutput, ShardTask
 from batch_inference_runner.score.work_pool import WorkPool
-from batch_inference_runner.score.workspace import make_workspace
+from batch_inference_runner.score.workspace import make_workspace, workspace_errors
+from batch_inference_runner.storage.advice import advised, reason_of
 from batch_inference_runner.storage.location import open_store
 from batch_inference_runner.storage.store import NotFound, StoreError, VersionChanged
 from batch_inference_runner.version import VERSION
@@ -108,26 +109,28 @@ class Scorer:
             answer = work(message)
         except JobFailed as error:
             answer = Refused(error.reason, error.message, invalid=isinstance(error, InvalidJob))
+        except ProcessBroken:
+            raise  # which ends this process
+        except Unavailable as error:
+            answer = Unreachable(str(error))
         except (VersionChanged, NotFound) as error:
             answer = Refused(Reason.INPUT_CHANGED, str(error), invalid=True)
         except StoreError as error:
-            answer = Unreachable(str(error))
-        except MemoryError as error:
-            advice = "raise spec.workers.resources.limits.memory"
-            text = f"loading the model needs more memory than the scorer has: {error}; {advice}"
-            answer = Refused(Reason.OUT_OF_MEMORY, text, invalid=True)
+            answer = Unreachable(advised(error), reason_of(error))
         self._send(answer)
 
     def _prepare(self, message: Prepare) -> Prepared:
         _limit_memory(message.memory_bytes)
         config = read_config(message.config)
-        inspection = inspect_inputs(config, message.files)
+        with _enough_memory_for("inspecting the input"):
+            inspection = inspect_inputs(config, message.files)
         stages = self._load(message, config, inspection.schema)
         schema = schema_to_read(config, inspection.schema, stages)
         first = None
         if message.probe:
             reader = reader_for(config, schema, message.files, stages.columns)
-            with _ends_process_after(config.execution.batch_timeout_seconds):
+            limit = config.execution.batch_timeout_seconds
+            with _ends_process_after(limit), _enough_memory_for("scoring the first rows"):
                 first = probe_on_real_rows(stages, reader, inspection.inventories)
         details = details_of(schema, stages)
         if first is not None and first.table.get_total_buffer_size() <= _MOST_KEPT_BYTES:
@@ -153,8 +156,10 @@ class Scorer:
         return probed.chunk
 
     def _load(self, message: Prepare | Open, config: RunnerConfig, schema: pa.Schema) -> Stages:
-        model = fetch_model(config.model, make_workspace())
-        stages = compile_stages(config, schema, model, memory_bytes=message.memory_bytes)
+        with _enough_memory_for("loading the model"):
+            with workspace_errors():
+                model = fetch_model(config.model, make_workspace())
+            stages = compile_stages(config, schema, model, memory_bytes=message.memory_bytes)
         self._stages = stages
         return stages
 
@@ -209,6 +214,17 @@ def _ends_process_after(seconds: float) -> Iterator[None]:
         yield
     finally:
         timer.cancel()
+
+
+@contextmanager
+def _enough_memory_for(doing: str) -> Iterator[None]:
+    """Refuse the job if memory does not suffice; nothing else uses it while a scorer prepares."""
+    try:
+        yield
+    except MemoryError as error:
+        advice = "raise spec.workers.resources.limits.memory"
+        text = f"{doing} needs more memory than the scorer has: {error}; {advice}"
+        raise InvalidJob(Reason.OUT_OF_MEMORY, text) from error
 
 
 def _allow_open_files() -> None:

@@ -26,13 +26,8 @@ from batch_inference_runner.score.messages import (
     Staged,
     Started,
 )
-from batch_inference_runner.storage.store import (
-    AccessDenied,
-    NotFound,
-    StoreError,
-    VersionChanged,
-    VolumeFull,
-)
+from batch_inference_runner.storage.advice import advised, reason_of
+from batch_inference_runner.storage.store import NotFound, StoreError, VersionChanged, VolumeFull
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -217,12 +212,9 @@ def _explain(error: Exception) -> tuple[FailureKind, str | None, str]:
             advice = "it is not what was planned; restore it, or start anew with another output"
             return FailureKind.JOB, Reason.INPUT_CHANGED, f"{message}: {advice}"
         case VolumeFull():
-            advice = "make room and run the same job again: it resumes"
-            return FailureKind.JOB, Reason.OUTPUT_VOLUME_FULL, f"{message}: {advice}"
-        case AccessDenied():
-            return FailureKind.STORE, Reason.ACCESS_DENIED, message
+            return FailureKind.JOB, reason_of(error), advised(error)
         case StoreError():
-            return FailureKind.STORE, None, message
+            return FailureKind.STORE, reason_of(error), advised(error)
         case Unavailable():
             return FailureKind.LOST, None, message
         case MemoryError():

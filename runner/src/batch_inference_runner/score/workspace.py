@@ -9,7 +9,14 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from batch_inference_runner.errors import Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _PREFIX = "bij-scorer-"
 
@@ -21,6 +28,18 @@ def make_workspace() -> Path:
         if not _is_running(folder.name) and _is_own(folder):
             shutil.rmtree(folder, ignore_errors=True)  # somebody else may be removing it too
     return Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=parent))
+
+
+@contextmanager
+def workspace_errors() -> Iterator[None]:
+    """Turn what a file system says about the workspace into Unavailable, with what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise Unavailable(
+            f"the model could not be copied below {tempfile.gettempdir()!r}: "
+            f"{error.strerror or error}; make room, or let TMPDIR name another folder"
+        ) from error
 
 
 def remove_workspace(pid: int) -> None:

@@ -9,6 +9,7 @@
     clients        obstore clients, one retry policy; credentials reads their folder
     durability     what survives a power cut
     posix_errors, object_errors   what errors mean to a store
+    advice         what they say to whoever runs the job
     wildcards      where a glob begins, and names that only look like one
     reread         reads again what arrived in part
 
