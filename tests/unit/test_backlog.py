@@ -148,6 +148,15 @@ def test_a_shard_for_which_all_of_the_memory_does_not_suffice_is_charged():
     assert backlog.failed == {0: "malloc failed"}
 
 
+def test_a_suspect_that_a_store_kept_from_running_is_a_suspect_still():
+    backlog = make_backlog(2, backoff_limit=0, suspects=[1])
+    assert backlog.take(assigned=0, threads=1, scorers=1) == Take((1,), alone=True)
+
+    backlog.give_back([1])
+
+    assert backlog.take(assigned=0, threads=1, scorers=1) == Take((1,), alone=True)
+
+
 losses = st.sampled_from([*Loss, None])
 
 

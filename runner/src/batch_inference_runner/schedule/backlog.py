@@ -128,16 +128,11 @@ class Backlog:
         self.kills.clear()
 
     def give_back(self, shards: Iterable[int]) -> None:
-        """Put shards that were not tried in front of the queue, in order."""
-        self.pending.extendleft(sorted(shards, reverse=True))
-
-    def untake(self, take: Take) -> None:
-        """Take back what could not be handed out after all."""
-        if take.alone:
-            self._alone.difference_update(take.shards)
-            self.suspects.extendleft(take.shards)
-        else:
-            self.give_back(take.shards)
+        """Put shards that were not tried in front of their queues, in order; suspects stay so."""
+        returned = sorted(shards, reverse=True)
+        self.suspects.extendleft(shard for shard in returned if shard in self._alone)
+        self.pending.extendleft(shard for shard in returned if shard not in self._alone)
+        self._alone.difference_update(returned)
 
     def lose(self, shard: int, loss: Loss, why: str, *, beside_others: bool = False) -> None:
         """Account for an attempt without a result; queue the next or, at last, the rejection.

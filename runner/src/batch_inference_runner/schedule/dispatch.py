@@ -352,7 +352,7 @@ class Dispatch:
         except VolumeFull:
             raise
         except StoreError as error:
-            self._backlog.untake(take)
+            self._backlog.give_back(take.shards)
             self._outage.add(advised(error), now=time.monotonic(), reason=reason_of(error))
             return
         assignments = tuple(
