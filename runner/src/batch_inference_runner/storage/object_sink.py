@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from batch_inference_runner.storage.object_errors import as_store_failure
-from batch_inference_runner.storage.store import StoreError, Written
+from batch_inference_runner.storage.store import NotFound, StoreError, Written
 from batch_inference_runner.storage.write_only import WriteOnlyFile
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class ObjectSink(WriteOnlyFile):
         try:
             self._writer.write(view)
         except (BaseError, OSError) as error:
-            raise as_store_failure(error, self._name) from error
+            raise _failure(error, self._name) from error
         self._hash.update(view)
         self._size += view.nbytes
         return view.nbytes
@@ -61,7 +61,7 @@ class ObjectSink(WriteOnlyFile):
         try:
             self._writer.close()
         except (BaseError, OSError) as error:
-            raise as_store_failure(error, self._name) from error
+            raise _failure(error, self._name) from error
         self._written = Written(self._key, self._size, self._hash.hexdigest())
         return self._written
 
@@ -75,3 +75,11 @@ class ObjectSink(WriteOnlyFile):
         # Leaving the context by an exception is how a writer learns to abort its upload.
         with suppress(BaseError, OSError):
             self._writer.__exit__(StoreError, StoreError("aborted"), None)
+
+
+def _failure(error: Exception, name: str) -> Exception:
+    """What is written is never NotFound, by which inputs are judged: it is worth another try."""
+    failure = as_store_failure(error, name)
+    if isinstance(failure, NotFound):
+        return StoreError(f"{failure}; the upload, or its bucket, has gone")
+    return failure
