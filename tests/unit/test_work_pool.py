@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import queue
+import threading
+import time
 from types import SimpleNamespace
 
 import pyarrow as pa
+import pytest
 
 from batch_inference_runner.errors import ProcessBroken, Unavailable
 from batch_inference_runner.plan.plan import Piece, Shard
 from batch_inference_runner.rows import Chunk, Positions
+from batch_inference_runner.score import work_pool
 from batch_inference_runner.score.messages import (
     Assignment,
     FailureKind,
@@ -23,6 +27,7 @@ from batch_inference_runner.score.work_pool import WorkPool
 
 SECONDS = 30
 ENDED = "the process"
+NEVER = threading.Event()
 
 
 class CrowdedStages(Stages):
@@ -137,6 +142,52 @@ def test_a_row_for_which_all_of_the_memory_does_not_suffice_is_rejected_alone():
     (error,) = result.errors
     assert (error.error, error.indices.tolist()) == ("OutOfMemory", [1])
     assert result.output.column("x").to_pylist() == [1, 3]
+
+
+class SlowToRead(OneSlice):
+    """A shard whose reading does something until it is told to stop."""
+
+    def __init__(self, does) -> None:
+        super().__init__(assigned(), pa.table({"x": [1]}))
+        self._does = does
+        self.over = False
+
+    def take(self):
+        while not self.over:
+            self._does()
+        return
+
+
+def stalled_while(monkeypatch, does, *, seconds) -> bool:
+    """Whether a pool calls a shard stalled while its reading does something for so long."""
+    monkeypatch.setattr(work_pool, "_LONGEST_STEP_SECONDS", 0.2)
+    task = SlowToRead(does)
+    pool = WorkPool(
+        CrowdedStages(),
+        lambda *_: task,
+        lambda _message: None,
+        threads=1,
+        batch_timeout_seconds=SECONDS,
+        end_process=pytest.fail,
+    )
+    pool.add([task.assignment])
+    deadline = time.monotonic() + seconds
+    try:
+        while time.monotonic() < deadline:
+            if pool.beat(time.monotonic()).stalled == (7,):
+                return True
+            NEVER.wait(0.05)
+        return False
+    finally:
+        task.over = True
+
+
+def test_a_decoder_that_loops_is_stalled(monkeypatch):
+    assert stalled_while(monkeypatch, lambda: sum(range(1000)), seconds=SECONDS)
+
+
+def test_who_waits_for_a_store_is_not_stalled(monkeypatch):
+    assert not stalled_while(monkeypatch, lambda: NEVER.wait(0.01), seconds=1)
 
 
 def test_a_lost_isolator_is_told_as_a_loss_and_not_as_the_shards_failure():

@@ -9,6 +9,7 @@
     rejects       where a row is rejected
     work_pool     threads that share one model session
     shard_task    one attempt at one shard: slices out, results in order, files staged
+    computing     notices what computes on and on
     workspace     the private folder in which the model lies
 
 Everything foreign (footers, data, models, SQL) is parsed in this process and nowhere else. Nothing

@@ -134,7 +134,8 @@ class Beat(NamedTuple):
     """Sent several times a second for as long as the process lives.
 
     `rows`: rows scored so far of each active shard. `stalled`: shards whose present slice has been
-    in work for longer than the batch timeout. `cpu_seconds`: used by the scorer so far.
+    in work for longer than the batch timeout, or that compute for ever while they are read or
+    written. `cpu_seconds`: used by the scorer so far.
     """
 
     rows: dict[int, int]

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from batch_inference_api.reasons import Reason
 from batch_inference_runner.errors import JobFailed, ProcessBroken, Unavailable
 from batch_inference_runner.rows import CHUNK_ROWS
+from batch_inference_runner.score.computing import ComputingThreads
 from batch_inference_runner.score.messages import (
     Assignment,
     Beat,
@@ -41,6 +42,9 @@ _SLICE_SECONDS = 0.5
 to hang; long enough that handing out slices costs nothing."""
 _FIRST_BATCHES = 4
 """Size of the first slice, before the speed is known."""
+_LONGEST_STEP_SECONDS = 600.0
+"""CPU time for reading a chunk, or writing a few: usually less than a second. What waits for a
+store, however long, does not come near it."""
 
 
 class WorkPool:
@@ -68,6 +72,7 @@ class WorkPool:
         self._waiting: deque[Assignment] = deque()
         self._active: dict[int, ShardTask] = {}
         self._in_work: dict[int, tuple[int, float]] = {}
+        self._computing = ComputingThreads(_LONGEST_STEP_SECONDS)
         self._seconds_per_row = 0.0
         self._first_row_sent = False
         self._changed = threading.Condition()
@@ -87,7 +92,7 @@ class WorkPool:
             return tuple(self._waiting.pop().shard.index for _ in range(taken))
 
     def beat(self, now: float) -> Beat:
-        """Say how far the active shards are, and which have been in one slice for too long."""
+        """Say how far the active shards are, and which have been in one step for too long."""
         with self._changed:
             rows = {shard: task.rows_scored for shard, task in self._active.items()}
             stalled = {
@@ -95,6 +100,7 @@ class WorkPool:
                 for shard, began in tuple(self._in_work.values())  # other threads change it
                 if now - began > self._batch_timeout_seconds
             }
+        stalled |= self._computing.overdue()
         return Beat(rows, tuple(sorted(stalled)), time.process_time())
 
     def _work(self) -> None:
@@ -138,15 +144,22 @@ class WorkPool:
 
     def _advance(self, task: ShardTask) -> None:
         """Work on a shard until there is nothing more to take; whoever is last hands it in."""
-        while (part := task.take()) is not None:
-            task.give(part, self._run(task, part))
+        while (part := self._take(task)) is not None:
+            result = self._run(task, part)
+            with self._computing.watched(task.shard):
+                task.give(part, result)
             with self._changed:
                 self._changed.notify_all()
-        staged = task.finish()
+        with self._computing.watched(task.shard):
+            staged = task.finish()
         if staged is not None:
             with self._changed:
                 del self._active[task.shard]
             self._send(Staged(staged.to_json()))
+
+    def _take(self, task: ShardTask) -> Slice | None:
+        with self._computing.watched(task.shard):
+            return task.take()
 
     def _run(self, task: ShardTask, part: Slice) -> SliceResult:
         began, thread = time.monotonic(), threading.get_ident()
