@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import os
 import queue
 import threading
+import time
 
 import pytest
 
@@ -13,6 +15,7 @@ from batch_inference_runner.errors import InvalidJob, JobFailed, ProcessBroken, 
 from batch_inference_runner.schedule.deadline import Deadline
 from batch_inference_runner.schedule.planning import Planner
 from batch_inference_runner.schedule.slot import Slot
+from batch_inference_runner.score import computing
 from batch_inference_runner.score import scorer as scoring
 from batch_inference_runner.score.messages import Prepare, Prepared, Refused, Unreachable
 from batch_inference_runner.score.scorer import Scorer
@@ -115,6 +118,26 @@ def test_want_of_memory_names_what_wanted_it(prepare, step, doing):
 def test_a_scorer_that_cannot_go_on_ends_instead_of_answering(prepare):
     with pytest.raises(ProcessBroken):
         prepare("compile_stages", ProcessBroken("the SQL engine broke"))
+
+
+@pytest.mark.parametrize("step", ["inspect_inputs", "compile_stages"])
+def test_a_scorer_that_loops_while_it_prepares_ends(prepare, monkeypatch, step):
+    statuses = []
+    monkeypatch.setattr(os, "_exit", statuses.append)
+    monkeypatch.setattr(scoring, "_LONGEST_STEP_SECONDS", 0.2)
+    monkeypatch.setattr(computing, "_LOOK_SECONDS", 0.02)
+
+    class Looping(Exception):
+        """Loops when it is raised, as far as a test goes on after the end of its process."""
+
+        def __init__(self) -> None:
+            began = time.thread_time()
+            while not statuses and time.thread_time() - began < 10:
+                sum(range(1000))
+
+    with pytest.raises(Looping):
+        prepare(step, Looping)
+    assert statuses[0] == scoring._HUNG
 
 
 def test_an_answer_is_a_plan_in_the_making():

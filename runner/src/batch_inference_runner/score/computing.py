@@ -1,7 +1,7 @@
-"""Notices a thread that computes on and on, where nobody can say how long it may take.
+"""Notices what computes on and on, where nobody can say how long it may take.
 
-Decoding and encoding read and write as they go, and a store may keep them waiting for as long as it
-likes. But waiting takes no CPU time, and a decoder that loops takes nothing else.
+Inspecting, decoding and encoding read and write as they go, and a store may keep them waiting for
+as long as it likes. But waiting takes no CPU time, and a decoder that loops takes nothing else.
 """
 
 from __future__ import annotations
@@ -12,7 +12,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from typing import Self
+
+_LOOK_SECONDS = 1.0
 
 
 class ComputingThreads:
@@ -41,3 +44,33 @@ class ComputingThreads:
             for shard, clock, since in begun
             if time.clock_gettime(clock) - since > self._most_seconds
         }
+
+
+class ComputingProcess:
+    """Calls `end_process` when this process has used `most_seconds` of CPU time without progress.
+
+    For what a process does alone and in threads that come and go; active inside of a `with` block.
+    """
+
+    def __init__(self, most_seconds: float, end_process: Callable[[], object]) -> None:
+        self._most_seconds = most_seconds
+        self._end_process = end_process
+        self._since = 0.0
+        self._over = threading.Event()
+
+    def __enter__(self) -> Self:
+        self.progressed()
+        threading.Thread(target=self._watch, name="computing", daemon=True).start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._over.set()
+
+    def progressed(self) -> None:
+        """Begin to count anew."""
+        self._since = time.process_time()
+
+    def _watch(self) -> None:
+        while not self._over.wait(_LOOK_SECONDS):
+            if time.process_time() - self._since > self._most_seconds:
+                self._end_process()

@@ -48,11 +48,22 @@ def opener(config: RunnerConfig) -> Callable[[InputFile], RandomAccess]:
     return open_input
 
 
-def inspect_inputs(config: RunnerConfig, files: Sequence[InputFile]) -> Inspection:
-    """Read what the files say about themselves. Raises InvalidJob."""
+def inspect_inputs(
+    config: RunnerConfig, files: Sequence[InputFile], *, on_open: Callable[[], None]
+) -> Inspection:
+    """Read what the files say about themselves; `on_open` is called before each is opened.
+
+    Raises InvalidJob.
+    """
+    open_input = opener(config)
+
+    def open_next(file: InputFile) -> RandomAccess:
+        on_open()
+        return open_input(file)
+
     return inspect(
         files,
-        opener(config),
+        open_next,
         format=config.input.format,
         csv=config.input.csv,
         target_bytes=config.sharding.target_bytes_per_shard,

@@ -17,6 +17,7 @@ from batch_inference_api.reasons import Reason
 from batch_inference_runner.errors import InvalidJob, JobFailed, ProcessBroken, Unavailable
 from batch_inference_runner.models.model_file import fetch_model
 from batch_inference_runner.models.onnx import runtime_version
+from batch_inference_runner.score.computing import ComputingProcess
 from batch_inference_runner.score.config_view import pin_batch_size, read_config
 from batch_inference_runner.score.messages import (
     Beat,
@@ -59,7 +60,9 @@ if TYPE_CHECKING:
     from batch_inference_runner.score.messages import Assignment, Message
     from batch_inference_runner.score.stages import Stages
 
-_PROBE_HUNG = 3
+_HUNG = 3
+_LONGEST_STEP_SECONDS = 1800.0
+"""CPU time for inspecting one file, or for loading the model: far beyond what either takes."""
 _BROKEN = 4
 """Status of a process whose libraries are in no state to go on with: it counts as a crash."""
 _MOST_KEPT_BYTES = 32 * 1024 * 1024
@@ -122,8 +125,8 @@ class Scorer:
     def _prepare(self, message: Prepare) -> Prepared:
         _limit_memory(message.memory_bytes)
         config = read_config(message.config)
-        with _enough_memory_for("inspecting the input"):
-            inspection = inspect_inputs(config, message.files)
+        with _computing() as computing, _enough_memory_for("inspecting the input"):
+            inspection = inspect_inputs(config, message.files, on_open=computing.progressed)
         stages = self._load(message, config, inspection.schema)
         schema = schema_to_read(config, inspection.schema, stages)
         first = None
@@ -156,7 +159,7 @@ class Scorer:
         return probed.chunk
 
     def _load(self, message: Prepare | Open, config: RunnerConfig, schema: pa.Schema) -> Stages:
-        with _enough_memory_for("loading the model"):
+        with _computing(), _enough_memory_for("loading the model"):
             with workspace_errors():
                 model = fetch_model(config.model, make_workspace())
             stages = compile_stages(config, schema, model, memory_bytes=message.memory_bytes)
@@ -207,13 +210,18 @@ class Scorer:
 @contextmanager
 def _ends_process_after(seconds: float) -> Iterator[None]:
     """End a process that hangs in native code; the driver goes on without probing."""
-    timer = threading.Timer(seconds, os._exit, [_PROBE_HUNG])
+    timer = threading.Timer(seconds, os._exit, [_HUNG])
     timer.daemon = True
     timer.start()
     try:
         yield
     finally:
         timer.cancel()
+
+
+def _computing() -> ComputingProcess:
+    """End a process that loops in a parser or a loader; the driver starts another one."""
+    return ComputingProcess(_LONGEST_STEP_SECONDS, partial(os._exit, _HUNG))
 
 
 @contextmanager
