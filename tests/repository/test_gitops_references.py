@@ -16,7 +16,9 @@ EXAMPLES = ROOT / "examples" / "gitops"
 def manifests() -> Iterator[dict[str, Any]]:
     for tool in ("argo-cd", "flux"):
         for path in sorted((EXAMPLES / tool).rglob("*.yaml")):
-            yield from (found for found in yaml.safe_load_all(path.read_text()) if "kind" in found)
+            yield from (
+                found for found in yaml.safe_load_all(path.read_text()) if "metadata" in found
+            )
 
 
 MANIFESTS = {f"{found['kind']}/{found['metadata']['name']}": found for found in manifests()}
