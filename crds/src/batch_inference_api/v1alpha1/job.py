@@ -113,7 +113,8 @@ class JobSpec(ResourceModel):
     the time again."""
     pre_running_deadline_seconds: Seconds | None = None
     """The job fails when its first pods have not begun to score after this time: they wait for a
-    node or an image, start, and check inputs and model. Later runs are not bound by it."""
+    node or an image, start, and check inputs and model. What has begun to score once is no longer
+    bound by it."""
     progress_deadline_seconds: Seconds | None = None
     """The job fails when no row was scored for this time."""
     ttl_seconds_after_finished: Annotated[int, Field(ge=0, le=2_147_483_647)] | None = None
