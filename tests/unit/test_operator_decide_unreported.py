@@ -54,16 +54,15 @@ def test_a_run_without_a_report_is_counted_before_it_is_cleared_away():
     assert plan.status is None, "it is counted once, however often it is seen"
 
 
-def test_a_run_that_a_raised_limit_has_ended_did_not_go_without_a_report():
-    record = make_record({"spec.backoffLimit": 9}, status=running_status())
-    ended = make_ended_run(JobEnd.FAILED, "BackoffLimitExceeded", backoff_limit=6)
+def test_runs_that_end_by_a_limit_below_the_spec_s_come_to_an_end():
+    """As where a policy of the cluster lowers the `backoffLimit` of every Job."""
+    record = make_record({"spec.backoffLimit": 9})
 
-    counted = stored(record, status_for(record, observe(ended)))
+    for number in range(1, 5):
+        run = make_ended_run(JobEnd.FAILED, "BackoffLimitExceeded", number, backoff_limit=2)
+        record = stored(record, status_for(record, observe(run)))
 
-    assert counted.status.run.unreported is None
-    assert plan_for(counted, observe(ended)).actions == (
-        DeleteRun(job_name="churn-run-1", job_uid="uid-of-run-1"),
-    )
+    assert failure(record.status)[0] == Reason.BACKOFF_LIMIT_EXCEEDED
 
 
 @pytest.mark.parametrize("suspend", [False, True])

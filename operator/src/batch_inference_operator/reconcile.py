@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, replace
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from batch_inference_operator import carry_out as act
 from batch_inference_operator.cache import Kind
@@ -21,7 +21,7 @@ from batch_inference_operator.observe import observe
 from batch_inference_operator.refused_plans import RefusedPlans
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from datetime import datetime
 
     from batch_inference_api.v1alpha1.status import JobStatus
@@ -188,16 +188,17 @@ class Reconciler:
         Raises:
             Conflict: it has changed. It may have ended, by another operator's hand.
         """
-        await self._read_anew(record)
-        raw = self._cache.get(Kind.JOB, record.key)
-        if raw is None or raw["metadata"]["resourceVersion"] != record.resource_version:
+        found = await self._read_anew(record)
+        if record.resource_version not in [job["metadata"]["resourceVersion"] for job in found]:
             raise Conflict("the job has changed since it was read")
 
-    async def _read_anew(self, record: Record) -> None:
-        for found in await self._cluster.list(
+    async def _read_anew(self, record: Record) -> tuple[Mapping[str, Any], ...]:
+        found = await self._cluster.list(
             Kind.JOB, namespace=record.namespace, fields=f"metadata.name={record.name}"
-        ):
-            self._cache.see(Kind.JOB, found)
+        )
+        for job in found:
+            self._cache.see(Kind.JOB, job)
+        return found
 
     def _is_due(self, record: Record, status: JobStatus, *, is_urgent: bool) -> bool:
         return not self._was_just_written(record, status) and is_worth_writing(

@@ -29,6 +29,7 @@ class _Refused:
     asked: object
     refusal: Refusal
     times: int
+    at: datetime
     until: datetime
 
 
@@ -43,15 +44,18 @@ class RefusedPlans:
     def find(self, record: Record, actions: tuple[Action, ...]) -> Refusal | None:
         """The answer to the same actions, while it is too early to ask again."""
         last = self._last(record, actions)
-        return last.refusal if last is not None and self._clock() < last.until else None
+        # Before that time the clock was set back.
+        is_early = last is not None and last.at <= self._clock() < last.until
+        return last.refusal if last is not None and is_early else None
 
     def note(self, record: Record, actions: tuple[Action, ...], refusal: Refusal) -> None:
         """Remember a refusal; the pause grows with each in a row."""
         last = self._last(record, actions)
         times = 1 if last is None else last.times + 1
         pause = timedelta(seconds=self._backoff.pause_seconds(times, chance=0))
+        now = self._clock()
         self._refused[record.key] = _Refused(
-            asked=_asked(record, actions), refusal=refusal, times=times, until=self._clock() + pause
+            asked=_asked(record, actions), refusal=refusal, times=times, at=now, until=now + pause
         )
 
     def forget(self, key: Key) -> None:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 MAX_UNREPORTED_RUNS = 3
 _REFUSED_AGAIN_SECONDS = 15.0
-"""How soon a Job that was refused is tried again."""
+"""How soon a job whose Job was refused is looked at again; `refused_plans` says when it is asked."""
 _COUNTED_SECONDS = 1.0
 """How soon a run that was counted is cleared away: its status only has to be seen again."""
 
@@ -110,15 +110,15 @@ def plan_after_unsettled(
     known = record.status.run or RunStatus()
     if known.number == run.number and known.job_name is None:
         return Plan(actions=(DeleteRun(job_name=run.name, job_uid=run.uid),))
-    unreported = (known.unreported or 0) + (verdict.reason == Reason.REPORT_MISSING)
-    if unreported > MAX_UNREPORTED_RUNS:
+    unreported = known.unreported or 0
+    if unreported >= MAX_UNREPORTED_RUNS:
         given_up = Failed(reason=verdict.reason, message=verdict.message)
         return Plan(status=failed(record, run, given_up, now=now), is_urgent=True)
     trouble = Trouble(reason=verdict.reason, message=f"{verdict.message}; the next run begins")
     status = in_a_run(record, run, observation, trouble=trouble, now=now)
     # Without the name of its Job, a run is over and counted.
     counted = (status.run or RunStatus()).model_copy(
-        update={"number": run.number, "job_name": None, "unreported": unreported or None}
+        update={"number": run.number, "job_name": None, "unreported": unreported + 1}
     )
     return Plan(
         status=status.model_copy(update={"run": counted}),
