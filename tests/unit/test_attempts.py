@@ -14,12 +14,19 @@ def test_what_was_probably_in_work_is_suspected(tmp_path):
     assert log.earlier(committed={0, 2, 3}) == EarlierAttempts((1, 4), {}, drivers=1)
 
 
-def test_a_loss_while_alone_is_charged_each_time(tmp_path):
+def test_a_loss_while_alone_is_charged_for_each_driver(tmp_path):
+    for driver in ("d1", "d2"):
+        log = AttemptLog(Folder(tmp_path), WORK, driver)
+        log.record(f"{driver}-1", [7, 8], alone=False, in_work=2, committed=0)
+        log.record(f"{driver}-2", [7], alone=True, in_work=2, committed=0)
+    assert log.earlier(committed=set()) == EarlierAttempts((7, 8), {7: 2}, drivers=2)
+
+
+def test_tries_that_a_store_has_ended_are_charged_as_one(tmp_path):
     log = AttemptLog(Folder(tmp_path), WORK)
-    log.record("a1", [7, 8], alone=False, in_work=2, committed=0)
-    log.record("a2", [7], alone=True, in_work=2, committed=0)
-    log.record("a3", [7], alone=True, in_work=2, committed=0)
-    assert log.earlier(committed=set()) == EarlierAttempts((7, 8), {7: 2}, drivers=1)
+    for attempt in ("a1", "a2", "a3"):
+        log.record(attempt, [7], alone=True, in_work=2, committed=0)
+    assert log.earlier(committed=set()) == EarlierAttempts((7,), {7: 1}, drivers=1)
 
 
 def test_a_record_that_is_a_link_to_nothing_hides_no_other(tmp_path):

@@ -148,13 +148,38 @@ def test_a_shard_for_which_all_of_the_memory_does_not_suffice_is_charged():
     assert backlog.failed == {0: "malloc failed"}
 
 
-def test_a_suspect_that_a_store_kept_from_running_is_a_suspect_still():
+def test_a_suspect_that_a_store_kept_from_running_is_like_any_other():
+    """Alone, it would leave a record of that for each time that the store fails."""
     backlog = make_backlog(2, backoff_limit=0, suspects=[1])
     assert backlog.take(assigned=0, threads=1, scorers=1) == Take((1,), alone=True)
 
     backlog.give_back([1])
 
-    assert backlog.take(assigned=0, threads=1, scorers=1) == Take((1,), alone=True)
+    assert backlog.take(assigned=0, threads=2, scorers=1) == Take((1, 0))
+    assert not backlog.lose(1, Loss.KILLED, "killed beside another")
+
+
+def test_a_shard_that_isolation_does_not_help_runs_alone():
+    """As one whose decoder loops: beside others it would take them along each time."""
+    backlog = make_backlog(2, backoff_limit=3)
+    for shard in backlog.take(assigned=0, threads=2, scorers=1).shards:
+        backlog.lose(shard, Loss.CRASHED, "stalled", beside_others=True)
+    backlog.take(assigned=0, threads=2, scorers=1)
+    assert backlog.lose(0, Loss.CRASHED, "stalled")
+
+    backlog.take(assigned=0, threads=2, scorers=1)
+    assert backlog.take(assigned=0, threads=2, scorers=1) == Take((0,), alone=True)
+
+
+def test_a_lost_isolator_is_charged_to_a_shard_that_was_alone():
+    """It may be unable to do its work at all, and others commit meanwhile."""
+    backlog = make_backlog(1, backoff_limit=1)
+    assert not backlog.lose(0, Loss.ISOLATOR_LOST, "lost")
+    for _ in range(2):
+        backlog.take(assigned=0, threads=2, scorers=1)
+        assert backlog.lose(0, Loss.ISOLATOR_LOST, "lost")
+        backlog.progressed()
+    assert backlog.failed == {0: "lost"}
 
 
 losses = st.sampled_from([*Loss, None])

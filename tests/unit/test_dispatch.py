@@ -9,6 +9,7 @@ import pytest
 from batch_inference_api.reasons import Reason
 from batch_inference_runner.errors import Interrupted, InvalidJob, JobFailed, Unavailable
 from batch_inference_runner.schedule.deadline import Deadline
+from batch_inference_runner.schedule.outage import MOST_FAILURES
 from batch_inference_runner.score.messages import (
     Beat,
     FailureKind,
@@ -91,10 +92,18 @@ def test_a_scorer_that_cannot_reach_a_store_tries_again():
 
 
 def test_a_store_that_is_never_reached_ends_the_run_for_now():
+    """A refusal answers at once: the scorer is asked again after each pause, and not during it."""
+    asked = []
+
+    def refuse(scorer):
+        asked.append(scorer)
+        scorer.say(Unreachable("no route"))
+
     run = Run()
-    run.add(FakeScorer(on_open=lambda scorer: scorer.say(Unreachable("no route"))))
+    run.add(FakeScorer(on_open=refuse))
     with pytest.raises(Unavailable, match="no route"):
         run.go()
+    assert len(asked) == MOST_FAILURES + 1
 
 
 def test_a_commit_that_fails_ends_the_run():

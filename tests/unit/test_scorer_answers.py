@@ -15,7 +15,7 @@ from batch_inference_runner.errors import InvalidJob, JobFailed, ProcessBroken, 
 from batch_inference_runner.schedule.deadline import Deadline
 from batch_inference_runner.schedule.planning import Planner
 from batch_inference_runner.schedule.slot import Slot
-from batch_inference_runner.score import computing
+from batch_inference_runner.score import computing, workspace
 from batch_inference_runner.score import scorer as scoring
 from batch_inference_runner.score.messages import Prepare, Prepared, Refused, Unreachable
 from batch_inference_runner.score.scorer import Scorer
@@ -33,7 +33,7 @@ def prepare(monkeypatch):
     class Stub:
         schema = inventories = stages = columns = None
 
-    for step in (*STEPS, "schema_to_read", "reader_for", "make_workspace"):
+    for step in (*STEPS, "schema_to_read", "reader_for"):
         monkeypatch.setattr(scoring, step, lambda *_, **__: Stub())
     monkeypatch.setattr(scoring, "_limit_memory", lambda _bytes: None)
     monkeypatch.setattr(scoring, "_allow_open_files", lambda: None)
@@ -88,7 +88,6 @@ def test_a_store_that_denies_access_is_a_matter_of_credentials(prepare, step):
         ("inspect_inputs", StoreError("'s3://b/k': SlowDown")),
         ("fetch_model", Unavailable("the model at 's3://b/k' could not be fetched")),
         ("fetch_model", OSError(errno.ENOSPC, "No space left on device")),
-        ("make_workspace", OSError(errno.EROFS, "Read-only file system")),
     ],
     ids=str,
 )
@@ -98,6 +97,21 @@ def test_what_may_pass_is_tried_again(prepare, step, error):
     assert str(error.args[-1]) in answer.message
     with pytest.raises(Unavailable):
         plan_after(answer)
+
+
+def test_a_folder_that_cannot_be_made_may_pass_too(prepare, monkeypatch):
+    def mkdtemp(**_options):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(workspace.tempfile, "mkdtemp", mkdtemp)
+    assert "Read-only file system" in prepare("probe_on_real_rows", LookupError()).message
+
+
+def test_what_was_copied_in_vain_is_removed(prepare, monkeypatch, tmp_path):
+    """Otherwise each try would leave a copy, where the room was short already."""
+    monkeypatch.setattr(workspace.tempfile, "gettempdir", lambda: str(tmp_path))
+    prepare("fetch_model", OSError(errno.ENOSPC, "No space left on device"))
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -203,3 +203,15 @@ def test_a_process_that_cannot_go_on_ends_without_blaming_a_shard():
 
     assert [type(message) for message in said[:-1]] == [Started]
     assert said[-1] == ENDED
+
+
+def test_a_failure_is_sent_before_it_is_written_down(monkeypatch):
+    """Memory may be too short for a log; nobody else would tell the driver."""
+
+    def fail(_error):
+        raise MemoryError
+
+    monkeypatch.setattr(work_pool, "_log", fail)
+    _, said = score(LosingStages(LookupError("a defect")), assigned(), pa.table({"x": [1]}))
+
+    assert (said[-1].kind, said[-1].message) == (FailureKind.SHARD, "LookupError: a defect")

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 MAX_UNREPORTED_RUNS = 3
 _REFUSED_AGAIN_SECONDS = 15.0
-"""How soon a job whose Job was refused is looked at again; `refused_plans` says when it is asked."""
+"""How soon a job whose Job was refused is looked at; `refused_plans` says when it is asked for."""
 _COUNTED_SECONDS = 1.0
 """How soon a run that was counted is cleared away: its status only has to be seen again."""
 

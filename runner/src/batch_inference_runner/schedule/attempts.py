@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 class EarlierAttempts:
     """What earlier drivers left unfinished.
 
-    `suspects` in order; `kills`: how often each was lost while it ran alone, since the last commit;
-    `drivers`: how many have begun to score.
+    `suspects` in order; `kills`: with how many drivers each was lost while it ran alone, since the
+    last commit; `drivers`: how many have begun to score.
     """
 
     suspects: tuple[int, ...]
@@ -71,7 +71,7 @@ class AttemptLog:
     def earlier(self, committed: Collection[int]) -> EarlierAttempts:
         """Read what was started and never committed."""
         suspects: dict[int, None] = {}
-        kills: Counter[int] = Counter()
+        lost_alone: set[tuple[int, str]] = set()
         drivers: set[str] = set()
         for info in self.store.list(self._folder):
             record = json.loads(self.store.get(info.key))
@@ -80,5 +80,7 @@ class AttemptLog:
             in_work = unfinished[: record["inWork"]]
             suspects.update(dict.fromkeys(in_work))
             if record["alone"] and record["committed"] == len(committed):
-                kills.update(in_work)
+                # A store that fails leaves several records of a driver, and is nobody's fault.
+                lost_alone.update((shard, record.get("driver", "")) for shard in in_work)
+        kills = Counter(shard for shard, _ in lost_alone)
         return EarlierAttempts(tuple(suspects), dict(kills), len(drivers))

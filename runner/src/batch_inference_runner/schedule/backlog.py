@@ -1,10 +1,10 @@
 """Which shards come next, how many at once, and what a loss means. No I/O, no clock.
 
-A shard that ends badly by its own doing (a crash signal, a deadline, out of memory) is charged and
-tried again where a crash costs one row only. A shard that was merely in work when its scorer was
-killed from outside, or crashed with several shards in work, is innocent until it happens again: it
-runs alone, and a second loss is charged. So is one that ran short of the memory that it shared: it
-runs alone and frugally before anything is its fault.
+A shard that ends badly by its own doing (a crash signal, a deadline) is charged and tried again
+where a crash costs one row only; if that does not help, alone. A shard that was merely in work when
+its scorer was killed from outside, or crashed with several shards in work, is innocent until it
+happens again: it runs alone, and a second loss is charged. So is one that ran short of the memory
+that it shared: it runs alone and frugally before anything is its fault.
 """
 
 from __future__ import annotations
@@ -26,9 +26,11 @@ class Loss(Enum):
     """Why a shard that was in work has no result."""
 
     CRASHED = "crashed"
-    """A crash signal, a deadline or a memory limit: the shard's own doing."""
+    """A crash signal or a deadline: the shard's own doing."""
     KILLED = "killed"
-    """Its scorer, driver or node was killed from outside, or the isolator of its scorer was."""
+    """Its scorer, driver or node was killed from outside."""
+    ISOLATOR_LOST = "isolator lost"
+    """The process in which its rows are isolated was killed, or cannot do its work."""
     OUT_OF_MEMORY = "out of memory"
     """An allocation failed, in memory that was shared with the shards beside it."""
     FAILED = "failed"
@@ -40,7 +42,7 @@ class Loss(Enum):
         return _REPORTED.get(kind, cls.FAILED)
 
 
-_REPORTED = {FailureKind.LOST: Loss.KILLED, FailureKind.MEMORY: Loss.OUT_OF_MEMORY}
+_REPORTED = {FailureKind.LOST: Loss.ISOLATOR_LOST, FailureKind.MEMORY: Loss.OUT_OF_MEMORY}
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,30 +130,33 @@ class Backlog:
         self.kills.clear()
 
     def give_back(self, shards: Iterable[int]) -> None:
-        """Put shards that were not tried in front of their queues, in order; suspects stay so."""
+        """Put shards that were not tried in front of the queue, in order.
+
+        Suspects are among others then: what befalls those is charged to nobody at first.
+        """
         returned = sorted(shards, reverse=True)
-        self.suspects.extendleft(shard for shard in returned if shard in self._alone)
-        self.pending.extendleft(shard for shard in returned if shard not in self._alone)
+        self.pending.extendleft(returned)
         self._alone.difference_update(returned)
 
-    def lose(self, shard: int, loss: Loss, why: str, *, beside_others: bool = False) -> None:
+    def lose(self, shard: int, loss: Loss, why: str, *, beside_others: bool = False) -> bool:
         """Account for an attempt without a result; queue the next or, at last, the rejection.
 
         `beside_others`: other shards were lost at the same moment, any of which may be the cause.
+        Returns whether the shard is charged with it.
         """
         was_alone = shard in self._alone
         self._alone.discard(shard)
         if loss is Loss.CRASHED and beside_others:
             self.isolated.add(shard)
             self.suspects.append(shard)
-            return
-        if loss is Loss.KILLED and not was_alone:
+            return False
+        if loss in (Loss.KILLED, Loss.ISOLATOR_LOST) and not was_alone:
             self.suspects.append(shard)
-            return
+            return False
         if loss is Loss.OUT_OF_MEMORY and not (was_alone and shard in self.frugal):
             self.frugal.add(shard)
             self.suspects.append(shard)
-            return
+            return False
         if loss is Loss.KILLED:
             self.kills[shard] += 1
         else:
@@ -159,10 +164,11 @@ class Backlog:
         if self.charges[shard] + self.kills[shard] > self.backoff_limit:
             self.failed[shard] = why
             self.pending.appendleft(shard)  # once more, to reject its rows unread
-            return
+            return True
+        if loss is Loss.FAILED or (loss is Loss.CRASHED and shard not in self.isolated):
+            self.pending.appendleft(shard)
+        else:
+            self.suspects.append(shard)
         if loss in (Loss.CRASHED, Loss.KILLED):
             self.isolated.add(shard)
-        if loss in (Loss.KILLED, Loss.OUT_OF_MEMORY):
-            self.suspects.append(shard)
-        else:
-            self.pending.appendleft(shard)
+        return True

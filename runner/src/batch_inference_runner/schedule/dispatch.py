@@ -9,6 +9,7 @@ from __future__ import annotations
 import queue
 import time
 import uuid
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from batch_inference_api.reasons import Reason
@@ -82,6 +83,7 @@ class Dispatch:
         self._committing: set[int] = set()
         self._committed = self._rows_read = self._rows_rejected = 0
         self._outage = Outage()
+        self._unopened: set[Slot] = set()
         self._start_failures = StartFailures()
         self.first_row_at: float | None = None
         self._backlog = self._resume()
@@ -191,7 +193,7 @@ class Dispatch:
                 raise (InvalidJob if invalid else JobFailed)(Reason(reason), message)
             case Unreachable(message=message, reason=reason):
                 self._outage.add(message, now=time.monotonic(), reason=reason)
-                self._open(slot)
+                self._unopened.add(slot)
             case Exited():
                 self._on_exit(slot, what)
 
@@ -257,14 +259,7 @@ class Dispatch:
             self._progress.resumed(counts)
             return
         for each in counts:
-            self._progress.committed(
-                each.shard,
-                written=each.written,
-                rejected=each.rejected,
-                filtered=each.filtered,
-                samples=each.samples,
-                given_up=each.given_up,
-            )
+            self._progress.committed(**asdict(each))
 
     def _on_failed(self, slot: Slot, failed: ShardFailed) -> None:
         slot.release(failed.shard)
@@ -289,7 +284,7 @@ class Dispatch:
             raise JobFailed(*self._start_failures.explain(exited))
         self._lose_assigned(slot, Loss.CRASHED if own_doing else Loss.KILLED)
         slot.start(self._events.put)
-        self._open(slot)
+        self._unopened.add(slot)
         self._show_workers()
 
     def _lose_assigned(self, slot: Slot, loss: Loss) -> None:
@@ -304,8 +299,8 @@ class Dispatch:
 
     def _lose(self, shard: int, loss: Loss, why: str, *, beside_others: bool = False) -> None:
         failed_before = shard in self._backlog.failed
-        self._backlog.lose(shard, loss, why, beside_others=beside_others)
-        if shard not in self._backlog.failed:
+        is_charged = self._backlog.lose(shard, loss, why, beside_others=beside_others)
+        if not is_charged or shard not in self._backlog.failed:
             return
         self._progress.failed(shard)
         allowed, failed = self._config.budget.max_failed_shards, len(self._backlog.failed)
@@ -328,6 +323,8 @@ class Dispatch:
     def _dispatch(self) -> None:
         if self._outage.is_pause(time.monotonic()):
             return
+        while self._unopened:
+            self._open(self._unopened.pop())
         ready = [slot for slot in self._slots if slot.ready and not slot.alone]
         for slot in sorted(ready, key=lambda slot: len(slot.assigned)):
             self._assign(slot, scorers=len(ready))

@@ -45,7 +45,7 @@ from batch_inference_runner.score.preparation import (
 from batch_inference_runner.score.rejects import RejectLog, unread_chunks
 from batch_inference_runner.score.shard_task import ShardOutput, ShardTask
 from batch_inference_runner.score.work_pool import WorkPool
-from batch_inference_runner.score.workspace import make_workspace, workspace_errors
+from batch_inference_runner.score.workspace import fresh_workspace
 from batch_inference_runner.storage.advice import advised, reason_of
 from batch_inference_runner.storage.location import open_store
 from batch_inference_runner.storage.store import NotFound, StoreError, VersionChanged
@@ -160,8 +160,8 @@ class Scorer:
 
     def _load(self, message: Prepare | Open, config: RunnerConfig, schema: pa.Schema) -> Stages:
         with _computing(), _enough_memory_for("loading the model"):
-            with workspace_errors():
-                model = fetch_model(config.model, make_workspace())
+            with fresh_workspace() as folder:
+                model = fetch_model(config.model, folder)
             stages = compile_stages(config, schema, model, memory_bytes=message.memory_bytes)
         self._stages = stages
         return stages

@@ -112,11 +112,17 @@ class WorkPool:
             try:
                 self._advance(task)
             except ProcessBroken as error:
-                _log(error)
-                self._end_process()
+                try:
+                    _log(error)
+                finally:
+                    self._end_process()
                 return
             except Exception as error:  # noqa: BLE001 (the edge of a thread: every failure is sent)
-                self._fail(task, error)
+                try:
+                    self._fail(task, error)
+                except Exception:  # noqa: BLE001 (memory is short: nothing else would tell of it)
+                    self._end_process()
+                    return
 
     def _next_work(self) -> Assignment | ShardTask:
         """Wait for a shard to begin or, if there is none, for one to help with."""
@@ -206,13 +212,15 @@ class WorkPool:
         with self._changed:
             if self._active.pop(task.shard, None) is None:
                 return  # another thread has reported this attempt
-        task.abort()
         self._report(task.assignment, error)
+        task.abort()
 
     def _report(self, assignment: Assignment, error: Exception) -> None:
         kind, reason, message = _explain(error)
         shard, attempt = assignment.shard.index, assignment.attempt
         self._send(ShardFailed(shard, attempt, kind, reason, message))
+        if kind is FailureKind.SHARD:
+            _log(error)
 
 
 def _explain(error: Exception) -> tuple[FailureKind, str | None, str]:
@@ -231,10 +239,8 @@ def _explain(error: Exception) -> tuple[FailureKind, str | None, str]:
         case Unavailable():
             return FailureKind.LOST, None, message
         case MemoryError():
-            _log(error)
             return FailureKind.MEMORY, None, f"memory ran out while it was scored: {message}"
         case _:
-            _log(error)
             return FailureKind.SHARD, None, f"{type(error).__name__}: {message}"
 
 

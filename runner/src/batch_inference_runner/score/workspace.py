@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _PREFIX = "bij-scorer-"
 
 
-def make_workspace() -> Path:
+def _make_workspace() -> Path:
     """Make this process's folder, readable for nobody else, and remove left-over ones."""
     parent = Path(tempfile.gettempdir())
     for folder in parent.glob(f"{_PREFIX}*"):
@@ -31,11 +31,20 @@ def make_workspace() -> Path:
 
 
 @contextmanager
-def workspace_errors() -> Iterator[None]:
-    """Turn what a file system says about the workspace into Unavailable, with what to do."""
+def fresh_workspace() -> Iterator[Path]:
+    """Make a folder that stays if the block ends well.
+
+    Raises Unavailable for what the file system refuses, with what to do.
+    """
+    folder = None
     try:
-        yield
-    except OSError as error:
+        folder = _make_workspace()
+        yield folder
+    except BaseException as error:
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)  # the next try needs the room
+        if not isinstance(error, OSError):
+            raise
         raise Unavailable(
             f"the model could not be copied below {tempfile.gettempdir()!r}: "
             f"{error.strerror or error}; make room, or let TMPDIR name another folder"
