@@ -217,10 +217,26 @@ def test_every_reason_comes_with_its_meaning_and_advice(reason):
     assert "\nMeaning     " in page
 
 
-@pytest.mark.parametrize("reason", ["DeadlineExceeded", "NoSuchReason"])
-def test_a_failed_job_is_run_again_under_its_own_name(reason):
+RESUMES = ("ErrorThresholdExceeded", "DeadlineExceeded", "AccessDenied", "OutputVolumeFull")
+STARTS_ANEW = (
+    "OutputPathClaimed", "RowRejected", "OutputExists", "InputChanged", "ModelDigestMismatch",
+    "VersionSkew", "SchemaMismatch", "NoSuchReason",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("reason", "resumes"),
+    [*((reason, True) for reason in RESUMES), *((reason, False) for reason in STARTS_ANEW)],
+)
+def test_a_failed_job_is_run_again_under_its_own_name_and_resumes_only_if_its_reason_says_so(
+    reason, resumes
+):
     page = " ".join(" ".join(page_of(failed_job(reason=reason))).split())
-    assert "delete it and apply its manifest under the same name" in page
+    again = "To run a job again, delete it, change its manifest, and apply it under the same name."
+    assert page.count(again) == 1
+    assert page.count("same name") == 1
+    assert "is not scored again" not in page
+    assert ("it resumes" in page) is resumes
 
 
 def test_a_standing_is_read_from_the_conditions():

@@ -16,10 +16,8 @@ if TYPE_CHECKING:
     from batch_inference_operator.decide.record import Record
     from batch_inference_operator.kubectl_bij.standing import Standing
 
-_RUN_AGAIN = (
-    "To run the job again, delete it and apply its manifest under the same name: what is committed "
-    "is not scored again."
-)
+_RUN_AGAIN = "To run a job again, delete it, change its manifest, and apply it under the same name."
+"""Whether it then resumes depends on what went wrong: the reason's own advice says so."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
