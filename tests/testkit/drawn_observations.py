@@ -218,6 +218,7 @@ observations = st.builds(
     report=st.sampled_from((None,) * 200 + REPORTS),
     unreachable_seconds=st.sampled_from([0, 29.9, 30, 1e9]),
     warnings=_some(_mix(_make_warning, 50), 2),
+    warnings_missed=st.booleans(),
     refusal=st.sampled_from(_mix(_make_refusal, 50)),
 )
 """What the operator may see, whether or not a cluster could look like that."""
@@ -268,6 +269,15 @@ _STATUS_VALUES: dict[str, tuple[Any, ...]] = {
                 "lastTransitionTime": "x",
                 "reason": "Running",
                 "message": "",
+            }
+        ],
+        [
+            {
+                "type": "Reconciling",
+                "status": "True",
+                "lastTransitionTime": "2026-08-01T11:00:00Z",
+                "reason": "QuotaExceeded",
+                "message": "q" * 5000,
             }
         ],
         {"Complete": True},

@@ -181,6 +181,22 @@ def test_a_job_is_seen_without_the_warnings_that_cannot_be_read():
     seen = look(job_as_sent(), server=Server(Event=[EVENT], refused="Event"))
 
     assert (len(seen.jobs), seen.warnings) == (1, ())
+    assert seen.warnings_missed
+
+
+MISSES_NONE = {
+    "warnings that are read": (Server(Event=[EVENT]), (job_as_sent(),)),
+    "no warnings at all": (Server(), (job_as_sent(),)),
+    "warnings that are not asked for": (
+        Server(refused="Event"),
+        (job_as_sent(), pod_as_sent(RUNNING)),
+    ),
+}
+
+
+@pytest.mark.parametrize(("server", "children"), MISSES_NONE.values(), ids=MISSES_NONE)
+def test_nothing_is_missed_of(server, children):
+    assert not look(*children, server=server).warnings_missed
 
 
 def asked_about(*children: dict[str, Any]) -> list[str]:

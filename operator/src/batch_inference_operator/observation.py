@@ -146,6 +146,8 @@ class Observation:
     poll_failure: str = ""
     """Why it did not answer just now."""
     warnings: tuple[ClusterWarning, ...] = ()
+    warnings_missed: bool = False
+    """Some could not be read, so that there may be more of them."""
     refusal: Refusal | None = None
 
     @property

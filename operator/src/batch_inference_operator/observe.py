@@ -79,13 +79,15 @@ async def observe(
     if record.is_finished or run is None:
         return observation
     answer = await _ask_head(observation, run, record, poll_progress=poll_progress)
+    warnings, is_missed = await _read_warnings(record, run, observation.pods_of(run), cluster, now)
     return Observation(
         jobs=jobs,
         pods=pods,
         report=answer.report,
         unreachable_seconds=answer.unreachable_seconds,
         poll_failure=answer.failure,
-        warnings=await _read_warnings(record, run, observation.pods_of(run), cluster, now),
+        warnings=warnings,
+        warnings_missed=is_missed,
     )
 
 
@@ -133,31 +135,36 @@ async def _read_warnings(
     pods: tuple[RunPod, ...],
     cluster: Cluster,
     now: datetime,
-) -> tuple[ClusterWarning, ...]:
+) -> tuple[tuple[ClusterWarning, ...], bool]:
     """Warnings about a Job that lacks pods, and about pods that wait on their node.
 
-    These are told by events only; why a pod has no node, it says itself.
+    These are told by events only; why a pod has no node, it says itself. Beside them: whether some
+    could not be read.
     """
     if run.end is not None or run.suspended or now - run.created < _PATIENCE:
-        return ()
+        return (), False
     waiting = [pod for pod in pods if pod.node and pod.is_waiting]
     uids = [pod.uid for pod in waiting if now - pod.created >= _PATIENCE][:_MAX_PODS_ASKED]
     if sum(not pod.is_over for pod in pods) < run.parallelism:
         uids.append(run.uid)
     found = await asyncio.gather(*(_list_warnings(uid, record, cluster) for uid in uids))
-    warnings = [_read_warning(raw) for events in found for raw in events]
-    return tuple(sorted(warnings, key=lambda warning: warning.seen, reverse=True))
+    warnings = [_read_warning(raw) for events in found for raw in events or ()]
+    warnings.sort(key=lambda warning: warning.seen, reverse=True)
+    return tuple(warnings), None in found
 
 
-async def _list_warnings(uid: str, record: Record, cluster: Cluster) -> tuple[Raw, ...]:
-    """The Warning events about an object: they only explain, so a job goes on without them."""
+async def _list_warnings(uid: str, record: Record, cluster: Cluster) -> tuple[Raw, ...] | None:
+    """The Warning events about an object, None if they cannot be read.
+
+    They only explain, so a job goes on without them.
+    """
     try:
         return await cluster.list(
             "Event", namespace=record.namespace, fields=f"involvedObject.uid={uid},type=Warning"
         )
     except ClusterError as error:
         _logger.warning("events not read", extra={"job": str(record.key), "error": str(error)})
-        return ()
+        return None
 
 
 def _read_jobs(objects: Iterable[Raw], record: Record) -> tuple[RunJob, ...]:

@@ -1,7 +1,8 @@
 """What keeps pods from scoring, in words that say what to do.
 
 A chain of questions, each answered from the observation alone; the first that finds something is
-what users read. None of them ends a job: pods that cannot start wait until they can, or until a
+what users read. Where none does and events could not be read, what they told before still stands.
+None of the troubles ends a job: pods that cannot start wait until they can, or until a
 deadline of the job is over.
 """
 
@@ -50,6 +51,17 @@ _START = (
 _MISSING = re.compile(r"\b(secret|configmap) (\"|\S+/|key|cache)", re.IGNORECASE)
 """As kubelets name what a container lacks: `secret "x"`, `Secret namespace/x`, `secret cache`."""
 _REASONS = {"secret": Reason.SECRET_NOT_FOUND, "configmap": Reason.CONFIG_MAP_NOT_FOUND}
+_TOLD_BY_EVENTS = frozenset(
+    (
+        *_REASONS.values(),
+        Reason.QUOTA_EXCEEDED,
+        Reason.SERVICE_ACCOUNT_NOT_FOUND,
+        Reason.POD_FORBIDDEN,
+        Reason.VOLUME_NOT_READY,
+        Reason.CONTAINER_CANNOT_RUN,
+    )
+)
+"""What warnings about a Job or a pod are read as."""
 _NAME_IT = (
     "suspend the job, add it to spec.workers.resources, and resume it, or let a LimitRange of the "
     "namespace give a default"
@@ -134,7 +146,10 @@ def _believed_for(lasted: timedelta) -> timedelta:
 def find_trouble(
     record: Record, run: RunJob, observation: Observation, *, now: datetime
 ) -> Trouble | None:
-    """The most telling trouble of a run; None: all is well, or a queue holds it back."""
+    """The most telling trouble of a run; None: all is well, or a queue holds it back.
+
+    A look at which events could not be read keeps the trouble that they told of at the last one.
+    """
     scene = _Scene(
         record=record,
         run=run,
@@ -146,7 +161,20 @@ def find_trouble(
         trouble = question(scene)
         if trouble is not None:
             return trouble
+    if observation.warnings_missed and not run.suspended:
+        return _last_told_by_events(record)
     return None
+
+
+def _last_told_by_events(record: Record) -> Trouble | None:
+    """The trouble in the status, if it is one that events tell of.
+
+    Others would have been found again, had they lasted.
+    """
+    known = record.condition("Reconciling")
+    if known is None or known.status != "True" or known.reason not in _TOLD_BY_EVENTS:
+        return None
+    return Trouble(reason=known.reason, message=known.message)
 
 
 def _is_a_companion_refused(scene: _Scene) -> Trouble | None:
