@@ -24,8 +24,9 @@ it, change the manifest, and apply it under the **same name**:
     kubectl delete bij NAME
     kubectl apply -f job.yaml
 
-Where Flux or Argo CD applies the manifest, change it in Git and delete the job: the tool creates it
-again. Deleting a job never deletes its output.
+Where Flux or Argo CD applies the manifest, change it in Git, wait until the tool has seen the
+change, and only then delete the job: the tool creates it again, and from the old manifest if it
+knows no newer one. Deleting a job never deletes its output.
 
 An unfinished output belongs to the job that began it, by namespace and name. That job resumes:
 committed shards are not scored again. A job with another name is refused (`OutputPathClaimed`).
