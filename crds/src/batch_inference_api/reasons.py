@@ -179,7 +179,9 @@ class Reason(StrEnum):
     IMAGE_PULL_FAILED = "ImagePullFailed"
     """The image of the runner cannot be pulled.
 
-    Correct `spec.workers.image` or `imagePullSecrets`; the pods start as soon as it can.
+    Correct `spec.workers.image` or `imagePullSecrets`; the pods start as soon as it can. Pods that
+    name a Secret, their job's or one of the platform's `runner.imagePullSecrets`, are not given
+    those of their ServiceAccount.
     """
     UNSCHEDULABLE = "Unschedulable"
     """The scheduler finds no node for a pod.
