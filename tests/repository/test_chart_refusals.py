@@ -150,6 +150,10 @@ REFUSED = {
         {"monitoring": {"prometheusRule": {"disabled": ["BatchInferenceJobFaild"]}}},
         "monitoring.prometheusRule.disabled: .*BatchInferenceJobFaild.* BatchInferenceJobFailed",
     ),
+    "a label of alerts that Prometheus does not know": (
+        {"monitoring": {"prometheusRule": {"additionalRuleLabels": {"my-team": "x"}}}},
+        "'my-team'",
+    ),
     "a runbook that is no address": (
         {"monitoring": {"prometheusRule": {"runbookUrl": "wiki"}}},
         "monitoring/prometheusRule/runbookUrl",
@@ -183,6 +187,7 @@ TAKEN: dict[str, Any] = {
     "tolerations": [
         {"operator": "Exists"},
         {"key": "a", "value": "x"},
+        {"key": "a", "operator": "Exists", "value": ""},
         {"key": "a", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 5},
     ],
     "affinity": {
@@ -202,7 +207,7 @@ TAKEN: dict[str, Any] = {
             "nodeTaintsPolicy": "Honor",
         }
     ],
-    "extraVolumes": [{"name": "ca", "projected": {"sources": []}}],
+    "extraVolumes": [{"name": "ca", "projected": {"sources": []}}, {"name": "scratch"}],
     "extraVolumeMounts": [{"name": "ca", "mountPath": "/ca", "readOnly": True, "subPath": "a"}],
     "networkPolicy": {
         "egress": [
@@ -224,6 +229,6 @@ def test_what_kubernetes_knows_is_taken_word_for_word(helm: Helm) -> None:
     pod = deployment["spec"]["template"]["spec"]
     for key in ("tolerations", "affinity", "topologySpreadConstraints"):
         assert pod[key] == TAKEN[key]
-    assert TAKEN["extraVolumes"][0] in pod["volumes"]
+    assert [volume for volume in TAKEN["extraVolumes"] if volume not in pod["volumes"]] == []
     (policy,) = find_kind(manifests, "NetworkPolicy")
     assert policy["spec"]["egress"] == TAKEN["networkPolicy"]["egress"]

@@ -116,9 +116,14 @@ def test_each_release_tells_of_its_own_operator_that_is_down(helm: Helm, tmp_pat
     run_promtool("test", "rules", str(test))
 
 
-def test_alerts_that_are_scraped_in_other_ways_are_those_of_the_file(helm: Helm) -> None:
+@pytest.mark.parametrize("values", [{}, {"additionalRuleLabels": None}], ids=["usual", "null"])
+def test_alerts_that_are_scraped_in_other_ways_are_those_of_the_file(
+    helm: Helm, values: dict[str, Any]
+) -> None:
+    """With null, Helm takes a default away."""
     (rule,) = find_kind(
-        helm.render({"monitoring": {"prometheusRule": {"enabled": True}}}), "PrometheusRule"
+        helm.render({"monitoring": {"prometheusRule": {"enabled": True, **values}}}),
+        "PrometheusRule",
     )
     assert rule["spec"] == yaml.safe_load(ALERTS.read_text())
 
@@ -242,6 +247,31 @@ def test_the_test_has_the_labels_of_the_release_and_is_placed_like_the_operator(
     own = deployment["spec"]["template"]["spec"]
     for key in ("affinity", "nodeSelector", "tolerations", "priorityClassName"):
         assert pod["spec"][key] == own[key] == values[key]
+
+
+NODES = {"preferredDuringSchedulingIgnoredDuringExecution": []}
+NEIGHBOURS = {
+    "requiredDuringSchedulingIgnoredDuringExecution": [
+        {"topologyKey": "kubernetes.io/hostname", "labelSelector": OWN_PODS}
+    ]
+}
+
+
+@pytest.mark.parametrize(
+    ("nodes", "placed"),
+    [({"nodeAffinity": NODES}, {"nodeAffinity": NODES}), ({}, None)],
+    ids=["and nodes", "only"],
+)
+def test_the_test_does_not_avoid_the_operators_neighbours(
+    helm: Helm, nodes: dict[str, Any], placed: dict[str, Any] | None
+) -> None:
+    """With a replica on every node it would have none: the replicas avoid one another."""
+    affinity = {"podAntiAffinity": NEIGHBOURS, "podAffinity": NEIGHBOURS, **nodes}
+    manifests = helm.render({"affinity": affinity})
+    (deployment,) = find_kind(manifests, "Deployment")
+    (pod,) = find_kind(manifests, "Pod")
+    assert deployment["spec"]["template"]["spec"]["affinity"] == affinity
+    assert pod["spec"].get("affinity") == placed
 
 
 def test_the_test_leaves_nothing_behind_when_it_succeeds_and_everything_when_it_fails(
