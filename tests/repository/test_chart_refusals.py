@@ -152,7 +152,7 @@ REFUSED = {
     ),
     "a label of alerts that Prometheus does not know": (
         {"monitoring": {"prometheusRule": {"additionalRuleLabels": {"my-team": "x"}}}},
-        "'my-team'",
+        r"monitoring/prometheusRule/additionalRuleLabels.*\n?.*my-team",
     ),
     "a runbook that is no address": (
         {"monitoring": {"prometheusRule": {"runbookUrl": "wiki"}}},
