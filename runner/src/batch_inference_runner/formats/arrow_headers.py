@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from batch_inference_runner.storage.store import RandomAccess
 
 _END = struct.Struct("<I6s")
@@ -21,6 +23,10 @@ _CONTINUATION = b"\xff\xff\xff\xff"
 _BATCHES_OF_FOOTER = 3
 _HEADER_OF_MESSAGE = 2
 _LENGTH_OF_BATCH, _NODES_OF_BATCH = 0, 1
+# 64 bytes a column, so that quarter of a million columns fit.
+_MOST_HEADER_BYTES = 16 * 1024 * 1024
+# Small batches lie so close that one request fetches them with their headers: not all at once.
+_RUN_BYTES = 8 * 1024 * 1024
 
 
 def batch_rows(source: RandomAccess, ordinals: range | None = None) -> list[int]:
@@ -28,15 +34,16 @@ def batch_rows(source: RandomAccess, ordinals: range | None = None) -> list[int]
 
     Raises pa.ArrowInvalid for headers that make no sense, and what `source` raises.
     """
+    counts: list[int] = []
     try:
-        blocks = _blocks(source)
-        wanted = blocks if ordinals is None else [blocks[ordinal] for ordinal in ordinals]
-        return [_rows(header) for header in source.read_ranges(wanted)]
+        for run in _runs(_blocks(source, ordinals)):
+            counts.extend(_rows(header) for header in source.read_ranges(run))
     except (struct.error, IndexError) as error:
         raise pa.ArrowInvalid("the header of a record batch is damaged") from error
+    return counts
 
 
-def _blocks(source: RandomAccess) -> list[tuple[int, int]]:
+def _blocks(source: RandomAccess, ordinals: range | None) -> Iterator[tuple[int, int]]:
     """Read offset and length of the batches' headers from the footer."""
     end = max(0, source.size - _END.size)
     length, _ = _END.unpack(source.read_at(end, source.size - end))
@@ -44,10 +51,36 @@ def _blocks(source: RandomAccess) -> list[tuple[int, int]]:
         raise pa.ArrowInvalid("the footer is damaged")
     footer = _Table.root(source.read_at(end - length, length))
     count, first = footer.vector(_BATCHES_OF_FOOTER)
-    found = [_BLOCK.unpack_from(footer.body, first + _BLOCK.size * nth)[:2] for nth in range(count)]
-    if any(offset < 0 or size < 0 or offset + size > end for offset, size in found):
+    wanted = range(count) if ordinals is None else ordinals
+    blocks = footer.body[first + _BLOCK.size * wanted.start : first + _BLOCK.size * wanted.stop]
+    if wanted.stop > count or len(blocks) != _BLOCK.size * len(wanted):
         raise pa.ArrowInvalid("the footer is damaged")
-    return found
+    total = 0
+    for offset, size, _body in _BLOCK.iter_unpack(blocks):
+        total += size
+        if offset < 0 or not 0 <= size <= _MOST_HEADER_BYTES or offset + size > end or total > end:
+            raise pa.ArrowInvalid("the footer is damaged")
+        yield offset, size
+
+
+def _runs(blocks: Iterable[tuple[int, int]]) -> Iterator[list[tuple[int, int]]]:
+    """Divide the headers by how many bytes are fetched for them, gaps that are short included."""
+    from batch_inference_runner.storage.object_file import GAP_BYTES
+
+    run: list[tuple[int, int]] = []
+    fetched = reached = 0
+    for offset, size in blocks:
+        gap = offset - reached
+        more = size + gap if gap <= GAP_BYTES else size
+        # Nothing says that batches are in order, nor that they do not overlap.
+        if run and (gap < 0 or fetched + more > _RUN_BYTES):
+            yield run
+            run, fetched, more = [], 0, size
+        run.append((offset, size))
+        fetched += more
+        reached = offset + size
+    if run:
+        yield run
 
 
 def _rows(header: memoryview) -> int:
