@@ -7,8 +7,11 @@ import struct
 import pyarrow as pa
 import pytest
 
+from batch_inference_api.choices import DataFormat
+from batch_inference_runner.errors import InvalidJob
 from batch_inference_runner.formats.arrow_headers import batch_rows
 from batch_inference_runner.storage.object_file import coalesce
+from testkit.datasets import Dataset, pinned
 
 MIB = 1024 * 1024
 BLOCK = struct.Struct("<qi4xq")
@@ -115,3 +118,36 @@ def test_headers_of_impossible_sizes_are_refused_before_they_are_fetched(size):
 def test_a_batch_that_the_footer_lacks_is_refused():
     with pytest.raises(pa.ArrowInvalid, match="footer"):
         batch_rows(Source(file_of(1, 2, 3)), range(2, 4))
+
+
+def with_rows(body: bytes, rows: int, claimed: int) -> bytes:
+    """Change a number of rows wherever a batch's header says it."""
+    return body.replace(struct.pack("<q", rows), struct.pack("<q", claimed))
+
+
+@pytest.mark.parametrize("claimed", [-5, 2**40 + 1, 2**62])
+def test_a_batch_with_an_impossible_number_of_rows_is_refused(claimed):
+    with pytest.raises(pa.ArrowInvalid, match="impossible number of rows"):
+        batch_rows(Source(with_rows(file_of(77_777), 77_777, claimed)))
+
+
+@pytest.mark.parametrize("claimed", [-5, 2**40 + 1, 2**62])
+@pytest.mark.parametrize("stream", [False, True], ids=["file", "stream"])
+def test_a_file_with_such_a_batch_is_refused_by_name(tmp_path, stream, claimed):
+    opened = pa.ipc.new_stream if stream else pa.ipc.new_file
+    sink = pa.BufferOutputStream()
+    table = pa.table({"v": pa.nulls(77_777, pa.int64())})
+    with opened(sink, table.schema) as writer:
+        writer.write_table(table)
+    path = tmp_path / "a.arrow"
+    path.write_bytes(with_rows(sink.getvalue().to_pybytes(), 77_777, claimed))
+    with pytest.raises(InvalidJob, match=r"a\.arrow.*not a readable Arrow IPC"):
+        Dataset((pinned(path),), DataFormat.ARROW).inspect()
+
+
+def test_what_is_no_record_batch_is_refused():
+    body = file_of(1, 2, 3)
+    blocks = blocks_of(body, 3)[1]
+    schema = (8, struct.unpack_from("<I", body, 12)[0] + 8)
+    with pytest.raises(pa.ArrowInvalid, match="something else"):
+        batch_rows(Source(with_blocks(body, [schema, *blocks[1:]])))

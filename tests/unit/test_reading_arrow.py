@@ -143,7 +143,7 @@ def test_damage_anywhere_is_refused_or_rejected(tmp_path_factory, at, garbage):
     at %= len(body)
     body[at : at + len(garbage)] = garbage
     path.write_bytes(body)
-    with suppress(InvalidJob):
+    with suppress(InvalidJob, MemoryError):  # a size can be damaged, too
         Dataset((pinned(path),), DataFormat.ARROW, open_file=open_remote).read()
 
 

@@ -16,6 +16,8 @@ Indices = npt.NDArray[np.int64]
 
 CHUNK_ROWS = 131_072
 """Readers give chunks of at most this many rows."""
+MOST_UNIT_ROWS = 2**40
+"""A row group or record batch that claims more is damaged."""
 
 
 class Stage(StrEnum):

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from batch_inference_api.reasons import Reason
 from batch_inference_runner.errors import InvalidJob
-from batch_inference_runner.formats.arrow_headers import batch_rows
+from batch_inference_runner.formats.arrow_headers import batch_rows, checked_rows
 from batch_inference_runner.formats.columns import ColumnPath, empty_table, take_columns
 from batch_inference_runner.formats.foreign_file import DECODE_ERRORS, ForeignFile, read_pieces
 from batch_inference_runner.formats.read_ahead import read_ahead
@@ -99,7 +99,7 @@ def _stream_units(foreign: ForeignFile) -> tuple[Unit, ...]:
     rows = 0
     for message in pa.ipc.MessageReader.open_stream(foreign.arrow):
         if message.type == "record batch":
-            rows += pa.ipc.read_record_batch(message, pa.schema([])).num_rows
+            rows += checked_rows(pa.ipc.read_record_batch(message, pa.schema([])).num_rows)
     return (Unit(0, 1, foreign.size, rows),)
 
 

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from batch_inference_runner.rows import MOST_UNIT_ROWS
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -21,7 +23,8 @@ _END = struct.Struct("<I6s")
 _BLOCK = struct.Struct("<qi4xq")
 _CONTINUATION = b"\xff\xff\xff\xff"
 _BATCHES_OF_FOOTER = 3
-_HEADER_OF_MESSAGE = 2
+_TYPE_OF_HEADER, _HEADER_OF_MESSAGE = 1, 2
+_RECORD_BATCH = 3
 _LENGTH_OF_BATCH, _NODES_OF_BATCH = 0, 1
 # 64 bytes a column, so that quarter of a million columns fit.
 _MOST_HEADER_BYTES = 16 * 1024 * 1024
@@ -41,6 +44,13 @@ def batch_rows(source: RandomAccess, ordinals: range | None = None) -> list[int]
     except (struct.error, IndexError) as error:
         raise pa.ArrowInvalid("the header of a record batch is damaged") from error
     return counts
+
+
+def checked_rows(rows: int) -> int:
+    """Return how many rows a batch says it has. Raises pa.ArrowInvalid for what cannot be."""
+    if not 0 <= rows <= MOST_UNIT_ROWS:
+        raise pa.ArrowInvalid("a record batch has an impossible number of rows")
+    return rows
 
 
 def _blocks(source: RandomAccess, ordinals: range | None) -> Iterator[tuple[int, int]]:
@@ -85,8 +95,11 @@ def _runs(blocks: Iterable[tuple[int, int]]) -> Iterator[list[tuple[int, int]]]:
 
 def _rows(header: memoryview) -> int:
     prefix = 8 if header[:4] == _CONTINUATION else 4
-    batch = _Table.root(header[prefix:]).table(_HEADER_OF_MESSAGE)
-    rows = batch.long(_LENGTH_OF_BATCH)
+    message = _Table.root(header[prefix:])
+    if message.byte(_TYPE_OF_HEADER) != _RECORD_BATCH:
+        raise pa.ArrowInvalid("the header of a record batch is that of something else")
+    batch = message.table(_HEADER_OF_MESSAGE)
+    rows = checked_rows(batch.long(_LENGTH_OF_BATCH))
     nodes, first = batch.vector(_NODES_OF_BATCH)
     # Each column says the same once more.
     if nodes and struct.unpack_from("<q", batch.body, first)[0] != rows:
@@ -119,6 +132,10 @@ class _Table:
     def long(self, field: int) -> int:
         place = self._place(field)
         return 0 if place is None else self._read("<q", place)
+
+    def byte(self, field: int) -> int:
+        place = self._place(field)
+        return 0 if place is None else self._read("<B", place)
 
     def _target(self, field: int) -> int:
         place = self._place(field)

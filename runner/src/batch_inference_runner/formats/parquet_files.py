@@ -20,7 +20,7 @@ from batch_inference_runner.formats.foreign_file import DECODE_ERRORS, ForeignFi
 from batch_inference_runner.formats.read_ahead import read_ahead
 from batch_inference_runner.formats.schemas import plain_schema
 from batch_inference_runner.plan.plan import FileInventory, Unit
-from batch_inference_runner.rows import CHUNK_ROWS, Chunk, Positions, UnreadableRows
+from batch_inference_runner.rows import CHUNK_ROWS, MOST_UNIT_ROWS, Chunk, Positions, UnreadableRows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 # A row group whose selected columns are larger is read through windows instead of prefetched.
 _PREFETCH_BYTES = 128 * 1024 * 1024
 _MOST_IDLE_FILES = 16
-_MOST_ROWS_IN_A_GROUP = 2**40
 # The dataset's first row group comes in small chunks, so that the model is probed and the first row
 # is scored soon. Decided by place, not by time: what a corrupt group loses is the same every time.
 _FIRST_CHUNK_ROWS = 8192
@@ -85,7 +84,7 @@ def _units(metadata: pq.FileMetaData) -> tuple[Unit, ...]:
     for index in range(metadata.num_row_groups):
         group = metadata.row_group(index)
         rows = group.num_rows
-        if not 0 <= rows <= _MOST_ROWS_IN_A_GROUP or not _values_agree(group):
+        if not 0 <= rows <= MOST_UNIT_ROWS or not _values_agree(group):
             raise ValueError(f"row group {index} contradicts its own row count")
         units.append(Unit(index, index + 1, max(0, group.total_byte_size), rows))
     if sum(unit.rows or 0 for unit in units) != metadata.num_rows:
