@@ -14,6 +14,7 @@ import pytest
 from batch_inference_api.choices import DataFormat
 from batch_inference_runner.formats import arrow_files
 from batch_inference_runner.formats.reading import open_reader
+from batch_inference_runner.rows import CHUNK_ROWS
 from testkit.datasets import Dataset, pinned, positions_of, rejected, table_of, whole
 
 ROWS = 900
@@ -56,13 +57,13 @@ WITHOUT_MEMORY = {
 def dataset(tmp_path):
     """Make a dataset of three row groups or batches in a format."""
 
-    def make(name: DataFormat) -> Dataset:
-        path, table = tmp_path / "a", table_of(ROWS).select(["id", "name"])
+    def make(name: DataFormat, *, rows: int = ROWS) -> Dataset:
+        path, table = tmp_path / "a", table_of(rows).select(["id", "name"])
         match name:
             case DataFormat.PARQUET:
-                pq.write_table(table, path, row_group_size=ROWS // 3)
+                pq.write_table(table, path, row_group_size=rows // 3)
             case DataFormat.ARROW:
-                pf.write_feather(table, path, chunksize=ROWS // 3)
+                pf.write_feather(table, path, chunksize=rows // 3)
             case DataFormat.CSV:
                 pv.write_csv(table, path)
             case DataFormat.JSON_LINES:
@@ -105,3 +106,17 @@ def test_what_needs_more_than_all_of_the_memory_is_unreadable_and_nothing_else(
     assert rejected(chunks) == [(row, "OutOfMemory") for row in lost]
     assert positions_of(chunks) == [row for row in range(ROWS) if row not in lost]
     assert all("more memory" in rows.message for chunk in chunks for rows in chunk.unreadable)
+
+
+@pytest.mark.parametrize("name", [DataFormat.PARQUET, DataFormat.ARROW])
+def test_rows_that_need_too_much_memory_are_rejected_a_few_at_a_time(name, dataset, monkeypatch):
+    rows = 150_000
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", fail)
+    chunks = read(dataset(name, rows=3 * rows), monkeypatch, frugal=True)
+
+    lost = [len(part.positions) for chunk in chunks for part in chunk.unreadable]
+    assert max(lost) == CHUNK_ROWS
+    assert [position for position, _ in rejected(chunks)][:rows] == [
+        *(range(rows) if name is DataFormat.PARQUET else range(rows, 2 * rows))
+    ]
+    assert sum(lost) + sum(chunk.table.num_rows for chunk in chunks) == 3 * rows

@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pyarrow as pa
 
 from batch_inference_api.reasons import Reason
@@ -20,8 +19,9 @@ from batch_inference_runner.formats.columns import ColumnPath, empty_table, take
 from batch_inference_runner.formats.foreign_file import DECODE_ERRORS, ForeignFile, read_pieces
 from batch_inference_runner.formats.read_ahead import read_ahead
 from batch_inference_runner.formats.schemas import plain_schema
+from batch_inference_runner.formats.unreadable import unreadable_chunks
 from batch_inference_runner.plan.plan import FileInventory, Unit
-from batch_inference_runner.rows import CHUNK_ROWS, Chunk, Positions, UnreadableRows
+from batch_inference_runner.rows import CHUNK_ROWS, Chunk, Positions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -133,7 +133,8 @@ class ArrowReader:
                     raise
                 foreign.raise_failed_fetch()
                 lost = stop - first if rows is None else rows
-                yield self._unreadable(piece, first, lost, ordinal=ordinal, error=error)
+                places = range(first, first + lost)
+                yield from self._unreadable(piece, places, ordinal=ordinal, error=error)
                 first += lost
                 continue
             for start in range(0, table.num_rows, CHUNK_ROWS):
@@ -141,8 +142,8 @@ class ArrowReader:
                 yield Chunk(piece.file, part, Positions(first=first + start))
             first += table.num_rows
         if first < stop:
-            missing = EOFError()
-            yield self._unreadable(piece, first, stop - first, ordinal=piece.start, error=missing)
+            missing = range(first, stop)
+            yield from self._unreadable(piece, missing, ordinal=piece.start, error=EOFError())
 
     def _decoded(
         self, foreign: ForeignFile, piece: Piece, *, names: list[str]
@@ -173,20 +174,15 @@ class ArrowReader:
         return take_columns(pa.Table.from_batches([batch]), self._columns, partitions)
 
     def _unreadable(
-        self, piece: Piece, first: int, rows: int, *, ordinal: int, error: Exception
-    ) -> Chunk:
-        positions = np.arange(first, first + rows, dtype=np.int64)
+        self, piece: Piece, rows: range, *, ordinal: int, error: Exception
+    ) -> Iterator[Chunk]:
         kind = "CorruptRecordBatch"
         message = f"record batch {ordinal} cannot be decoded ({type(error).__name__})"
         if isinstance(error, MemoryError):
             kind = "OutOfMemory"
             message = f"record batch {ordinal} needs more memory than the scorer has"
-        return Chunk(
-            piece.file,
-            empty_table(self._columns),
-            Positions(first=first),
-            (UnreadableRows(positions, kind, message),),
-        )
+        empty = empty_table(self._columns)
+        return unreadable_chunks(piece.file, rows, empty=empty, error=kind, message=message)
 
 
 def _attempt(batches: _Batches, ordinal: int) -> pa.RecordBatch | Exception:

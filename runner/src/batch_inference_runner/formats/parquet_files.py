@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -19,8 +18,9 @@ from batch_inference_runner.formats.columns import ColumnPath, empty_table, take
 from batch_inference_runner.formats.foreign_file import DECODE_ERRORS, ForeignFile
 from batch_inference_runner.formats.read_ahead import read_ahead
 from batch_inference_runner.formats.schemas import plain_schema
+from batch_inference_runner.formats.unreadable import unreadable_chunks
 from batch_inference_runner.plan.plan import FileInventory, Unit
-from batch_inference_runner.rows import CHUNK_ROWS, MOST_UNIT_ROWS, Chunk, Positions, UnreadableRows
+from batch_inference_runner.rows import CHUNK_ROWS, MOST_UNIT_ROWS, Chunk, Positions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -253,17 +253,17 @@ class _Decoder:
             except MemoryError:
                 if not self._frugal:
                     raise
-                yield self._too_large(group, read, rows)
+                yield from self._too_large(group, read, rows)
                 return
             except DECODE_ERRORS as error:
                 self._handle.foreign.raise_failed_fetch()
-                yield self._corrupt(group, read, rows, type(error).__name__)
+                yield from self._corrupt(group, read, rows, type(error).__name__)
                 return
             if table.num_rows or rows == 0:
                 yield Chunk(group.file, table, Positions(first=group.first_row + read))
             read += table.num_rows
         if read < rows:
-            yield self._corrupt(group, read, rows, "rows are missing")
+            yield from self._corrupt(group, read, rows, "rows are missing")
 
     def _first_batches(self, rows: int) -> Iterator[pa.Table]:
         if rows <= _FIRST_CHUNK_ROWS or not self._names:
@@ -309,25 +309,20 @@ class _Decoder:
             raise pa.ArrowInvalid("more rows than the footer says")
         return take_columns(table, self._columns, self._partitions)
 
-    def _corrupt(self, group: _Group, read: int, rows: int, what: str) -> Chunk:
+    def _corrupt(self, group: _Group, read: int, rows: int, what: str) -> Iterator[Chunk]:
         message = f"row group {group.ordinal} cannot be decoded ({what})"
         return self._unreadable(group, read, rows, error="CorruptRowGroup", message=message)
 
-    def _too_large(self, group: _Group, read: int, rows: int) -> Chunk:
+    def _too_large(self, group: _Group, read: int, rows: int) -> Iterator[Chunk]:
         message = f"row group {group.ordinal} needs more memory than the scorer has"
         return self._unreadable(group, read, rows, error="OutOfMemory", message=message)
 
     def _unreadable(
         self, group: _Group, read: int, rows: int, *, error: str, message: str
-    ) -> Chunk:
-        first = group.first_row + read
-        positions = np.arange(first, group.first_row + rows, dtype=np.int64)
-        return Chunk(
-            group.file,
-            empty_table(self._columns),
-            Positions(first=first),
-            (UnreadableRows(positions, error, message),),
-        )
+    ) -> Iterator[Chunk]:
+        lost = range(group.first_row + read, group.first_row + rows)
+        empty = empty_table(self._columns)
+        return unreadable_chunks(group.file, lost, empty=empty, error=error, message=message)
 
 
 def _file_columns(columns: Sequence[ColumnPath], partitions: dict[str, str]) -> list[str]:
