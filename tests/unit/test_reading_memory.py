@@ -120,3 +120,12 @@ def test_rows_that_need_too_much_memory_are_rejected_a_few_at_a_time(name, datas
         *(range(rows) if name is DataFormat.PARQUET else range(rows, 2 * rows))
     ]
     assert sum(lost) + sum(chunk.table.num_rows for chunk in chunks) == 3 * rows
+
+
+def test_rows_behind_too_large_a_batch_of_a_stream_are_not_rejected_with_it(tmp_path, monkeypatch):
+    path, table = tmp_path / "a", table_of(ROWS).select(["id", "name"])
+    with pa.ipc.new_stream(str(path), table.schema) as writer:
+        writer.write_table(table, max_chunksize=ROWS // 3)
+    stream = Dataset((pinned(path),), DataFormat.ARROW)
+    with pytest.raises(MemoryError):
+        read(stream, monkeypatch, frugal=True)

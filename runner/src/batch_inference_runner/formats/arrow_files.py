@@ -129,8 +129,8 @@ class ArrowReader:
             try:
                 table = self._checked(batch, rows, partitions)
             except (MemoryError, *DECODE_ERRORS) as error:
-                if isinstance(error, MemoryError) and not frugal:
-                    raise
+                if isinstance(error, MemoryError) and (not frugal or rows is None):
+                    raise  # rows of a stream that come later are not lost, only out of reach
                 foreign.raise_failed_fetch()
                 lost = stop - first if rows is None else rows
                 places = range(first, first + lost)

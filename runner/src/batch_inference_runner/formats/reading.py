@@ -29,7 +29,7 @@ class ShardReader(Protocol):
         table or `unreadable`. Raises VersionChanged, NotFound or StoreError when bytes could not
         be fetched, MemoryError when memory ran short; the iterator is finished then. `frugal`:
         nothing else uses the memory, so a row group or record batch for which it does not suffice
-        is unreadable.
+        is unreadable; not so in an Arrow stream, where all that follows would be lost with it.
         """
 
     def close(self) -> None:
