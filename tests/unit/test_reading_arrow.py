@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from batch_inference_api.choices import DataFormat
 from batch_inference_runner.errors import InvalidJob
+from batch_inference_runner.formats import arrow_files
 from testkit.datasets import (
     Dataset,
     open_local,
@@ -68,6 +69,21 @@ def test_a_file_is_cut_at_record_batches(tmp_path, dataset):
     ]
     assert [positions_of(part)[0] for part in parts] == [0, 300, 600, 900]
     assert [row for part in parts for row in rows_of(part)] == table.to_pylist()
+
+
+def test_headers_are_read_again_for_a_damaged_batch_only(tmp_path, dataset, monkeypatch):
+    read = []
+    count = arrow_files.batch_rows
+
+    def batch_rows(source, ordinals=None):
+        read.append(ordinals)
+        return count(source, ordinals)
+
+    monkeypatch.setattr(arrow_files, "batch_rows", batch_rows)
+    dataset(write(tmp_path / "a.arrow", table_of(1000), batch_rows=300)).read()
+    assert read == [None]
+    dataset(write_damaged(tmp_path / "b.arrow", column="a")).read()
+    assert read == [None, None, range(3)]
 
 
 def test_a_large_batch_is_sliced(tmp_path, dataset):

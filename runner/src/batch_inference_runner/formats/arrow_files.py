@@ -125,9 +125,9 @@ class ArrowReader:
         names = [path.root for path in self._columns if path.root not in partitions]
         first = piece.first_row or 0
         stop = first + (piece.rows or 0)
-        for ordinal, rows, batch in self._decoded(foreign, piece, names=names):
+        for ordinal, rows, batch in self._decoded(foreign, piece, names=names, frugal=frugal):
             try:
-                table = self._checked(batch, rows, partitions)
+                table = self._checked(batch, partitions)
             except (MemoryError, *DECODE_ERRORS) as error:
                 if isinstance(error, MemoryError) and (not frugal or rows is None):
                     raise  # rows of a stream that come later are not lost, only out of reach
@@ -137,40 +137,34 @@ class ArrowReader:
                 yield from self._unreadable(piece, places, ordinal=ordinal, error=error)
                 first += lost
                 continue
-            for start in range(0, table.num_rows, CHUNK_ROWS):
-                part = table.slice(start, min(CHUNK_ROWS, table.num_rows - start))
-                yield Chunk(piece.file, part, Positions(first=first + start))
             first += table.num_rows
+            yield from _sliced(piece.file, table, first - table.num_rows)
+            del batch, table  # or the next one would be decoded beside it
         if first < stop:
             missing = range(first, stop)
             yield from self._unreadable(piece, missing, ordinal=piece.start, error=EOFError())
 
     def _decoded(
-        self, foreign: ForeignFile, piece: Piece, *, names: list[str]
+        self, foreign: ForeignFile, piece: Piece, *, names: list[str], frugal: bool
     ) -> Iterator[tuple[int, int | None, pa.RecordBatch | Exception]]:
         batches = _Batches(foreign, names)
         if not batches.is_file:
             yield from _stream(batches)
             return
         ordinals = range(piece.start, piece.stop)
-        rows = batch_rows(foreign.source, ordinals)
-        if foreign.ranged is None:
-            for ordinal, count in zip(ordinals, rows, strict=True):
-                yield ordinal, count, _attempt(batches, ordinal)
-            return
-        with ThreadPoolExecutor(1, thread_name_prefix="fetch") as pool:
-            ahead = read_ahead(ordinals, lambda ordinal: _attempt(batches, ordinal), pool=pool)
-            for (ordinal, batch), count in zip(ahead, rows, strict=True):
-                yield ordinal, count, batch
+        counts: list[int] = []  # what is decoded counts itself: mostly no header is needed
+        for ordinal, batch in _file(foreign, batches, ordinals, frugal=frugal):
+            if isinstance(batch, Exception):
+                foreign.raise_failed_fetch()
+                counts = counts or batch_rows(foreign.source, ordinals)
+                yield ordinal, counts[ordinal - piece.start], batch
+            else:
+                yield ordinal, batch.num_rows, batch
 
-    def _checked(
-        self, batch: pa.RecordBatch | Exception, rows: int | None, partitions: dict[str, str]
-    ) -> pa.Table:
+    def _checked(self, batch: pa.RecordBatch | Exception, partitions: dict[str, str]) -> pa.Table:
         if isinstance(batch, Exception):
             raise batch
         batch.validate(full=True)
-        if rows is not None and rows != batch.num_rows:
-            raise pa.ArrowInvalid("the batch has another number of rows than it says")
         return take_columns(pa.Table.from_batches([batch]), self._columns, partitions)
 
     def _unreadable(
@@ -185,11 +179,31 @@ class ArrowReader:
         return unreadable_chunks(piece.file, rows, empty=empty, error=kind, message=message)
 
 
+def _sliced(file: int, table: pa.Table, first: int) -> Iterator[Chunk]:
+    for start in range(0, table.num_rows, CHUNK_ROWS):
+        part = table.slice(start, min(CHUNK_ROWS, table.num_rows - start))
+        yield Chunk(file, part, Positions(first=first + start))
+
+
 def _attempt(batches: _Batches, ordinal: int) -> pa.RecordBatch | Exception:
     try:
         return batches.get(ordinal)
     except (MemoryError, *DECODE_ERRORS) as error:
         return error
+
+
+def _file(
+    foreign: ForeignFile, batches: _Batches, ordinals: range, *, frugal: bool
+) -> Iterator[tuple[int, pa.RecordBatch | Exception]]:
+    """Decode batches; while one is scored the next ones, where they have to be fetched."""
+    if foreign.ranged is None or frugal:
+        for ordinal in ordinals:
+            if foreign.ranged is not None:
+                foreign.ranged.hold([], [])  # what the batch before came from
+            yield ordinal, _attempt(batches, ordinal)
+        return
+    with ThreadPoolExecutor(1, thread_name_prefix="fetch") as pool:
+        yield from read_ahead(ordinals, lambda ordinal: _attempt(batches, ordinal), pool=pool)
 
 
 def _stream(batches: _Batches) -> Iterator[tuple[int, int | None, pa.RecordBatch | Exception]]:
