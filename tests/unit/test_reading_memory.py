@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import weakref
+from contextlib import closing
 
 import pyarrow as pa
 import pyarrow.csv as pv
@@ -12,10 +14,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from batch_inference_api.choices import DataFormat
-from batch_inference_runner.formats import arrow_files
-from batch_inference_runner.formats.reading import open_reader
+from batch_inference_runner.formats import arrow_files, foreign_file
+from batch_inference_runner.formats.inspection import Inspection
+from batch_inference_runner.formats.reading import ShardReader, open_reader
 from batch_inference_runner.rows import CHUNK_ROWS
-from testkit.datasets import Dataset, pinned, positions_of, rejected, table_of, whole
+from testkit.datasets import Dataset, RemoteFile, pinned, positions_of, rejected, table_of, whole
 
 ROWS = 900
 
@@ -73,10 +76,8 @@ def dataset(tmp_path):
     return make
 
 
-def read(dataset: Dataset, monkeypatch, **how):
-    found = dataset.inspect()
-    WITHOUT_MEMORY[dataset.format](monkeypatch)
-    reader = open_reader(
+def opened(dataset: Dataset, found: Inspection) -> ShardReader:
+    return open_reader(
         dataset.format,
         files=dataset.files,
         open_file=dataset.open_file,
@@ -84,10 +85,13 @@ def read(dataset: Dataset, monkeypatch, **how):
         columns=found.schema.names,
         csv=dataset.csv,
     )
-    try:
+
+
+def read(dataset: Dataset, monkeypatch, **how):
+    found = dataset.inspect()
+    WITHOUT_MEMORY[dataset.format](monkeypatch)
+    with closing(opened(dataset, found)) as reader:
         return list(reader.chunks(whole(found.inventories), **how))
-    finally:
-        reader.close()
 
 
 @pytest.mark.parametrize("name", WITHOUT_MEMORY)
@@ -129,3 +133,58 @@ def test_rows_behind_too_large_a_batch_of_a_stream_are_not_rejected_with_it(tmp_
     stream = Dataset((pinned(path),), DataFormat.ARROW)
     with pytest.raises(MemoryError):
         read(stream, monkeypatch, frugal=True)
+
+
+class CountedFile(RemoteFile):
+    """Counts bytes that it gave: all of them, and those in memory before each fetch."""
+
+    bodies: list[weakref.ref]
+    given: int
+    beside: list[int]
+
+    def read_at(self, offset: int, length: int) -> memoryview:
+        self.beside.append(self.held())
+        body = super().read_at(offset, length)
+        self.bodies.append(weakref.ref(body))
+        CountedFile.given += length
+        return body
+
+    @classmethod
+    def held(cls) -> int:
+        return sum(len(body) for ref in cls.bodies if (body := ref()) is not None)
+
+    @classmethod
+    def forget(cls) -> None:
+        cls.bodies, cls.given, cls.beside = [], 0, []
+
+
+def open_counted(file):
+    return CountedFile(file.uri.removeprefix("file://"), size=file.size, version=file.version)
+
+
+@pytest.mark.parametrize("name", [DataFormat.PARQUET, DataFormat.ARROW])
+def test_where_memory_is_short_one_part_at_a_time_is_fetched(name, dataset, monkeypatch):
+    monkeypatch.setattr(foreign_file, "_WINDOW_BYTES", 1)
+    CountedFile.forget()
+    data = dataset(name, rows=60_000)
+    data.open_file = open_counted
+    found = data.inspect()
+    part = data.files[0].size / 3
+    with closing(opened(data, found)) as reader:
+        CountedFile.forget()
+        chunks = reader.chunks(whole(found.inventories), frugal=True)
+        next(chunks)
+        assert CountedFile.given < 1.5 * part
+        assert sum(chunk.table.num_rows for chunk in chunks) >= 40_000
+    assert CountedFile.given > 2.7 * part
+    assert max(CountedFile.beside) < 0.9 * part
+
+
+def test_an_idle_file_holds_nothing_of_what_was_read(dataset):
+    CountedFile.forget()
+    data = dataset(DataFormat.PARQUET)
+    data.open_file = open_counted
+    found = data.inspect()
+    with closing(opened(data, found)) as reader:
+        assert sum(chunk.table.num_rows for chunk in reader.chunks(whole(found.inventories)))
+        assert CountedFile.held() == 0

@@ -157,22 +157,27 @@ class ParquetReader:
         handle = self._take(piece.file)
         try:
             decoder = _Decoder(handle, self._files[piece.file], self._columns, frugal=frugal)
-            yield from self._groups(handle, piece, decoder)
+            yield from self._groups(handle, piece, decoder, frugal=frugal)
             handle.foreign.raise_if_changed()
         except BaseException:
             handle.close()
             raise
         self._give_back(piece.file, handle)
 
-    def _groups(self, handle: _Handle, piece: Piece, decoder: _Decoder) -> Iterator[Chunk]:
+    def _groups(
+        self, handle: _Handle, piece: Piece, decoder: _Decoder, *, frugal: bool
+    ) -> Iterator[Chunk]:
         metadata, first_row = handle.parquet.metadata, piece.first_row or 0
         groups = []
         for ordinal in range(piece.start, piece.stop):
             groups.append(_Group(piece.file, ordinal, first_row))
             first_row += metadata.row_group(ordinal).num_rows
         ranged = handle.foreign.ranged
-        if ranged is None:
+        if ranged is None or frugal:
             for group in groups:
+                if ranged is not None:
+                    ranged.hold([], [])  # or two groups would be in memory at once
+                    ranged.hold(*decoder.fetch(group))
                 yield from decoder.decode(group)
             return
         for group, bodies in read_ahead(groups, decoder.fetch, pool=self._pool):
@@ -193,6 +198,8 @@ class ParquetReader:
         return handle
 
     def _give_back(self, file: int, handle: _Handle) -> None:
+        if handle.foreign.ranged is not None:
+            handle.foreign.ranged.hold([], [])
         evicted: list[_Handle] = []
         with self._lock:
             self._idle.setdefault(file, []).append(handle)
