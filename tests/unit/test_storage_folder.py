@@ -267,6 +267,20 @@ def test_a_new_folder_is_made_durable_together_with_its_name(folder, tmp_path, m
     assert {f"{out}/x/y", f"{out}/x", out, str(tmp_path)} <= set(synced)
 
 
+def test_new_folders_above_the_root_are_made_durable_too(tmp_path, monkeypatch):
+    synced, real = set(), os.fsync
+
+    def spy(descriptor):
+        synced.add(Path(f"/proc/self/fd/{descriptor}").readlink())
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", spy)
+    Folder(tmp_path / "a/b/c/out").create("x", b"1")
+    new = {tmp_path / above for above in ("a/b/c/out", "a/b/c", "a/b", "a", ".")}
+    assert new <= synced
+    assert tmp_path.parent not in synced
+
+
 def test_folders_that_another_process_has_made_survive_before_the_marker(tmp_path, monkeypatch):
     root = tmp_path / "out"
     driver = Folder(root)

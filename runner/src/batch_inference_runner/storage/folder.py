@@ -333,9 +333,9 @@ class Folder:
         above = folder
         while not os.path.isdir(above):
             self._lasting.discard(above)
-            if above == self._root:
-                self._topmost = os.path.dirname(above)
             above = os.path.dirname(above)
+        if len(above) < len(self._topmost):
+            self._topmost = above  # the first that is there: all names below it are new
         os.makedirs(folder, exist_ok=True)
 
     def _sync_names(self, paths: Iterable[str]) -> None:
