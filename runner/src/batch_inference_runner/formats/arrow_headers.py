@@ -26,7 +26,7 @@ _BATCHES_OF_FOOTER = 3
 _TYPE_OF_HEADER, _HEADER_OF_MESSAGE = 1, 2
 _RECORD_BATCH = 3
 _LENGTH_OF_BATCH, _NODES_OF_BATCH = 0, 1
-# 64 bytes a column, so that quarter of a million columns fit.
+# 64 bytes a column, so that a quarter of a million columns fit.
 _MOST_HEADER_BYTES = 16 * 1024 * 1024
 # Small batches lie so close that one request fetches them with their headers: not all at once.
 _RUN_BYTES = 8 * 1024 * 1024
