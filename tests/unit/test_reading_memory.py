@@ -180,6 +180,26 @@ def test_where_memory_is_short_one_part_at_a_time_is_fetched(name, dataset, monk
     assert max(CountedFile.beside) < 0.9 * part
 
 
+@pytest.mark.parametrize("stream", [False, True], ids=["file", "stream"])
+def test_an_arrow_batch_is_gone_before_the_next_is_decoded(tmp_path, monkeypatch, stream):
+    path, table = tmp_path / "a", table_of(ROWS)
+    with (pa.ipc.new_stream if stream else pa.ipc.new_file)(str(path), table.schema) as writer:
+        writer.write_table(table, max_chunksize=ROWS // 3)
+    data, batches, alive = Dataset((pinned(path),), DataFormat.ARROW), [], []
+    found, get = data.inspect(), arrow_files._Batches.get
+
+    def counting_get(self, ordinal):
+        alive.append(sum(batch() is not None for batch in batches))
+        batch = get(self, ordinal)
+        batches.append(weakref.ref(batch))
+        return batch
+
+    monkeypatch.setattr(arrow_files._Batches, "get", counting_get)
+    with closing(opened(data, found)) as reader:
+        assert sum(c.table.num_rows for c in reader.chunks(whole(found.inventories))) == ROWS
+    assert alive == [0] * (3 + stream)
+
+
 def test_an_idle_file_holds_nothing_of_what_was_read(dataset):
     CountedFile.forget()
     data = dataset(DataFormat.PARQUET)

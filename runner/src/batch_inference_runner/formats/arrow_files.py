@@ -160,6 +160,7 @@ class ArrowReader:
                 yield ordinal, counts[ordinal - piece.start], batch
             else:
                 yield ordinal, batch.num_rows, batch
+            del batch
 
     def _checked(self, batch: pa.RecordBatch | Exception, partitions: dict[str, str]) -> pa.Table:
         if isinstance(batch, Exception):
@@ -217,4 +218,5 @@ def _stream(batches: _Batches) -> Iterator[tuple[int, int | None, pa.RecordBatch
             yield ordinal, None, error
             return
         yield ordinal, batch.num_rows, batch
+        del batch
         ordinal += 1
