@@ -13,7 +13,8 @@ import numpy as np
 import pyarrow as pa
 
 from batch_inference_api.choices import MAX_SAMPLES
-from batch_inference_runner.rows import Chunk, Positions, Stage, UnreadableRows
+from batch_inference_runner.formats.unreadable import unreadable_chunks
+from batch_inference_runner.rows import Chunk, Stage, UnreadableRows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -114,15 +115,15 @@ def unread_chunks(shard: Shard, why: str, empty: pa.Table) -> Iterator[Chunk]:
 
     One record a row; for text, whose rows nobody has counted, one record for each byte range.
     """
+    message = f"shard {shard.index} was given up: {why}"
     for piece in shard.pieces:
-        if piece.rows is None:
-            positions = np.array([piece.start], dtype=np.int64)
-        else:
-            positions = np.arange(piece.rows, dtype=np.int64) + (piece.first_row or 0)
-        unread = UnreadableRows(
-            positions, "ShardFailed", f"shard {shard.index} was given up: {why}"
+        first, rows = piece.first_row or 0, piece.rows
+        if rows is None:
+            first, rows = piece.start, 1
+        lost = range(first, first + rows)
+        yield from unreadable_chunks(
+            piece.file, lost, empty=empty, error="ShardFailed", message=message
         )
-        yield Chunk(piece.file, empty, Positions(), (unread,))
 
 
 def samples_of(rejects: pa.Table, limit: int = MAX_SAMPLES) -> tuple[dict[str, Any], ...]:
