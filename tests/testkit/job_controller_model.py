@@ -29,6 +29,7 @@ from batch_inference_operator.decide.plan import (
 )
 from batch_inference_operator.decide.record import Record
 from batch_inference_operator.observation import JobEnd, Observation, RunJob, RunPod, Termination
+from testkit.model_pod import Move, Pod
 from testkit.observations import (
     NOW,
     SETTINGS,
@@ -42,34 +43,6 @@ SHARDS = 3
 GRACE_SECONDS = 10
 BACKOFF_LIMIT = 2
 FENCE = timedelta(seconds=GRACE_SECONDS + SETTINGS.fence_seconds)
-
-
-@dataclass
-class Pod:
-    """A pod, and what the operator cannot see of it: whether its node is lost."""
-
-    seen: RunPod
-    is_lost: bool = False
-
-    def change(self, **changes: Any) -> None:
-        self.seen = replace(self.seen, **changes)
-
-    @property
-    def is_kept(self) -> bool:
-        """Whether only its sidecar runs."""
-        return self.seen.termination is not None and not self.seen.is_over
-
-    @property
-    def is_up(self) -> bool:
-        return self.seen.running_since is not None and not self.seen.is_over
-
-
-@dataclass(frozen=True)
-class Move:
-    """Something that may happen next."""
-
-    name: str
-    make: Callable[[], None]
 
 
 @cache
