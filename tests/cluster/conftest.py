@@ -19,7 +19,9 @@ from testkit.cluster.machine import ClusterUnavailable
 from testkit.cluster.namespaces import Namespace, fresh_namespace
 from testkit.cluster.node import Node
 from testkit.cluster.provider import Cluster, chosen_cluster
+from testkit.cluster_jobs import HeldJob, make_held_job
 from testkit.foreign_crds import created, foreign_crds
+from testkit.gate import Gate, gate_before
 from testkit.operator_installation import Operator, install
 from testkit.skipping import skip_or_fail
 from testkit.soak import IS_SOAK
@@ -95,6 +97,23 @@ def local_cluster(cluster: Cluster) -> LocalCluster:
             "needs components that can be stopped and killed: BIJ_CLUSTER_PROVIDER=local, on Debian"
         )
     return cluster
+
+
+@pytest.fixture
+def gate(cluster: Cluster) -> Iterator[Gate]:
+    """A gate between the cluster and its S3 server, which is shut: see `Gate`."""
+    try:
+        listener = cluster.listen()
+    except ClusterUnavailable as error:
+        skip_or_fail(str(error))
+    with gate_before(cluster.object_storage.endpoint, listener) as found:
+        yield found
+
+
+@pytest.fixture
+def held_job(namespace: Namespace, gate: Gate, tmp_path: Path) -> HeldJob:
+    """A job of 60 shards, none of which is committed before its test says so."""
+    return make_held_job(namespace, tmp_path, gate)
 
 
 @pytest.fixture

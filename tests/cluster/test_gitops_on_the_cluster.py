@@ -17,7 +17,7 @@ from testkit.checkout import ROOT
 from testkit.cluster.kubectl import KubectlFailed, Manifest
 from testkit.cluster.local import LocalCluster
 from testkit.cluster.namespaces import Namespace
-from testkit.cluster_jobs import KIND, ClusterJob, make_cluster_job
+from testkit.cluster_jobs import KIND, ClusterJob, HeldJob, make_cluster_job
 from testkit.deadlines import wait_for
 from testkit.gitops_health import argo_health, kstatus_of
 from testkit.helm import find_kind, helm_of
@@ -50,7 +50,7 @@ pytestmark = pytest.mark.usefixtures("operator")
 
 @pytest.fixture
 def job(namespace: Namespace, tmp_path: Path) -> ClusterJob:
-    return make_cluster_job(namespace, tmp_path, rows=6_000, shards=6, slow=True)
+    return make_cluster_job(namespace, tmp_path)
 
 
 @contextmanager
@@ -70,14 +70,14 @@ def expected_of(job: dict[str, Any]) -> tuple[str, str]:
     return JUDGEMENTS[status.get("phase")] if is_seen else GOES_ON
 
 
-def test_a_job_that_is_suspended_resumed_and_done(job: ClusterJob) -> None:
-    with judged(job, "Starting", "Running", "Suspended", "Succeeded"):
-        job.apply()
-        job.wait_for_shards(1)
-        job.change(suspend=True)
-        job.wait_for_condition("Suspended")
-        job.change(suspend=False)
-        job.wait_until_complete()
+def test_a_job_that_is_suspended_resumed_and_done(held_job: HeldJob) -> None:
+    with judged(held_job, "Starting", "Running", "Suspended", "Succeeded"):
+        held_job.apply()
+        held_job.go_on_to(1)
+        held_job.change(suspend=True)
+        held_job.wait_for_condition("Suspended")
+        held_job.change(suspend=False)
+        held_job.finish()
 
 
 def test_a_job_whose_store_falls_silent_while_it_publishes(

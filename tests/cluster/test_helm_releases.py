@@ -15,7 +15,7 @@ from batch_inference_runner.version import VERSION
 from testkit import previous_release
 from testkit.cluster.namespaces import Namespace, fresh_namespace
 from testkit.cluster.provider import Cluster
-from testkit.cluster_jobs import KIND, make_cluster_job
+from testkit.cluster_jobs import KIND, HeldJob, make_cluster_job
 from testkit.helm import CHART, CRD_FILE, HelmFailed, Release, helm_of, image_value
 from testkit.images import OPERATOR, RUNNER, built_image
 from testkit.operator_installation import DEPLOYMENT, Operator
@@ -156,30 +156,31 @@ def uids_of(pods: list[dict[str, Any]]) -> list[str]:
 
 
 def test_a_run_outlives_an_upgrade_from_the_previous_version_and_a_rollback_to_it(
-    platform: Release, namespace: Namespace, tmp_path: Path
+    platform: Release, namespace: Namespace, held_job: HeldJob
 ) -> None:
     with previous_release_of(platform) as previous:
         versions = [running_version(platform)]
-        job = make_cluster_job(namespace, tmp_path, rows=90_000, shards=90, slow=True).apply()
-        job.wait_for_shards(2)
-        pods = uids_of(job.pods())
+        held_job.apply()
+        held_job.go_on_to(2)
+        pods = uids_of(held_job.pods())
         platform.upgrade("--force-conflicts")
         versions.append(running_version(platform))
+        held_job.go_on_to(4)
         previous.rollback("--force-conflicts")
-        assert job.status()["phase"] == "Running"  # neither through already, nor begun anew
-        job.wait_until_complete(seconds=240)
+        assert held_job.status()["phase"] == "Running"  # neither through already, nor begun anew
+        held_job.finish(seconds=240)
         versions.append(running_version(platform))
         assert versions == [previous_release.VERSION, VERSION, previous_release.VERSION]
-        job.assert_exact()
-        assert uids_of(job.pods()) == pods
-        done = job.status()
+        held_job.assert_exact()
+        assert uids_of(held_job.pods()) == pods
+        done = held_job.status()
         assert done["run"] == {**done["run"], "number": 1, "attempt": 1}
         platform.upgrade("--force-conflicts", test={"job": True})
         assert "has run" in platform.test()
-        assert job.status() == done, "what was done before the upgrade is left alone"
+        assert held_job.status() == done, "what was done before the upgrade is left alone"
         assert len(objects_of(platform, "clusterroles,clusterrolebindings")) == 5
     assert objects_of(platform, "clusterroles,clusterrolebindings") == []
-    assert namespace.kubectl.find(KIND, job.name) is not None, "the CRD went with the release"
+    assert namespace.kubectl.find(KIND, held_job.name) is not None, "the CRD went with the release"
 
 
 @pytest.mark.parametrize("keep", [True, False], ids=["kept", "not kept"])

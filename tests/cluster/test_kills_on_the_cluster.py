@@ -13,7 +13,7 @@ from testkit.cluster.local import LocalCluster
 from testkit.cluster.namespaces import Namespace
 from testkit.cluster.node import Node
 from testkit.cluster_invariants import assert_invariants
-from testkit.cluster_jobs import ClusterJob, make_cluster_job
+from testkit.cluster_jobs import ClusterJob, HeldJob, make_cluster_job
 from testkit.deadlines import wait_for
 from testkit.operator_installation import Operator
 from testkit.pod_processes import drivers_of, scorers_of, supervised_processes, supervisor_of
@@ -28,11 +28,6 @@ PAUSE_SECONDS = scaled(2, soak=6)
 OUTAGE_SECONDS = scaled(3, soak=60)
 
 pytestmark = pytest.mark.usefixtures("operator")
-
-
-@pytest.fixture
-def slow_job(namespace: Namespace, tmp_path: Path) -> ClusterJob:
-    return make_cluster_job(namespace, tmp_path, rows=30_000, shards=100, slow=True)
 
 
 def running_head(job: ClusterJob) -> dict:
@@ -66,107 +61,104 @@ def test_processes_and_pods_are_killed_at_random_and_the_run_goes_on(
     assert_invariants(job, recorder)
 
 
-def test_a_driver_that_is_stopped_is_restarted_in_its_pod(slow_job: ClusterJob) -> None:
-    with StatusRecorder(slow_job) as recorder:
-        slow_job.apply()
-        slow_job.wait_for_shards(3)
-        head = running_head(slow_job)
+def test_a_driver_that_is_stopped_is_restarted_in_its_pod(held_job: HeldJob) -> None:
+    with StatusRecorder(held_job) as recorder:
+        held_job.apply()
+        held_job.go_on_to(3)
+        head = running_head(held_job)
         (driver,) = drivers_of(head)
         kill(driver, signal.SIGSTOP)
-        slow_job.wait_until_complete(seconds=240)
-    assert slow_job.status()["run"]["attempt"] >= 2
-    assert slow_job.status()["run"]["number"] == 1
-    assert_invariants(slow_job, recorder)
+        held_job.finish(seconds=240)
+    assert held_job.status()["run"]["attempt"] >= 2
+    assert held_job.status()["run"]["number"] == 1
+    assert_invariants(held_job, recorder)
 
 
-def test_a_container_that_is_killed_is_replaced_by_a_new_pod(slow_job: ClusterJob) -> None:
-    with StatusRecorder(slow_job) as recorder:
-        slow_job.apply()
-        slow_job.wait_for_shards(3)
-        kill(supervisor_of(running_head(slow_job)), signal.SIGKILL)
-        slow_job.wait_until_complete(seconds=240)
-    assert slow_job.status()["run"]["number"] == 1
-    assert_invariants(slow_job, recorder)
+def test_a_container_that_is_killed_is_replaced_by_a_new_pod(held_job: HeldJob) -> None:
+    with StatusRecorder(held_job) as recorder:
+        held_job.apply()
+        held_job.go_on_to(3)
+        kill(supervisor_of(running_head(held_job)), signal.SIGKILL)
+        held_job.finish(seconds=240)
+    assert held_job.status()["run"]["number"] == 1
+    assert_invariants(held_job, recorder)
 
 
-def test_scorers_that_are_killed_cost_no_pod(slow_job: ClusterJob) -> None:
-    slow_job.apply()
-    slow_job.wait_for_shards(2)
+def test_scorers_that_are_killed_cost_no_pod(held_job: HeldJob) -> None:
+    held_job.apply()
     kills = 0
-    for _ in range(5):
-        kills += sum(kill(scorer) for scorer in scorers_of(running_head(slow_job)))
-        slow_job.wait_for_shards(len(slow_job.on_s3.markers()) + 1)
+    for committed in range(2, 7):
+        held_job.go_on_to(committed)
+        kills += sum(kill(scorer) for scorer in scorers_of(running_head(held_job)))
+    held_job.finish()
     assert kills >= 5
-    slow_job.wait_until_complete()
-    assert len(slow_job.pods()) == 1
-    assert_invariants(slow_job)
+    assert len(held_job.pods()) == 1
+    assert_invariants(held_job)
 
 
-def test_an_evicted_pod_is_replaced_and_not_counted(slow_job: ClusterJob) -> None:
-    slow_job.spec["backoffLimit"] = 0
-    with StatusRecorder(slow_job) as recorder:
-        slow_job.apply()
-        slow_job.wait_for_shards(3)
-        evict(slow_job, running_head(slow_job)["metadata"]["name"])
-        slow_job.wait_until_complete(seconds=240)
-    assert_invariants(slow_job, recorder)
+def test_an_evicted_pod_is_replaced_and_not_counted(held_job: HeldJob) -> None:
+    held_job.spec["backoffLimit"] = 0
+    with StatusRecorder(held_job) as recorder:
+        held_job.apply()
+        held_job.go_on_to(3)
+        evict(held_job, running_head(held_job)["metadata"]["name"])
+        held_job.finish(seconds=240)
+    assert_invariants(held_job, recorder)
 
 
 def test_the_operator_that_is_killed_finds_the_job_where_it_is(
-    operator: Operator, slow_job: ClusterJob
+    operator: Operator, held_job: HeldJob
 ) -> None:
-    with StatusRecorder(slow_job) as recorder:
-        slow_job.apply()
-        slow_job.wait_for_shards(2)
+    with StatusRecorder(held_job) as recorder:
+        held_job.apply()
+        held_job.go_on_to(2)
         restarts = operator.restarts()
         assert operator.kill() > 0
         wait_for(lambda: operator.restarts() > restarts, seconds=60, what="another operator")
-        slow_job.wait_until_complete(seconds=180)
-    assert_invariants(slow_job, recorder)
+        held_job.finish(seconds=180)
+    assert_invariants(held_job, recorder)
 
 
 def test_a_job_that_ends_while_the_operator_is_down_is_told_when_it_is_back(
-    operator: Operator, slow_job: ClusterJob
+    operator: Operator, held_job: HeldJob
 ) -> None:
-    slow_job.apply()
-    slow_job.wait_for_shards(1)
+    held_job.apply()
+    held_job.go_on_to(1)
     with operator.down():
+        held_job.gate.open()
         wait_for(
-            lambda: "_SUCCESS" in {info.key for info in slow_job.on_s3.out.list(skip="_bij")},
+            lambda: "_SUCCESS" in {info.key for info in held_job.on_s3.out.list(skip="_bij")},
             seconds=120,
             what="the result",
         )
-    slow_job.wait_until_complete()
-    assert_invariants(slow_job)
+    held_job.wait_until_complete()
+    assert_invariants(held_job)
 
 
 @pytest.mark.soak
 def test_the_api_server_may_be_gone_for_a_while(
-    namespace: Namespace, tmp_path: Path, local_cluster: LocalCluster
+    held_job: HeldJob, local_cluster: LocalCluster
 ) -> None:
-    rows = scaled(30_000, soak=300_000)
-    job = make_cluster_job(namespace, tmp_path, rows=rows, shards=100, slow=True)
-    with StatusRecorder(job) as recorder:
-        job.apply()
-        job.wait_for_shards(1)
-        before = len(job.on_s3.markers())
+    with StatusRecorder(held_job) as recorder:
+        held_job.apply()
+        held_job.go_on_to(1)
         with local_cluster.component("kube-apiserver").stopped():
             time.sleep(OUTAGE_SECONDS)
-            assert len(job.on_s3.markers()) > before, "no shard was committed meanwhile"
+            held_job.go_on_to(30)
         local_cluster.wait_for_api_server()
-        job.wait_until_complete(seconds=scaled(120, soak=900))
-    assert_invariants(job, recorder)
+        held_job.finish()
+    assert_invariants(held_job, recorder)
 
 
 def test_the_kubelet_may_be_gone_for_a_while(
-    slow_job: ClusterJob, local_cluster: LocalCluster
+    held_job: HeldJob, local_cluster: LocalCluster
 ) -> None:
-    slow_job.apply()
-    slow_job.wait_for_shards(1)
+    held_job.apply()
+    held_job.go_on_to(1)
     with local_cluster.component("node-1/kubelet").stopped():
-        slow_job.wait_for_shards(20)
-    slow_job.wait_until_complete()
-    assert_invariants(slow_job)
+        held_job.go_on_to(20)
+    held_job.finish()
+    assert_invariants(held_job)
 
 
 def test_a_pod_that_runs_out_of_memory_is_told_with_advice(
@@ -184,22 +176,22 @@ def test_a_pod_that_runs_out_of_memory_is_told_with_advice(
 
 
 def test_a_lost_node_ends_in_a_new_run_elsewhere(
-    slow_job: ClusterJob, local_cluster: LocalCluster, second_node: Node
+    held_job: HeldJob, local_cluster: LocalCluster, second_node: Node
 ) -> None:
     """The zombie wakes up when the next run is through, and changes nothing."""
     local_cluster.kubectl("cordon", "node-1")
     try:
-        with StatusRecorder(slow_job) as recorder:
-            slow_job.apply()
-            slow_job.wait_for_shards(3)
+        with StatusRecorder(held_job) as recorder:
+            held_job.apply()
+            held_job.go_on_to(3)
             local_cluster.kubectl("uncordon", "node-1")
             with second_node.frozen():
-                slow_job.wait_for_reason("NodeLost", seconds=240)
-                slow_job.wait_until_complete(seconds=240)
+                held_job.wait_for_reason("NodeLost", seconds=240)
+                held_job.finish(seconds=240)
     finally:
         local_cluster.kubectl("uncordon", "node-1")
-    assert slow_job.status()["run"]["number"] == 2
-    assert_invariants(slow_job, recorder)
+    assert held_job.status()["run"]["number"] == 2
+    assert_invariants(held_job, recorder)
 
 
 def evict(job: ClusterJob, pod: str) -> None:

@@ -11,8 +11,16 @@ from testkit.cluster.kubectl import KubectlFailed
 from testkit.cluster.namespaces import Namespace, fresh_namespace
 from testkit.cluster.provider import Cluster
 from testkit.cluster_invariants import assert_invariants, assert_nothing_is_left
-from testkit.cluster_jobs import INDEX_LABEL, KIND, SMALL_POD, ClusterJob, make_cluster_job
+from testkit.cluster_jobs import (
+    INDEX_LABEL,
+    KIND,
+    ClusterJob,
+    HeldJob,
+    make_cluster_job,
+    make_held_job,
+)
 from testkit.deadlines import wait_for
+from testkit.gate import Gate
 from testkit.operator_installation import Operator
 from testkit.soak import scaled
 from testkit.status_recorder import StatusRecorder
@@ -22,103 +30,95 @@ CYCLES = scaled(2, soak=10)
 pytestmark = pytest.mark.usefixtures("operator")
 
 
-@pytest.fixture
-def slow_job(namespace: Namespace, tmp_path: Path) -> ClusterJob:
-    return make_cluster_job(namespace, tmp_path, rows=30_000, shards=60, slow=True)
-
-
 @pytest.mark.soak
-def test_suspending_takes_the_pods_and_resuming_goes_on(slow_job: ClusterJob) -> None:
-    with StatusRecorder(slow_job) as recorder:
-        slow_job.apply()
+def test_suspending_takes_the_pods_and_resuming_goes_on(held_job: HeldJob) -> None:
+    with StatusRecorder(held_job) as recorder:
+        held_job.apply()
         for cycle in range(CYCLES):
-            slow_job.wait_for_shards(3 * (cycle + 1))
-            slow_job.change(suspend=True)
-            slow_job.wait_for_condition("Suspended")
-            assert [pod for pod in slow_job.pods() if _is_live(pod)] == []
-            committed = slow_job.on_s3.markers()
-            slow_job.change(suspend=False)
-        slow_job.wait_until_complete()
-    after = slow_job.on_s3.markers()
+            held_job.go_on_to(3 * (cycle + 1))
+            held_job.change(suspend=True)
+            held_job.wait_for_condition("Suspended")
+            assert [pod for pod in held_job.pods() if _is_live(pod)] == []
+            committed = held_job.on_s3.markers()
+            held_job.change(suspend=False)
+        held_job.finish()
+    after = held_job.on_s3.markers()
     assert {key: after[key] for key in committed} == committed, "a shard was scored again"
-    assert slow_job.status()["run"]["number"] == CYCLES + 1
-    assert_invariants(slow_job, recorder)
+    assert held_job.status()["run"]["number"] == CYCLES + 1
+    assert_invariants(held_job, recorder)
 
 
 def test_what_was_changed_while_suspended_holds_though_nobody_saw_the_suspension(
-    operator: Operator, slow_job: ClusterJob
+    operator: Operator, held_job: HeldJob
 ) -> None:
-    slow_job.apply()
-    slow_job.wait_for_shards(1)
+    held_job.apply()
+    held_job.go_on_to(1)
     with operator.down():
-        slow_job.change(suspend=True)
-        slow_job.change(workers={"resources": {"requests": {"cpu": "150m"}}})
-        slow_job.change(suspend=False)
-    slow_job.wait_until_complete()
-    (run,) = slow_job.jobs()
+        held_job.change(suspend=True)
+        held_job.change(workers={"resources": {"requests": {"cpu": "150m"}}})
+        held_job.change(suspend=False)
+    wait_for(
+        lambda: held_job.status()["run"]["number"] == 2,
+        seconds=90,
+        what="the next run",
+        explain=held_job.explain,
+    )
+    held_job.finish()
+    (run,) = held_job.jobs()
     (container,) = run["spec"]["template"]["spec"]["containers"]
     assert container["resources"]["requests"]["cpu"] == "150m"
-    assert slow_job.status()["run"]["number"] == 2
 
 
-def test_a_job_grows_and_shrinks_while_it_runs(namespace: Namespace, tmp_path: Path) -> None:
-    job = make_cluster_job(namespace, tmp_path, rows=100_000, shards=200, slow=True)
-    job.spec["workers"]["resources"] = {**SMALL_POD, "requests": {"cpu": "400m", "memory": "512Mi"}}
-    with StatusRecorder(job) as recorder:
-        job.apply()
-        job.wait_for_shards(1)
-        for workers in (2, 1):
-            job.change(workers={"replicas": workers})
-            _wait_for_pods(job, workers, ready=workers)
-        # On a busy machine the run may be over before the new ones have joined.
-        job.change(workers={"replicas": 3})
-        _wait_for_pods(job, 3, ready=1)
-        job.wait_until_complete(seconds=300)
-    assert job.status()["run"]["number"] == 1
-    assert_invariants(job, recorder)
+def test_a_job_grows_and_shrinks_while_it_runs(held_job: HeldJob) -> None:
+    with StatusRecorder(held_job) as recorder:
+        held_job.apply()
+        held_job.go_on_to(1)
+        for workers in (2, 1, 3):
+            held_job.change(workers={"replicas": workers})
+            _wait_for_workers(held_job, workers)
+            held_job.go_on_to(len(held_job.on_s3.markers()) + 5)
+        held_job.finish(seconds=300)
+    assert held_job.status()["run"]["number"] == 1
+    assert_invariants(held_job, recorder)
 
 
-def _wait_for_pods(job: ClusterJob, live: int, *, ready: int) -> None:
+def _wait_for_workers(job: ClusterJob, count: int) -> None:
     def are_there() -> bool:
         pods = [pod for pod in job.pods() if _is_live(pod)]
-        return len(pods) == live and job.status()["workers"]["ready"] >= ready
+        return len(pods) == count and job.status()["workers"]["ready"] == count
 
-    what = f"{live} pods of which {ready} score"
+    what = f"{count} pods that score"
     wait_for(are_there, seconds=180, what=what, explain=job.explain)
-    assert job.jobs()[0]["spec"]["parallelism"] == live
+    assert job.jobs()[0]["spec"]["parallelism"] == count
 
 
-def test_a_job_that_is_deleted_while_it_runs_leaves_nothing(slow_job: ClusterJob) -> None:
-    slow_job.apply()
-    slow_job.wait_for_shards(1)
-    slow_job.kubectl("delete", KIND, slow_job.name)
-    assert_nothing_is_left(slow_job)
+def test_a_job_that_is_deleted_while_it_runs_leaves_nothing(held_job: HeldJob) -> None:
+    held_job.apply()
+    held_job.go_on_to(1)
+    held_job.kubectl("delete", KIND, held_job.name)
+    assert_nothing_is_left(held_job)
 
 
-def test_a_job_is_deleted_while_the_operator_is_down(
-    operator: Operator, slow_job: ClusterJob
-) -> None:
-    slow_job.apply()
-    slow_job.wait_for_shards(1)
+def test_a_job_is_deleted_while_the_operator_is_down(operator: Operator, held_job: HeldJob) -> None:
+    held_job.apply()
+    held_job.go_on_to(1)
     with operator.down():
-        slow_job.kubectl("delete", KIND, slow_job.name)
-        assert_nothing_is_left(slow_job)
+        held_job.kubectl("delete", KIND, held_job.name)
+        assert_nothing_is_left(held_job)
 
 
 @pytest.mark.parametrize("is_up", [True, False], ids=["operator up", "operator down"])
 def test_a_namespace_with_a_running_a_failing_and_a_finished_job_goes(
-    operator: Operator, cluster: Cluster, tmp_path: Path, is_up: bool
+    operator: Operator, cluster: Cluster, gate: Gate, tmp_path: Path, is_up: bool
 ) -> None:
     with fresh_namespace(cluster, "goes") as doomed:
-        jobs = [_named_job(doomed, tmp_path, name) for name in ("finished", "running", "failing")]
-        finished, running, failing = jobs
+        finished, failing = (_job_named(name, doomed, tmp_path) for name in ("finished", "failing"))
         failing.spec["model"]["storageUri"] += ".missing"
-        running.spec["sharding"] = {"targetRowsPerShard": 10}
-        for job in jobs:
-            job.apply()
-        finished.wait_until_complete()
-        failing.wait_for_condition("Failed")
-        running.wait_for_shards(1)
+        finished.apply().wait_until_complete()
+        failing.apply().wait_for_condition("Failed")
+        running = make_held_job(doomed, tmp_path, gate)
+        running.apply()
+        running.go_on_to(1)
         with operator.up_or_down(is_up):
             cluster.kubectl("delete", "namespace", doomed.name, "--wait=false")
             wait_for(
@@ -191,26 +191,26 @@ def test_a_job_that_has_failed_resumes_once_it_is_deleted_and_applied_again(
     assert job.on_s3.manifest()["counts"] == counts
 
 
-def test_two_jobs_on_one_output_do_not_mix(namespace: Namespace, tmp_path: Path) -> None:
-    first = make_cluster_job(namespace, tmp_path, rows=20_000, shards=40, slow=True).apply()
-    first.wait_for_shards(1)
-    second = ClusterJob(namespace, first.on_s3, first.rows, name="second")
+def test_two_jobs_on_one_output_do_not_mix(held_job: HeldJob) -> None:
+    held_job.apply()
+    held_job.go_on_to(1)
+    second = ClusterJob(held_job.namespace, held_job.on_s3, held_job.rows, name="second")
     second.apply()
     second.wait_for_condition("Failed", reason="OutputPathClaimed")
-    first.wait_until_complete()
-    assert_invariants(first)
+    held_job.finish()
+    assert_invariants(held_job)
 
 
-def test_a_deadline_ends_the_job_with_a_report(namespace: Namespace, tmp_path: Path) -> None:
-    job = make_cluster_job(namespace, tmp_path, rows=200_000, shards=400, slow=True)
-    job.spec["activeDeadlineSeconds"] = 15
-    job.apply()
-    found = job.wait_for_condition("Failed", reason="DeadlineExceeded")
+def test_a_deadline_ends_the_job_with_a_report(held_job: HeldJob) -> None:
+    held_job.spec["activeDeadlineSeconds"] = 15
+    held_job.apply()
+    held_job.go_on_to(1)
+    found = held_job.wait_for_condition("Failed", reason="DeadlineExceeded")
     assert "the run took longer than spec.activeDeadlineSeconds" in found["message"], (
         "not the driver"
     )
-    assert job.status()["progress"]["rowsProcessed"] > 0
-    assert exit_code_of_head(job) in PERMANENT_EXIT_CODES
+    assert held_job.status()["progress"]["rowsProcessed"] > 0
+    assert exit_code_of_head(held_job) in PERMANENT_EXIT_CODES
 
 
 def exit_code_of_head(job: ClusterJob) -> int:
@@ -218,10 +218,10 @@ def exit_code_of_head(job: ClusterJob) -> int:
     return head["status"]["containerStatuses"][0]["state"]["terminated"]["exitCode"]
 
 
-def _named_job(namespace: Namespace, folder: Path, name: str) -> ClusterJob:
-    own = folder / f"{namespace.name}-{name}"
+def _job_named(name: str, namespace: Namespace, folder: Path) -> ClusterJob:
+    own = folder / name
     own.mkdir()
-    job = make_cluster_job(namespace, own, rows=20_000, shards=40, slow=name == "running")
+    job = make_cluster_job(namespace, own)
     job.name = name
     return job
 

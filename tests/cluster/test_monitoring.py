@@ -12,8 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from testkit.cluster.namespaces import Namespace
-from testkit.cluster_jobs import make_cluster_job
+from testkit.cluster_jobs import make_cluster_job, make_held_job
 from testkit.deadlines import wait_for
+from testkit.gate import Gate
 from testkit.operator_installation import Operator
 from testkit.prometheus import alert_queries, dashboard_queries, find_program
 
@@ -71,7 +72,7 @@ def unused_port() -> int:
 
 
 def test_panels_show_jobs_and_alerts_name_those_that_failed(
-    operator: Operator, namespace: Namespace, tmp_path: Path
+    operator: Operator, namespace: Namespace, gate: Gate, tmp_path: Path
 ) -> None:
     queries = dashboard_queries()
     with prometheus_of(operator, tmp_path) as prometheus:
@@ -79,9 +80,10 @@ def test_panels_show_jobs_and_alerts_name_those_that_failed(
         wrong.name = "wrong"
         wrong.spec["input"]["storageUris"] = [wrong.spec["input"]["storageUris"][0] + "nothing/"]
         wrong.apply()
-        job = make_cluster_job(namespace, tmp_path, rows=80_000, shards=80, slow=True).apply()
+        job = make_held_job(namespace, tmp_path, gate)
+        job.apply()
         wrong.wait_for_condition("Failed", reason="InputNotFound")
-        job.wait_for_shards(3)
+        job.go_on_to(3)
 
         def empty() -> set[str]:
             return {panel for panel, query in queries.items() if not prometheus.query(query)}

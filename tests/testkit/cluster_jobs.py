@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import secrets
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from testkit import onnx_models
 from testkit.cluster.kubectl import Kubectl, Manifest
 from testkit.cluster.namespaces import Namespace
 from testkit.deadlines import wait_for
+from testkit.gate import Gate
 from testkit.s3 import S3Server, write_credentials
 from testkit.s3_jobs import COLUMNS, SECRET, S3Job, assert_exact, parquet_of, upload
 
@@ -150,7 +151,7 @@ def make_cluster_job(
 ) -> ClusterJob:
     """A job over one Parquet file whose scores can be told by heart, uploaded and not applied.
 
-    A slow one takes some milliseconds a row, so that there is time to kill it.
+    A slow one takes about a third of a millisecond a row.
     """
     storage = namespace.cluster.object_storage
     server = S3Server(storage.endpoint, write_credentials(folder / "s3", storage.endpoint), folder)
@@ -166,3 +167,30 @@ def make_cluster_job(
     upload(job.store, body, "data/rows.parquet")
     namespace.kubectl.apply(storage.secret(SECRET))
     return ClusterJob(namespace, job, rows)
+
+
+@dataclass
+class HeldJob(ClusterJob):
+    """A job whose pods reach the store through a gate only: it goes on as far as a test lets it."""
+
+    gate: Gate = field(kw_only=True)
+
+    def go_on_to(self, committed: int) -> None:
+        """Let so many shards be committed, those before included, and wait for them."""
+        self.gate.let_pass(committed)
+        self.wait_for_shards(committed)
+
+    def finish(self, *, seconds: float = 120) -> None:
+        """Let all the rest be committed, and wait for success."""
+        self.gate.open()
+        self.wait_until_complete(seconds=seconds)
+
+
+def make_held_job(
+    namespace: Namespace, folder: Path, gate: Gate, *, rows: int = 6_000, shards: int = 60
+) -> HeldJob:
+    """A job as `make_cluster_job` makes it, held at a gate."""
+    made = make_cluster_job(namespace, folder, rows=rows, shards=shards)
+    storage = replace(namespace.cluster.object_storage, endpoint=gate.endpoint)
+    namespace.kubectl.apply(storage.secret(SECRET))
+    return HeldJob(namespace, made.on_s3, rows, gate=gate)

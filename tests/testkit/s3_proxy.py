@@ -52,12 +52,19 @@ class Answer(NamedTuple):
 
 
 @contextmanager
-def misbehaving(server_endpoint: str) -> Iterator[Proxy]:
-    """Run a proxy on a free port of the loopback interface."""
+def misbehaving(server_endpoint: str, listener: socket.socket | None = None) -> Iterator[Proxy]:
+    """Run a proxy behind a listening socket; without one, on a free port of the loopback interface.
+
+    It closes the socket.
+    """
     proxy = Proxy(server_endpoint.removeprefix("http://"))
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, proxy))
+    listener = listener or socket.create_server(("127.0.0.1", 0))
+    host, port = listener.getsockname()
+    server = ThreadingHTTPServer((host, port), partial(_Handler, proxy), bind_and_activate=False)
+    server.socket.close()
+    server.socket = listener
     server.daemon_threads = True
-    proxy.endpoint = f"http://127.0.0.1:{server.server_address[1]}"
+    proxy.endpoint = f"http://{host}:{port}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
     try:

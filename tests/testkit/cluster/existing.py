@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 from testkit.cluster.kubectl import Kubectl
 from testkit.cluster.machine import ClusterUnavailable
@@ -35,6 +36,9 @@ class ExistingCluster:
             secret_key=_required("AWS_SECRET_ACCESS_KEY"),
             region=os.environ.get("AWS_REGION", "us-east-1"),
         )
+
+    def listen(self) -> NoReturn:
+        raise ClusterUnavailable("who runs an existing cluster has not said how pods reach us")
 
     def load_image(self, archive: Path, name: str) -> None:
         """Do nothing: no API puts images on nodes, so they have or can pull what is tested."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import os
+import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -36,6 +37,9 @@ class KindCluster:
         self.kubectl = Kubectl(Path(required_program("kubectl")), self.kubeconfig)
         self.search_path = os.environ["PATH"]
         self.object_storage: ObjectStorage = local_object_storage(_address_of_this_machine())
+
+    def listen(self) -> socket.socket:
+        return socket.create_server((_address_of_this_machine(), 0))
 
     def load_image(self, archive: Path, name: str) -> None:
         for node in _output("kind", "get", "nodes", "--name", _NAME).split():

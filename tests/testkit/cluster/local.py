@@ -13,6 +13,7 @@ import os
 import re
 import secrets
 import shutil
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -159,6 +160,9 @@ class LocalCluster:
     @property
     def search_path(self) -> str:
         return self.tools.search_path
+
+    def listen(self) -> socket.socket:
+        return self.network.listen()
 
     def create_volume(self, namespace: str, claim: str) -> Path:
         folder = self.folder / "volumes" / namespace / claim

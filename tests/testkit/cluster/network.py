@@ -9,7 +9,11 @@ firewall and its own interfaces stay as they are, and no namespace has a way out
 
 from __future__ import annotations
 
+import ctypes
+import os
+import socket
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from testkit.cluster.addresses import Addresses
@@ -17,6 +21,7 @@ from testkit.cluster.addresses import Addresses
 _BRIDGE = "machines"
 _BRIDGE_MAC = "02:00:00:00:00:02"
 _UPLINK = "eth0"
+_CLONE_NEWNET = 0x40000000  # linux/sched.h
 
 
 class Network:
@@ -55,6 +60,21 @@ class Network:
         self._route_pods_of(index)
         if index == 1:  # its kube-proxy knows Services; one node is enough for this machine
             _ip("route", "add", str(self.addresses.services), "via", self.addresses.node(1))
+
+    def listen(self) -> socket.socket:
+        """Return a socket of this process that listens where the control plane does.
+
+        A socket stays in the namespace it was made in; so does the thread, which therefore ends.
+        """
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(self._listen_inside).result()
+
+    def _listen_inside(self) -> socket.socket:
+        with Path("/run/netns", self.control_plane).open() as namespace:
+            libc = ctypes.CDLL(None, use_errno=True)
+            if libc.setns(namespace.fileno(), _CLONE_NEWNET) != 0:
+                raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+        return socket.create_server((self.addresses.control_plane, 0))
 
     def remove_node(self, index: int) -> None:
         _delete_namespace(self.node(index))

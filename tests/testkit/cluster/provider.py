@@ -10,6 +10,7 @@ A kubeconfig that merely happens to be there, in KUBECONFIG or the home director
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,6 +37,9 @@ class Cluster(Protocol):
     @property
     def object_storage(self) -> ObjectStorage:
         """An S3 server that pods and this machine reach under the same address."""
+
+    def listen(self) -> socket.socket:
+        """Listen on a free port that pods and this machine reach under the same address."""
 
     def load_image(self, archive: Path, name: str) -> None:
         """Give an image from an OCI archive to every node, under a name; fast if it is there."""
