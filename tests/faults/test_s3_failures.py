@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import itertools
 import random
+import re
+import signal
 
 import pytest
 
 from batch_inference_runner.storage.store import NotFound
 from testkit import onnx_models
+from testkit.deadlines import wait_for
 from testkit.faulty_store import Fault
 from testkit.forked_runs import CRASHED, ForkedRuns
+from testkit.gate import Gate
 from testkit.s3 import running_s3, write_credentials
 from testkit.s3_jobs import (
     WRONG_KEY,
@@ -48,7 +52,8 @@ def proxy(server):
 
 @pytest.fixture
 def job(server, proxy, tmp_path, request):
-    made = make_job(server, tmp_path, request.node.name, rows=ROWS, shards=20)
+    prefix = re.sub(r"\W+", "-", request.node.name)
+    made = make_job(server, tmp_path, prefix, rows=ROWS, shards=20)
     made.go_through(proxy.endpoint)
     return made
 
@@ -111,6 +116,26 @@ def test_a_store_that_goes_away_is_worth_another_try_and_the_rerun_resumes(job, 
     proxy.choose = lambda *_: None
     assert job.run().code == 0
     assert {key: job.markers()[key] for key in before} == before
+    assert_exact(job, ROWS)
+
+
+@pytest.mark.parametrize("ending", ["a deadline", "SIGINT"])
+def test_a_store_that_falls_silent_does_not_hold_up_the_end(job, proxy, ending):
+    """Nor does what it has been sent matter, should it come to itself later."""
+    gate = Gate()
+    proxy.choose = gate.wait_to_pass
+    gate.let_pass(2)
+    if ending == "a deadline":
+        job.spec["activeDeadlineSeconds"] = 8
+    run = job.start()
+    wait_for(lambda: len(job.markers()) == 2, seconds=30, what="two commits")
+    if ending == "SIGINT":
+        run.send_signal(signal.SIGINT)
+    # A request to the store may take two minutes, and is repeated then.
+    assert run.wait(60) == (70 if ending == "a deadline" else 130)
+    gate.open()
+    job.spec.pop("activeDeadlineSeconds", None)
+    assert job.run().code == 0
     assert_exact(job, ROWS)
 
 

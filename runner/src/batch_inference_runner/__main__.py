@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import closing
-from typing import TYPE_CHECKING
+import threading
+from contextlib import closing, suppress
+from typing import TYPE_CHECKING, NoReturn
 
 from batch_inference_runner import lean_imports
 from batch_inference_runner.errors import ExitCode
@@ -18,6 +19,20 @@ from batch_inference_runner.errors import ExitCode
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Sequence
+
+
+def run_process() -> NoReturn:
+    """Be the process `bij`.
+
+    At its end Python would wait for threads that wait for a store, which may take minutes.
+    """
+    code = main()
+    if threading.active_count() > 1:
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError):
+                stream.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -116,4 +131,4 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
 }
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_process()

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from batch_inference_runner.commit.staged import StagedShard
 
 _LARGEST_GROUP = 64
-_FLUSH_SECONDS = 30
+_FLUSH_SECONDS = 5
+"""Less than a pod has to end: a store that does not answer must not cost the run's last report."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ class Committer:
         self._staged.put(staged)
 
     def flush(self) -> None:
-        """Commit what is queued and stop; gives up after half a minute."""
+        """Commit what is queued and stop; a store gets some seconds to answer."""
         self._staged.put(None)
         self._thread.join(_FLUSH_SECONDS)
 
