@@ -78,7 +78,7 @@ def test_every_right_is_used_and_none_is_missing(
     job.name = "in-the-way"
     put_a_job_in_the_way(job.apply())
     release.install()
-    job.wait_for_reason("PodForbidden")
+    job.wait_for_reason("NameTaken")
     job.name = "waiting"
     job.apply()
     job.wait_for_reason("Unschedulable")

@@ -172,6 +172,10 @@ MESSAGES = {
     Reason.NOT_ALLOWED: (
         f"{SUCCESSION}::test_what_the_platform_does_not_allow_fails_before_anything_is_created"
     ),
+    Reason.NAME_TAKEN: (
+        "unit/test_operator_reconcile.py"
+        "::test_a_job_whose_runs_name_is_taken_says_so_and_what_to_do"
+    ),
 }
 """Where the message of a reason is read that is in none of the tables."""
 

@@ -9,15 +9,17 @@ from typing import Any
 
 import pytest
 
+from batch_inference_api.reasons import Reason
 from batch_inference_api.runner_contract import RowCounts
 from batch_inference_operator.cache import Kind, ObjectCache
 from batch_inference_operator.carry_out import status_document
-from batch_inference_operator.cluster.api import Conflict, Forbidden
+from batch_inference_operator.cluster.api import AlreadyExists, Conflict, Forbidden
 from batch_inference_operator.keys import Key
+from batch_inference_operator.names import run_name
 from batch_inference_operator.progress_poll import Poll, PollTarget
 from batch_inference_operator.reconcile import Reconciler
-from testkit.observations import NOW, SETTINGS, finished_status, make_record, make_report
-from testkit.operator_jobs import make_stored_manifest
+from testkit.observations import NOW, SETTINGS, finished_status, make_record, make_report, why
+from testkit.operator_jobs import JOB_UID, make_stored_manifest
 from testkit.sent_objects import RUNNING, job_as_sent, pod_as_sent
 
 KEY = Key("scoring", "churn")
@@ -33,6 +35,8 @@ class Server:
     calls: list[str] = field(default_factory=list)
     refused: str = ""
     """A kind that may not be created."""
+    in_the_way: dict[str, Any] | None = None
+    """Metadata of a Job that has the name of the run."""
 
     async def list(self, kind: str, **_: Any) -> tuple[dict[str, Any], ...]:
         self.calls.append(f"list {kind}")
@@ -42,7 +46,14 @@ class Server:
         self.calls.append(f"create {manifest['kind']}")
         if manifest["kind"] == self.refused:
             raise Forbidden("exceeded quota")
+        if manifest["kind"] == "Job" and self.in_the_way is not None:
+            raise AlreadyExists(f"{manifest['metadata']['name']} already exists")
         return manifest
+
+    async def get(self, kind: str, name: str, *, namespace: str) -> dict[str, Any]:
+        assert (kind, namespace) == ("Job", "scoring")
+        assert self.in_the_way is not None
+        return {"metadata": {"name": name, **self.in_the_way}}
 
     async def replace_status(
         self, _name: str, *, namespace: str, resource_version: str, status: dict[str, Any]
@@ -236,6 +247,35 @@ def test_what_was_refused_is_asked_for_at_once_when_the_job_was_edited():
     operator.look(after_seconds=1)
 
     assert server.calls.count("create Job") == 2
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [{}, {"ownerReferences": [{"uid": "another", "controller": True}]}],
+    ids=["of nobody", "of another job"],
+)
+def test_a_job_whose_runs_name_is_taken_says_so_and_what_to_do(metadata):
+    server = make_server({})
+    server.in_the_way = metadata
+
+    Operator(server).look()
+
+    name = run_name("churn", JOB_UID, 1)
+    reason, message = why(make_record(status=server.stored["status"]).status)
+    assert reason == Reason.NAME_TAKEN
+    assert message == (
+        f"Job {name!r}, as the run would be named, exists and belongs to somebody else: delete it, "
+        "and the run begins; or delete this job and apply it again, and its runs have other names"
+    )
+
+
+def test_a_run_that_another_look_has_created_is_in_nobodys_way():
+    server = make_server({})
+    server.in_the_way = {"ownerReferences": [{"uid": JOB_UID, "controller": True}]}
+
+    Operator(server).look()
+
+    assert server.writes == 0
 
 
 @pytest.mark.parametrize("status", [finished_status(), {"phase": "Pending"}])

@@ -200,6 +200,12 @@ class Reason(StrEnum):
 
     Change what the message names, or ask the platform team.
     """
+    NAME_TAKEN = "NameTaken"
+    """A Job of somebody else has the name that the job's next run would have.
+
+    Delete the Job that the message names, and the run begins within a minute; or delete this job
+    and apply it again, and its runs have other names.
+    """
     SECRET_NOT_FOUND = "SecretNotFound"  # noqa: S105 - no secret
     """A Secret that the pods need is not there, or lacks a key.
 

@@ -142,8 +142,12 @@ async def _create_run(
         existing = await cluster.get("Job", name, namespace=record.namespace)
         owners = existing["metadata"].get("ownerReferences") or ()
         if not any(owner["uid"] == record.uid for owner in owners):
-            message = f"Job {name!r} exists and belongs to somebody else: delete or rename it"
-            raise Refused(Refusal(reason=Reason.POD_FORBIDDEN, message=message)) from None
+            message = (
+                f"Job {name!r}, as the run would be named, exists and belongs to somebody else: "
+                "delete it, and the run begins; or delete this job and apply it again, and its "
+                "runs have other names"
+            )
+            raise Refused(Refusal(reason=Reason.NAME_TAKEN, message=message)) from None
     except (Forbidden, Invalid) as error:
         raise Refused(_explain(error)) from error
 
