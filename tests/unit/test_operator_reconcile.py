@@ -278,6 +278,20 @@ def test_a_run_that_another_look_has_created_is_in_nobodys_way():
     assert server.writes == 0
 
 
+def test_a_job_is_given_up_when_it_was_refused_for_as_long_as_its_pods_may_wait():
+    server = make_server({}, preRunningDeadlineSeconds=60)
+    server.refused = "Job"
+    operator = Operator(server)
+
+    reasons = []
+    for _ in range(5):
+        operator.look(after_seconds=15)
+        operator.hear()
+        reasons.append(server.stored["status"]["conditions"][3]["reason"])
+
+    assert reasons == ["QuotaExceeded"] * 4 + ["PreRunningDeadlineExceeded"]
+
+
 @pytest.mark.parametrize("status", [finished_status(), {"phase": "Pending"}])
 def test_no_run_begins_for_a_job_that_has_changed_meanwhile(status):
     """The watch is late: another operator may have ended the job, and cleared its run away."""

@@ -131,6 +131,8 @@ class Refusal:
 
     reason: Reason
     message: str
+    since: datetime | None = None
+    """Since when it has done so each time, as far as this process knows; None: just now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -131,8 +131,7 @@ class Reconciler:
             await self._carry_out(record, plan)
         except act.Refused as refused:
             _logger.warning("refused", extra={"job": str(record.key), "refusal": str(refused)})
-            self._refused.note(record, plan.actions, refused.refusal)
-            return refused.refusal
+            return self._refused.note(record, plan.actions, refused.refusal)
         if plan.actions:
             self._refused.forget(record.key)
         return None

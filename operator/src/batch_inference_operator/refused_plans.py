@@ -6,7 +6,7 @@ seconds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -48,15 +48,20 @@ class RefusedPlans:
         is_early = last is not None and last.at <= self._clock() < last.until
         return last.refusal if last is not None and is_early else None
 
-    def note(self, record: Record, actions: tuple[Action, ...], refusal: Refusal) -> None:
-        """Remember a refusal; the pause grows with each in a row."""
+    def note(self, record: Record, actions: tuple[Action, ...], refusal: Refusal) -> Refusal:
+        """Remember a refusal, and return it with when the first in a row was given.
+
+        The pause grows with each.
+        """
         last = self._last(record, actions)
         times = 1 if last is None else last.times + 1
         pause = timedelta(seconds=self._backoff.pause_seconds(times, chance=0))
         now = self._clock()
+        dated = replace(refusal, since=now if last is None else last.refusal.since)
         self._refused[record.key] = _Refused(
-            asked=_asked(record, actions), refusal=refusal, times=times, at=now, until=now + pause
+            asked=_asked(record, actions), refusal=dated, times=times, at=now, until=now + pause
         )
+        return dated
 
     def forget(self, key: Key) -> None:
         """Forget a job that is gone, or whose actions were accepted."""

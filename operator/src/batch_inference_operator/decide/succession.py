@@ -14,7 +14,6 @@ from batch_inference_api.v1alpha1.status import RunStatus
 from batch_inference_operator.build.allowed import find_forbidden
 from batch_inference_operator.decide.deadlines import pre_running_seconds, remaining_seconds
 from batch_inference_operator.decide.plan import CreateRun, DeleteRun, Plan
-from batch_inference_operator.decide.record import parse_time
 from batch_inference_operator.decide.status import between_runs, failed, in_a_run
 from batch_inference_operator.decide.troubles import Trouble, Wait
 from batch_inference_operator.decide.verdict import Failed
@@ -63,13 +62,14 @@ def plan_next_run(
 
 
 def _plan_refused(record: Record, refusal: Refusal, *, now: datetime, settings: Settings) -> Plan:
-    """Try again, as a quota or a policy may change; until the job's first pods are overdue."""
+    """Try again, as a quota or a policy may change; until the job's first pods are overdue.
+
+    Only time in which the server refused them counts: a queue may have held the job for hours.
+    """
     limit = pre_running_seconds(record, settings)
-    waiting = record.condition("Reconciling")
-    is_waiting = waiting is not None and waiting.status == "True"
-    since = parse_time(waiting.last_transition_time) if waiting and is_waiting else None
+    refused_seconds = (now - (refusal.since or now)).total_seconds()
     has_begun = record.status.start_time is not None
-    if limit and since and not has_begun and (now - since).total_seconds() >= limit:
+    if limit and not has_begun and refused_seconds >= limit:
         message = f"no pod could be created within {limit} s: {refusal.message}"
         return _fail(record, reason=Reason.PRE_RUNNING_DEADLINE_EXCEEDED, message=message, now=now)
     trouble = Trouble(reason=refusal.reason, message=refusal.message)
