@@ -19,6 +19,7 @@ from testkit.observations import (
     NOW,
     instant,
     make_ended_pod,
+    make_kept_pod,
     make_pod,
     make_record,
     make_report,
@@ -280,15 +281,26 @@ def test_the_phase_without_a_driver(parts, phase):
     assert status_for(make_record(status=running_status()), observe(*parts)).phase == phase
 
 
-READY = {"as it says": (2, 2), "never more than wanted": (9, 3), "never less than none": (-1, 0)}
+THREE = (make_pod(), make_pod(1), make_pod(2))
+READY = {
+    "as it says": (2, THREE, 2),
+    "never more than wanted": (9, (*THREE, make_pod(3)), 3),
+    "never less than none": (-1, THREE, 0),
+    "none beside a sidecar that keeps the pod of a worker that has ended": (
+        3, (make_pod(), make_pod(1), make_kept_pod(1, 99, index=2)), 2,
+    ),
+    "each once, though a pod has several scorers": (4, (make_pod(), make_pod(1)), 2),
+    "none of an earlier run": (2, (make_pod(), make_pod(1, run=7)), 1),
+    "none that is over": (2, (make_pod(), make_pod(1, phase="Failed")), 1),
+}  # fmt: skip
 
 
-@pytest.mark.parametrize(("said", "told"), READY.values(), ids=READY)
-def test_workers_that_score(said, told):
+@pytest.mark.parametrize(("said", "pods", "told"), READY.values(), ids=READY)
+def test_workers_that_score(said, pods, told):
     record = make_record({"spec.workers.replicas": 3})
     report = make_report(workers=WorkerCounts(desired=1, ready=said))
 
-    status = status_for(record, observe(make_run(), make_pod(), report))
+    status = status_for(record, observe(make_run(), *pods, report))
 
     assert (status.workers.desired, status.workers.ready) == (3, told)
 

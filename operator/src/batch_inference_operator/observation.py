@@ -101,6 +101,11 @@ class RunPod:
         return self.phase in ("Succeeded", "Failed")
 
     @property
+    def is_running(self) -> bool:
+        """Whether its runner runs, as far as its node tells."""
+        return self.running_since is not None and not self.is_over
+
+    @property
     def is_waiting(self) -> bool:
         """Whether its runner is yet to start."""
         return self.running_since is None and self.termination is None and not self.is_over

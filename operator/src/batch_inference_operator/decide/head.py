@@ -17,7 +17,7 @@ def find_head(run: RunJob, observation: Observation) -> RunPod | None:
 def is_head_up(run: RunJob, observation: Observation) -> bool:
     """Whether index 0 runs, as far as its node tells."""
     head = find_head(run, observation)
-    return head is not None and head.running_since is not None and not head.is_over
+    return head is not None and head.is_running
 
 
 def is_head_silent(run: RunJob, observation: Observation) -> bool:

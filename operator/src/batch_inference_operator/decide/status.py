@@ -66,8 +66,10 @@ def in_a_run(
         status = _with_run(record, status, run, report)
     phase = _phase(record, run, observation, trouble=trouble)
     desired = record.spec.workers.replicas
-    ready = 0 if report is None else max(0, min(report.workers.ready, desired))
-    status = status.model_copy(update={"phase": phase, "workers": _workers(desired, ready)})
+    ready = _ready(run, observation)
+    status = status.model_copy(
+        update={"phase": phase, "workers": _workers(desired, min(ready, desired))}
+    )
     status = _with_start(record, status, run, now=now)
     reason = trouble.reason if trouble else phase.value
     message = trouble.message if trouble else _MESSAGES[phase]
@@ -259,6 +261,14 @@ def _with_start(
         "duration": None if began is None else format_duration((now - began).total_seconds()),
     }
     return status.model_copy(update=changes)
+
+
+def _ready(run: RunJob, observation: Observation) -> int:
+    """How many pods score: a driver may count several scorers of a pod, and ones that are gone."""
+    if observation.report is None:
+        return 0
+    running = sum(pod.is_running for pod in observation.pods_of(run))
+    return max(0, min(observation.report.workers.ready, running))
 
 
 def _workers(desired: int, ready: int) -> WorkerStatus:
