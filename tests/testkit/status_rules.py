@@ -70,7 +70,12 @@ def _counters(status: JobStatus) -> dict[str, int]:
         "progress": ("percentage", "rows_processed"),
         "completion_stats": ("successful_count", "failed_count", "filtered_count"),
         "shards": ("succeeded",),
-        "resources_consumed": ("cpu_seconds", "gpu_seconds"),
+        "resources_consumed": (
+            "cpu_seconds",
+            "gpu_seconds",
+            "earlier_cpu_seconds",
+            "earlier_gpu_seconds",
+        ),
     }
     counters = {
         f"{group}.{name}": getattr(getattr(status, group), name, None) or 0

@@ -7,6 +7,7 @@ import pytest
 from batch_inference_api.runner_contract import (
     ModelReport,
     OutputReport,
+    ProgressReport,
     RowCounts,
     RowFailure,
     RunPhase,
@@ -43,8 +44,12 @@ BEGINNING = make_report(
 """What a driver says before it has planned, or read what an earlier one committed."""
 
 
+def report_to(status: JobStatus, report: ProgressReport) -> JobStatus:
+    return with_report(status, report, pod_uid="uid-of-pod-1-0", now=NOW)
+
+
 def known() -> JobStatus:
-    return with_report(JobStatus(), make_report(), now=NOW)
+    return report_to(JobStatus(), make_report())
 
 
 def test_a_report_is_told_in_the_words_of_the_api():
@@ -79,7 +84,7 @@ def test_a_report_is_told_in_the_words_of_the_api():
         ),
     )
 
-    status = with_report(JobStatus(), report, now=NOW)
+    status = report_to(JobStatus(), report)
 
     assert status.model_dump(mode="json", by_alias=True, exclude_none=True) == {
         "progress": {
@@ -106,7 +111,11 @@ def test_a_report_is_told_in_the_words_of_the_api():
             "completedIndexes": "0-10",
             "failedIndexes": "12",
         },
-        "resourcesConsumed": {"cpuSeconds": 912, "gpuSeconds": 228},
+        "resourcesConsumed": {
+            "cpuSeconds": 912,
+            "gpuSeconds": 228,
+            "reportedBy": "uid-of-pod-1-0",
+        },
         "model": {
             "resolvedDigest": "sha256:" + "a" * 64,
             "executionProvider": "CPUExecutionProvider",
@@ -128,22 +137,21 @@ def test_a_driver_that_resumes_with_lower_counts_takes_nothing_back():
         rows=RowCounts(total=1000, processed=400, written=400),
         shards=ShardCounts(total=10, pending=6, succeeded=4),
         percentage=40,
-        cpu_seconds=1,
     )
 
-    after = with_report(known(), resumed, now=NOW)
+    after = report_to(known(), resumed)
 
     assert after == known()
 
 
 def test_a_job_without_gpus_tells_of_none():
-    status = with_report(JobStatus(), make_report(cpu_seconds=5), now=NOW)
+    status = report_to(JobStatus(), make_report(cpu_seconds=5))
 
     assert status.resources_consumed.gpu_seconds is None
 
 
 def test_a_driver_that_has_not_planned_yet_takes_nothing_back():
-    after = with_report(known(), BEGINNING, now=NOW)
+    after = report_to(known(), BEGINNING)
 
     assert after.progress.summary == "600/1.0k (60%)"
     assert after.completion_stats == known().completion_stats
@@ -153,7 +161,7 @@ def test_a_driver_that_has_not_planned_yet_takes_nothing_back():
 def test_shards_are_told_again_once_the_driver_has_read_what_is_committed():
     resumed = make_report(shards=ShardCounts(total=10, pending=4, active=1, succeeded=5))
 
-    assert with_report(known(), resumed, now=NOW).shards.active == 1
+    assert report_to(known(), resumed).shards.active == 1
 
 
 def test_progress_is_dated_when_rows_were_last_scored():
@@ -161,8 +169,8 @@ def test_progress_is_dated_when_rows_were_last_scored():
     same = make_report(rows=RowCounts(total=1000, processed=500))
     more = make_report(rows=RowCounts(total=1000, processed=501))
 
-    assert with_report(before, same, now=NOW).progress.last_updated_time == instant(5)
-    assert with_report(before, more, now=NOW).progress.last_updated_time == instant()
+    assert report_to(before, same).progress.last_updated_time == instant(5)
+    assert report_to(before, more).progress.last_updated_time == instant()
 
 
 SUMMARIES = {
@@ -182,7 +190,7 @@ def test_a_summary_for_people(numbers, text):
 
 
 def test_what_is_not_known_is_left_out_and_not_called_zero():
-    status = with_report(JobStatus(), BEGINNING, now=NOW)
+    status = report_to(JobStatus(), BEGINNING)
 
     assert status.progress.summary == "0"
     assert status.progress.percentage is None
@@ -194,7 +202,7 @@ def test_what_is_not_known_is_left_out_and_not_called_zero():
 def test_a_text_format_is_told_in_rows_and_in_shares_of_shards():
     report = make_report(rows=RowCounts(processed=950, written=900), percentage=12)
 
-    status = with_report(JobStatus(), report, now=NOW)
+    status = report_to(JobStatus(), report)
 
     assert status.progress.summary == "950 (12%)"
     assert status.completion_stats.incomplete_count is None
@@ -204,7 +212,7 @@ def test_a_run_is_not_called_done_before_its_driver_says_so():
     """All rows are in flight, and the last shard is yet to be committed."""
     report = make_report(rows=RowCounts(total=1000, processed=1000, written=900), percentage=99)
 
-    assert with_report(JobStatus(), report, now=NOW).progress.percentage == 99
+    assert report_to(JobStatus(), report).progress.percentage == 99
 
 
 RESTS = {
@@ -373,7 +381,7 @@ def test_an_honest_report_loses_none_of_its_samples():
     )  # fmt: skip
     report = make_success(failures=(failure,) * 20)
 
-    status = with_report(JobStatus(), report, now=NOW)
+    status = report_to(JobStatus(), report)
 
     assert len(status.partial_failures) == 20
     assert status.partial_failures[0].model_dump(exclude_none=True) == failure.model_dump(

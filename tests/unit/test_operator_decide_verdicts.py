@@ -101,7 +101,7 @@ def test_an_earlier_pod_of_index_0_may_have_finished_the_run():
     done = make_ended_pod(0, SUCCESS)
     replaced = make_pod(0, name="later", created=done.created.replace(hour=12))
 
-    assert judge(make_run(), observe(done, replaced)) == Succeeded(report=SUCCESS)
+    assert judge(make_run(), observe(done, replaced)) == Succeeded(report=SUCCESS, pod_uid=done.uid)
 
 
 def test_a_worker_cannot_end_a_run():

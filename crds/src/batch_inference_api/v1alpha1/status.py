@@ -138,12 +138,18 @@ class OutputStatus(ResourceModel):
 
 
 class ResourcesConsumed(ResourceModel):
-    """What the job has used."""
+    """What the job has used, all of its runs and attempts together."""
 
     cpu_seconds: Count | None = None
-    """CPU time."""
+    """CPU time of drivers and scorers."""
     gpu_seconds: Count | None = None
-    """Time for which GPUs were held."""
+    """Time for which scorers held GPUs; absent where none had one."""
+    earlier_cpu_seconds: Count | None = None
+    """The part of `cpuSeconds` that drivers used before the one that last reported."""
+    earlier_gpu_seconds: Count | None = None
+    """The part of `gpuSeconds`, likewise."""
+    reported_by: Annotated[str, Field(max_length=64)] | None = None
+    """UID of the pod that last reported."""
 
 
 class PartialFailure(ResourceModel):
@@ -212,7 +218,8 @@ class JobStatus(ResourceModel):
     output: OutputStatus | None = None
     """What was published."""
     resources_consumed: ResourcesConsumed | None = None
-    """What the job has used."""
+    """What the job has used: the sum over all of its runs and attempts, as they told it while they
+    ran. What an attempt that did not end by itself used in its last half minute may be missing."""
     partial_failures: Annotated[
         tuple[PartialFailure, ...],
         Field(max_length=MAX_SAMPLES, json_schema_extra={"x-kubernetes-list-type": "atomic"}),

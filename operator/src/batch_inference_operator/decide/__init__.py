@@ -11,6 +11,7 @@ following       a run that goes on: companions, number of workers, status
 head            the first pod of a run, which leads it
 troubles        what keeps pods from scoring, in words that say what to do
 progress        a runner's report -> counters that never go back
+consumption     what a job has used, all of its drivers together
 bounds          what others say, cut to what a status can hold
 conditions      the table of conditions, as Kubernetes' tools read them
 status          a status from all of these; when it is worth writing

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from batch_inference_api.reasons import Reason
 from batch_inference_api.runner_contract import RunPhase
 from batch_inference_operator.decide.conditions import PLANNED
-from batch_inference_operator.decide.head import is_head_silent
+from batch_inference_operator.decide.head import head_uid, is_head_silent
 from batch_inference_operator.decide.progress import rows_processed
 from batch_inference_operator.decide.record import parse_time, start_of
 from batch_inference_operator.decide.verdict import Failed
@@ -51,7 +51,12 @@ def find_missed_deadline(
     for limit in _limits(record, run, observation, settings=settings):
         if limit.left_seconds(now) <= 0:
             message = f"{limit.message}: {waiting_for}" if waiting_for else limit.message
-            return Failed(reason=limit.reason, message=message, report=observation.report)
+            return Failed(
+                reason=limit.reason,
+                message=message,
+                report=observation.report,
+                pod_uid=head_uid(run, observation),
+            )
     return None
 
 

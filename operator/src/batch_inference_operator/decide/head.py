@@ -14,6 +14,12 @@ def find_head(run: RunJob, observation: Observation) -> RunPod | None:
     return heads[-1] if heads else None
 
 
+def head_uid(run: RunJob, observation: Observation) -> str | None:
+    """UID of the pod whose report was asked for; None: it is not there yet."""
+    head = find_head(run, observation)
+    return None if head is None else head.uid
+
+
 def is_head_up(run: RunJob, observation: Observation) -> bool:
     """Whether index 0 runs, as far as its node tells."""
     head = find_head(run, observation)

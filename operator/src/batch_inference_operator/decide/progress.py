@@ -20,6 +20,7 @@ from batch_inference_api.v1alpha1.status import (
 )
 from batch_inference_operator.build.claims import as_claim
 from batch_inference_operator.decide.bounds import as_count, as_text
+from batch_inference_operator.decide.consumption import with_consumption
 from batch_inference_operator.decide.record import format_time
 
 if TYPE_CHECKING:
@@ -40,13 +41,17 @@ _MAX_RANGES = 1024
 _MAX_URI_BYTES = 1024
 
 
-def with_report(status: JobStatus, report: ProgressReport, *, now: datetime) -> JobStatus:
-    """The status with everything that the report says about rows, shards, model and output."""
+def with_report(
+    status: JobStatus, report: ProgressReport, *, pod_uid: str | None, now: datetime
+) -> JobStatus:
+    """The status with everything that a pod's report says about rows, shards, model and output."""
     changes: dict[str, object] = {
         "progress": _progress(status.progress or ProgressStatus(), report, now=now),
         "completion_stats": _completion(status.completion_stats or CompletionStats(), report),
         "shards": _shards(status.shards or ShardStatus(), report),
-        "resources_consumed": _consumed(status.resources_consumed or ResourcesConsumed(), report),
+        "resources_consumed": with_consumption(
+            status.resources_consumed or ResourcesConsumed(), report, pod_uid=pod_uid
+        ),
     }
     if report.model is not None:
         changes["model"] = _model(report.model)
@@ -160,13 +165,6 @@ def _ranges(text: str) -> str | None:
     """Ranges of indexes as they are or not at all: cut short they would be wrong."""
     is_told = 0 < len(text) <= _MAX_RANGES and set(text) <= set("0123456789,-")
     return text if is_told else None
-
-
-def _consumed(before: ResourcesConsumed, report: ProgressReport) -> ResourcesConsumed:
-    consumed = {"cpu_seconds": _highest(before.cpu_seconds, report.cpu_seconds)}
-    if report.gpu_seconds is not None:  # otherwise there is no GPU, and nothing to tell of
-        consumed["gpu_seconds"] = _highest(before.gpu_seconds, report.gpu_seconds)
-    return before.model_copy(update=consumed)
 
 
 def _model(report: ModelReport) -> ModelStatus:

@@ -9,7 +9,7 @@ from batch_inference_api.runner_contract import RunPhase
 from batch_inference_api.v1alpha1.status import Phase, RunStatus, WorkerStatus
 from batch_inference_operator.decide.bounds import as_count
 from batch_inference_operator.decide.conditions import State, conditions_of
-from batch_inference_operator.decide.head import is_head_up
+from batch_inference_operator.decide.head import head_uid, is_head_up
 from batch_inference_operator.decide.progress import (
     at_rest,
     rows_processed,
@@ -58,7 +58,8 @@ def in_a_run(
     report = observation.report
     status = record.status
     if report is not None:
-        status = with_report(status, report, now=now)
+        pod_uid = head_uid(run, observation)
+        status = with_report(status, report, pod_uid=pod_uid, now=now)
     elif not is_head_up(run, observation):
         status = at_rest(status)
     if observation.refusal is None or record.names(run):
@@ -110,7 +111,7 @@ def without_start(status: JobStatus) -> JobStatus:
 def succeeded(record: Record, run: RunJob, verdict: Succeeded, *, now: datetime) -> JobStatus:
     """The status of a job all of whose rows are accounted for."""
     report = verdict.report
-    status = with_report(record.status, report, now=now)
+    status = with_report(record.status, report, pod_uid=verdict.pod_uid, now=now)
     status = _with_run(record, status, run, report)
     status = _ended(record, status, run, verdict, now=now)
     message = _sum_up(status)
@@ -119,8 +120,9 @@ def succeeded(record: Record, run: RunJob, verdict: Succeeded, *, now: datetime)
 
 def failed(record: Record, run: RunJob | None, verdict: Failed, *, now: datetime) -> JobStatus:
     """The status of a job that ended without its result, in a run or before there was one."""
-    report = verdict.report
-    status = record.status if report is None else with_report(record.status, report, now=now)
+    report, status = verdict.report, record.status
+    if report is not None:
+        status = with_report(status, report, pod_uid=verdict.pod_uid, now=now)
     if run is not None:
         status = _with_run(record, status, run, report)
     status = _ended(record, status, run, verdict, now=now)

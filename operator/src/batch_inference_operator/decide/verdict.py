@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from batch_inference_api.runner_contract import ProgressReport
-    from batch_inference_operator.observation import Observation, RunJob, RunPod, Termination
+    from batch_inference_operator.observation import Observation, RunJob, RunPod
 
 MEMORY_ADVICE = "raise spec.workers.resources.limits.memory or lower spec.batching.batchSize"
 KEPT = (
@@ -38,6 +38,8 @@ class Succeeded:
     """All rows are accounted for."""
 
     report: ProgressReport
+    pod_uid: str
+    """The pod that has left the report."""
     ended: datetime | None = None
     """When its pod ended, as the kubelet says; None: just now, as far as anybody knows."""
 
@@ -49,6 +51,8 @@ class Failed:
     reason: str
     message: str
     report: ProgressReport | None = None
+    pod_uid: str | None = None
+    """The pod that has given the report."""
     ended: datetime | None = None
 
 
@@ -108,16 +112,17 @@ def _judge_head(head: RunPod) -> Verdict | None:
     end = head.termination
     if end is None or end.report is None or not end.report.final:
         return None
-    return _judge_report(end, end.report)
-
-
-def _judge_report(end: Termination, report: ProgressReport) -> Verdict | None:
+    report = end.report
     if end.exit_code == 0 and report.phase is RunPhase.SUCCEEDED:
-        return Succeeded(report=report, ended=end.finished)
+        return Succeeded(report=report, pod_uid=head.uid, ended=end.finished)
     if end.exit_code in PERMANENT_EXIT_CODES and report.phase is RunPhase.FAILED:
-        reason = as_reason(report.reason, otherwise=Reason.REPORT_MISSING)
-        message = report.message or ""
-        return Failed(reason=reason, message=message, report=report, ended=end.finished)
+        return Failed(
+            reason=as_reason(report.reason, otherwise=Reason.REPORT_MISSING),
+            message=report.message or "",
+            report=report,
+            pod_uid=head.uid,
+            ended=end.finished,
+        )
     return None
 
 
