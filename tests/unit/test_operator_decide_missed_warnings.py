@@ -8,7 +8,8 @@ import pytest
 
 from batch_inference_api.reasons import Reason
 from batch_inference_operator.decide.record import Record
-from batch_inference_operator.decide.troubles import Trouble, find_trouble
+from batch_inference_operator.decide.scene import Trouble
+from batch_inference_operator.decide.troubles import find_trouble
 from testkit.observations import (
     NOW,
     condition,

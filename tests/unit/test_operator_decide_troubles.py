@@ -7,7 +7,8 @@ import pytest
 
 from batch_inference_api.reasons import Reason
 from batch_inference_api.runner_contract import RunPhase
-from batch_inference_operator.decide.troubles import Trouble, find_trouble
+from batch_inference_operator.decide.scene import Trouble
+from batch_inference_operator.decide.troubles import find_trouble
 from batch_inference_operator.observation import Refusal, RunPod
 from testkit.observations import (
     NOW,

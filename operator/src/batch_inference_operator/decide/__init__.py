@@ -10,6 +10,9 @@ retention       what remains of a finished job, and for how long
 following       a run that goes on: companions, number of workers, status
 head            the first pod of a run, which leads it
 troubles        what keeps pods from scoring, in words that say what to do
+scene           why a job does not get on, as a value; what is looked at to find that out
+obstacles       what keeps pods from starting
+losses          pods that ran and do not any more
 progress        a runner's report -> counters that never go back
 consumption     what a job has used, all of its drivers together
 bounds          what others say, cut to what a status can hold

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from batch_inference_api.v1alpha1.status import Phase
 from batch_inference_operator.decide.plan import Announcement
-from batch_inference_operator.decide.troubles import Wait
+from batch_inference_operator.decide.scene import Wait
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from batch_inference_api.runner_contract import ProgressReport
     from batch_inference_api.v1alpha1.status import JobStatus
     from batch_inference_operator.decide.record import Record
-    from batch_inference_operator.decide.troubles import Trouble
+    from batch_inference_operator.decide.scene import Trouble
     from batch_inference_operator.decide.verdict import Failed
     from batch_inference_operator.observation import Observation, RunJob
 

@@ -14,8 +14,8 @@ from batch_inference_api.v1alpha1.status import RunStatus
 from batch_inference_operator.build.allowed import find_forbidden
 from batch_inference_operator.decide.deadlines import pre_running_seconds, remaining_seconds
 from batch_inference_operator.decide.plan import CreateRun, DeleteRun, Plan
+from batch_inference_operator.decide.scene import Trouble, Wait
 from batch_inference_operator.decide.status import between_runs, failed, in_a_run
-from batch_inference_operator.decide.troubles import Trouble, Wait
 from batch_inference_operator.decide.verdict import Failed
 
 if TYPE_CHECKING:

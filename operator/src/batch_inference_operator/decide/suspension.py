@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from batch_inference_operator.decide.plan import Plan
+from batch_inference_operator.decide.scene import Trouble, Wait
 from batch_inference_operator.decide.status import suspended, without_start
 from batch_inference_operator.decide.succession import (
     advise_on_orphans,
@@ -13,7 +14,6 @@ from batch_inference_operator.decide.succession import (
     delete_runs,
     find_live_pods,
 )
-from batch_inference_operator.decide.troubles import Trouble, Wait
 
 if TYPE_CHECKING:
     from datetime import datetime
