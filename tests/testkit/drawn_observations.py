@@ -142,6 +142,7 @@ def _make_termination(random: Random) -> Termination:
         finished=random.choice((None, *_INSTANTS)),
         report=random.choice((None, random.choice(REPORTS))),
         message=random.choice(_TEXTS),
+        is_skewed=random.random() < 0.2,
     )
 
 
@@ -217,6 +218,7 @@ observations = st.builds(
     pods=_some(_mix(_make_pod, 1000), 3),
     report=st.sampled_from((None,) * 200 + REPORTS),
     unreachable_seconds=st.sampled_from([0, 29.9, 30, 1e9]),
+    is_poll_skewed=st.booleans(),
     warnings=_some(_mix(_make_warning, 50), 2),
     warnings_missed=st.booleans(),
     refusal=st.sampled_from(_mix(_make_refusal, 50)),

@@ -218,7 +218,12 @@ def make_warning(reason: str, message: str, *, seconds_ago: float = 1) -> Cluste
     return ClusterWarning(reason=reason, message=message, seen=ago(seconds_ago))
 
 
-def observe(*parts: object, unreachable_seconds: float = 0, poll_failure: str = "") -> Observation:
+def observe(
+    *parts: object,
+    unreachable_seconds: float = 0,
+    poll_failure: str = "",
+    is_poll_skewed: bool = False,
+) -> Observation:
     """Put Jobs, pods, warnings, a report and a refusal together, each told by its type."""
 
     def every(kind: type) -> tuple[Any, ...]:
@@ -232,6 +237,7 @@ def observe(*parts: object, unreachable_seconds: float = 0, poll_failure: str = 
         refusal=next(iter(every(Refusal)), None),
         unreachable_seconds=unreachable_seconds,
         poll_failure=poll_failure,
+        is_poll_skewed=is_poll_skewed,
     )
 
 

@@ -45,6 +45,7 @@ MOUNT_MAP = 'MountVolume.SetUp failed for volume "extra" : configmap "extra" not
 MOUNT_NFS = "Unable to attach or mount volumes: timed out waiting for the condition"
 NO_ADDRESS = 'Failed to create pod sandbox: plugin type="calico" failed (add): no IPs available'
 KEPT = "another container keeps its pod, which is not replaced: inject sidecars as native ones or not at all"
+SKEW = "runner contract version 2 is not supported: this package speaks version 1; use an operator and a runner image of one release"
 MEMORY = {"spec.workers.resources": {"limits": {"memory": "8Gi"}}}
 
 
@@ -292,6 +293,28 @@ def test_a_silent_first_pod_is_said_to_be_unresponsive_and_stays():
         Reason.HEAD_UNRESPONSIVE,
         "the first pod runs but does not tell its progress: it answered 404; it is restarted if it hangs, and goes on scoring if only the operator cannot reach it",
     )
+
+
+def test_a_first_pod_of_another_release_is_said_to_be_one_at_once():
+    observation = observe(make_run(), make_pod(), poll_failure=SKEW, is_poll_skewed=True)
+
+    plan = plan_for(make_record(status={"run": named_run()}), observation)
+
+    assert plan.actions == ()
+    assert why(plan.status) == (
+        Reason.VERSION_SKEW,
+        f"this operator cannot read the first pod's report: {SKEW}; until then the run goes on, and its progress is not known",
+    )
+
+
+def test_a_first_pod_of_another_release_is_not_called_silent():
+    observation = observe(
+        make_run(), make_pod(), unreachable_seconds=3600, poll_failure=SKEW, is_poll_skewed=True
+    )
+
+    found = find_trouble(make_record(), make_run(), observation, now=NOW)
+
+    assert found.reason == Reason.VERSION_SKEW
 
 
 def test_a_run_that_a_queue_holds_back_has_no_trouble_with_pods_that_were_preempted():

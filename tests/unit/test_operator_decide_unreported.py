@@ -9,7 +9,7 @@ import pytest
 from batch_inference_api.reasons import Reason
 from batch_inference_api.runner_contract import RowCounts, ShardCounts
 from batch_inference_operator.decide.plan import CreateRun, DeleteRun
-from batch_inference_operator.observation import JobEnd
+from batch_inference_operator.observation import JobEnd, Termination
 from testkit.observations import (
     NOW,
     ago,
@@ -93,6 +93,36 @@ def test_after_three_runs_without_a_report_a_fourth_is_tried_and_no_fifth():
     record = play_unreported_runs(record, 1)
 
     assert failure(record.status) == (Reason.REPORT_MISSING, "run 4 ended without a report")
+
+
+SKEW = "runner contract version 2 is not supported: use an operator and a runner of one release"
+LEFT = Termination(exit_code=0, message=SKEW, is_skewed=True, finished=ago(99))
+SKEWED = {
+    "that is over": (COMPLETE, make_pod(termination=LEFT, phase="Succeeded", running_since=None)),
+    "that a sidecar keeps": (make_run(), make_pod(termination=LEFT, running_since=None)),
+}
+
+
+@pytest.mark.parametrize("parts", SKEWED.values(), ids=SKEWED)
+def test_a_report_of_another_release_in_a_pod(parts):
+    """The next run may be understood: an operator that was updated uses another image."""
+    plan = plan_for(make_record(status=running_status()), observe(*parts))
+
+    reason, message = why(plan.status)
+    assert reason == Reason.VERSION_SKEW
+    assert message.startswith(
+        "run 1 ended without a report that this operator can read; pod churn-run-1-0 ended with "
+        f"exit code 0: {SKEW}; "
+    )
+    assert message.endswith("; the next run begins")
+
+
+def test_runs_of_another_release_come_to_an_end_that_says_so():
+    record = make_record(status=running_status(run=named_run(unreported=3)))
+
+    status = status_for(record, observe(*SKEWED["that is over"]))
+
+    assert failure(status)[0] == Reason.VERSION_SKEW
 
 
 def test_a_run_that_is_given_up_keeps_its_pods_for_whoever_looks():

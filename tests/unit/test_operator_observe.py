@@ -243,18 +243,20 @@ SAMPLED = REPORT.model_copy(
     }
 )
 MESSAGES = {
-    "a report": (REPORT.model_dump_json(), REPORT, ""),
-    "nothing": ("", None, ""),
-    "a line of a log": ("Killed", None, "Killed"),
+    "a report": (REPORT.model_dump_json(), REPORT, "", False),
+    "nothing": ("", None, "", False),
+    "a line of a log": ("Killed", None, "Killed", False),
     "a report that was cut among its samples": (
         SAMPLED.model_dump_json()[:-20],
         SAMPLED.model_copy(update={"failures": ()}),
         "",
+        False,
     ),
     "a report that was cut too early": (
         '{"job": {"name": "chu',
         None,
         "the ProgressReport cannot be read: job: Field required",
+        False,
     ),
     "a report of another contract": (
         '{"contractVersion": 2}',
@@ -263,21 +265,30 @@ MESSAGES = {
             "runner contract version 2 is not supported: this package speaks version 1; use an "
             "operator and a runner image of one release"
         ),
+        True,
     ),
     "JSON that is no report": (
         "{}",
         None,
         "the ProgressReport cannot be read: job: Field required",
+        False,
     ),
 }
 
 
-@pytest.mark.parametrize(("left", "report", "message"), MESSAGES.values(), ids=MESSAGES)
-def test_what_a_container_left_is_read(left, report, message):
+@pytest.mark.parametrize(
+    ("left", "report", "message", "is_skewed"), MESSAGES.values(), ids=MESSAGES
+)
+def test_what_a_container_left_is_read(left, report, message, is_skewed):
     end = {"exitCode": 70, "reason": "Error", "finishedAt": instant(1), "message": left}
 
     assert read_pod({"terminated": end}).termination == Termination(
-        exit_code=70, reason="Error", finished=ago(1), report=report, message=message
+        exit_code=70,
+        reason="Error",
+        finished=ago(1),
+        report=report,
+        message=message,
+        is_skewed=is_skewed,
     )
 
 

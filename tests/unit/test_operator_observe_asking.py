@@ -124,6 +124,15 @@ def test_for_how_long_index_0_has_been_silent_is_known():
     seen = look(job_as_sent(), pod_as_sent(RUNNING), poller=poller)
 
     assert (seen.unreachable_seconds, seen.poll_failure) == (42, "it answered 404")
+    assert not seen.is_poll_skewed
+
+
+def test_that_index_0_is_of_another_release_is_known():
+    poller = Poller(Poll(failure="contract version 2", is_skewed=True))
+
+    seen = look(job_as_sent(), pod_as_sent(RUNNING), poller=poller)
+
+    assert (seen.is_poll_skewed, seen.poll_failure) == (True, "contract version 2")
 
 
 NOT_ASKED = {

@@ -41,7 +41,7 @@ def test_a_report_of_the_run_counts() -> None:
         pytest.param(make_report(uid="uid-2"), PollOutcome.FOREIGN, id="another job"),
         pytest.param(make_report(uid=None), PollOutcome.FOREIGN, id="a job without a UID"),
         pytest.param(make_report(run_number=1), PollOutcome.FOREIGN, id="an earlier run"),
-        pytest.param(make_report(version=2), PollOutcome.UNREADABLE, id="another contract"),
+        pytest.param(make_report(version=2), PollOutcome.SKEWED, id="another contract"),
         pytest.param(b"<html>", PollOutcome.UNREADABLE, id="no JSON"),
         pytest.param(b"[" * 60_000, PollOutcome.UNREADABLE, id="JSON without a bottom"),
         pytest.param(b"\xff", PollOutcome.UNREADABLE, id="no text"),
@@ -110,6 +110,15 @@ def test_silence_is_counted_from_the_first_question_without_an_answer() -> None:
         PollOutcome.ANSWERED,
         PollOutcome.UNREACHABLE,
     ]
+
+
+def test_a_report_of_another_release_is_told_from_one_that_cannot_be_read() -> None:
+    poller = ScriptedPoller([100.0], [make_report(version=2), b"<html>", None])
+
+    async def scenario() -> list[bool]:
+        return [(await poller(TARGET)).is_skewed for _ in range(3)]
+
+    assert asyncio.run(scenario()) == [True, False, False]
 
 
 @pytest.mark.parametrize("all_at_once", [True, False])

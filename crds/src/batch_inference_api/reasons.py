@@ -130,7 +130,8 @@ class Reason(StrEnum):
     Raise the deadline or use more workers, and run the job again: it resumes.
     """
     VERSION_SKEW = "VersionSkew"
-    """A pod's config, or a plan, claim, marker or manifest was written by another release.
+    """A pod's config or its report, or a plan, claim, marker or manifest was written by another
+    release.
 
     Go on with the release that began, operator and runner image alike, or start anew with another
     output.

@@ -31,7 +31,11 @@ CONTRACT_VERSION = 1
 
 
 class ContractVersionError(ValueError):
-    """The other side speaks a contract version that this package does not know."""
+    """What the other side says is no document of a contract version that this package knows."""
+
+
+class ContractSkewError(ContractVersionError):
+    """It says to be of another contract version, so another release has written it."""
 
 
 class ContractModel(BaseModel):
@@ -61,7 +65,8 @@ class ContractDocument(ContractModel):
         """Read the JSON of one document.
 
         Raises:
-            ContractVersionError: another contract version, or not such a document.
+            ContractSkewError: another contract version.
+            ContractVersionError: not such a document.
         """
         try:
             raw = from_json(text)
@@ -71,7 +76,7 @@ class ContractDocument(ContractModel):
             raise ContractVersionError(f"the {cls.__name__} is not a JSON object")
         version = raw.get("contractVersion", CONTRACT_VERSION)
         if type(version) is not int or version != CONTRACT_VERSION:
-            raise ContractVersionError(
+            raise ContractSkewError(
                 f"runner contract version {version!r} is not supported: this package speaks "
                 f"version {CONTRACT_VERSION}; use an operator and a runner image of one release"
             )
@@ -355,7 +360,8 @@ class ProgressReport(ContractDocument):
         The field in which it was cut is left out; of a message what is there is kept.
 
         Raises:
-            ContractVersionError: another contract version, or not such a document.
+            ContractSkewError: another contract version.
+            ContractVersionError: not such a document.
         """
         try:
             from_json(text)

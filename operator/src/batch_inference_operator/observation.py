@@ -59,7 +59,9 @@ class Termination:
     report: ProgressReport | None = None
     """What the runner left as its termination message, if that is a report."""
     message: str = ""
-    """The termination message, if it is not a report."""
+    """The termination message, if it is not a report; or why that cannot be read."""
+    is_skewed: bool = False
+    """The report is one that another release has written."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,6 +154,8 @@ class Observation:
     """For how long index 0, though running, has not answered."""
     poll_failure: str = ""
     """Why it did not answer just now."""
+    is_poll_skewed: bool = False
+    """It did answer, with a report that another release has written."""
     warnings: tuple[ClusterWarning, ...] = ()
     warnings_missed: bool = False
     """Some could not be read, so that there may be more of them."""

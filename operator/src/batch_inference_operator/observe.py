@@ -10,7 +10,11 @@ import logging
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from batch_inference_api.runner_contract import ContractVersionError, ProgressReport
+from batch_inference_api.runner_contract import (
+    ContractSkewError,
+    ContractVersionError,
+    ProgressReport,
+)
 from batch_inference_operator.build.layout import CONTAINER
 from batch_inference_operator.cache import Kind
 from batch_inference_operator.cluster.api import ClusterError
@@ -86,6 +90,7 @@ async def observe(
         report=answer.report,
         unreachable_seconds=answer.unreachable_seconds,
         poll_failure=answer.failure,
+        is_poll_skewed=answer.is_skewed,
         warnings=warnings,
         warnings_missed=is_missed,
     )
@@ -284,18 +289,19 @@ def _read_termination(raw: Raw | None) -> Termination | None:
     if not raw:
         return None
     message = raw.get("message", "")
-    report = None
+    report, is_skewed = None, False
     if message.lstrip().startswith("{"):
         try:
             report = ProgressReport.parse_cut(message)
         except ContractVersionError as error:
-            message = str(error)
+            message, is_skewed = str(error), isinstance(error, ContractSkewError)
     return Termination(
         exit_code=raw["exitCode"],
         reason=raw.get("reason", ""),
         finished=_maybe_time(raw.get("finishedAt")),
         report=report,
         message="" if report is not None else message,
+        is_skewed=is_skewed,
     )
 
 

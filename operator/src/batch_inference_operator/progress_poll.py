@@ -17,7 +17,11 @@ from typing import TYPE_CHECKING
 import aiohttp
 
 from batch_inference_api.pod_contract import HTTP_PORT
-from batch_inference_api.runner_contract import ContractVersionError, ProgressReport
+from batch_inference_api.runner_contract import (
+    ContractSkewError,
+    ContractVersionError,
+    ProgressReport,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
@@ -33,7 +37,9 @@ class PollOutcome(StrEnum):
     ANSWERED = "answered"
     UNREACHABLE = "unreachable"
     UNREADABLE = "unreadable"
-    """Too long, no report, or not of this contract version."""
+    """Too long, or no report."""
+    SKEWED = "skewed"
+    """A report of another contract version."""
     FOREIGN = "foreign"
     """A report of another job or run."""
 
@@ -57,6 +63,8 @@ class Poll:
     """Since when, at the latest, the pod has not given a report of its own."""
     failure: str = ""
     """Why it gave none just now."""
+    is_skewed: bool = False
+    """It gave one that another release has written."""
 
 
 class PollFailed(Exception):
@@ -89,6 +97,8 @@ def read_report(body: bytes, target: PollTarget) -> ProgressReport:
     """
     try:
         report = ProgressReport.parse(body)
+    except ContractSkewError as error:
+        raise PollFailed(PollOutcome.SKEWED, str(error)) from error
     except ContractVersionError as error:
         raise PollFailed(PollOutcome.UNREADABLE, str(error)) from error
     if report.job.uid != target.job_uid or report.run_number != target.run_number:
@@ -123,7 +133,11 @@ class ProgressPoller:
             except PollFailed as failure:
                 self._count_poll(failure.outcome)
                 since = self._silent_since.setdefault(target.pod_uid, asked)
-                return Poll(unreachable_seconds=self._clock() - since, failure=str(failure))
+                return Poll(
+                    unreachable_seconds=self._clock() - since,
+                    failure=str(failure),
+                    is_skewed=failure.outcome is PollOutcome.SKEWED,
+                )
         self._count_poll(PollOutcome.ANSWERED)
         self._silent_since.pop(target.pod_uid, None)
         return Poll(report=report)

@@ -73,6 +73,18 @@ def _refusal(scene: Scene) -> Trouble | None:
     return None if refusal is None else Trouble(reason=refusal.reason, message=refusal.message)
 
 
+def _is_the_head_of_another_release(scene: Scene) -> Trouble | None:
+    """Known from one answer: another would say the same."""
+    if not scene.observation.is_poll_skewed:
+        return None
+    return Trouble(
+        reason=Reason.VERSION_SKEW,
+        message="this operator cannot read the first pod's report: "
+        f"{scene.observation.poll_failure}; until then the run goes on, and its progress is not "
+        "known",
+    )
+
+
 def _is_the_head_silent(scene: Scene) -> Trouble | None:
     if scene.observation.unreachable_seconds < UNRESPONSIVE_SECONDS:
         return None
@@ -90,6 +102,7 @@ _QUESTIONS: tuple[Callable[[Scene], Trouble | None], ...] = (
     find_lost_node,
     find_obstacle,
     find_loss,
+    _is_the_head_of_another_release,
     _is_the_head_silent,
     _is_a_change_refused,
 )

@@ -6,7 +6,7 @@ Complete with nothing finished, and Failed after everything was.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from batch_inference_api.pod_contract import PERMANENT_EXIT_CODES
@@ -80,8 +80,7 @@ def judge(run: RunJob, observation: Observation) -> Verdict | None:
     if run.end is JobEnd.FAILED and run.end_reason == Reason.DEADLINE_EXCEEDED:
         message = "the job took longer than spec.activeDeadlineSeconds"
         return Failed(reason=Reason.DEADLINE_EXCEEDED, message=message)
-    message = f"run {run.number} ended without a report{last}"
-    return Unsettled(reason=Reason.REPORT_MISSING, message=message)
+    return _unreported(run, heads[-1] if heads else None)
 
 
 def judge_heads(run: RunJob, observation: Observation) -> Verdict | None:
@@ -131,8 +130,22 @@ def judge_kept(run: RunJob, observation: Observation, *, now: datetime) -> Unset
     head = find_head(run, observation)
     if head is None or not is_kept(head, now=now):
         return None
-    message = f"run {run.number} ended without a report; {describe_end(head)}; {KEPT}"
-    return Unsettled(reason=Reason.REPORT_MISSING, message=message)
+    unreported = _unreported(run, head)
+    return replace(unreported, message=f"{unreported.message}; {KEPT}")
+
+
+def _unreported(run: RunJob, head: RunPod | None) -> Unsettled:
+    """Say that a run is over, and that nobody who could be understood has said how it ended."""
+    if head is None:
+        message = f"run {run.number} ended without a report"
+        return Unsettled(reason=Reason.REPORT_MISSING, message=message)
+    is_skewed = head.termination is not None and head.termination.is_skewed
+    return Unsettled(
+        reason=Reason.VERSION_SKEW if is_skewed else Reason.REPORT_MISSING,
+        message=f"run {run.number} ended without a report"
+        + (" that this operator can read" if is_skewed else "")
+        + f"; {describe_end(head)}",
+    )
 
 
 def is_kept(pod: RunPod, *, now: datetime) -> bool:
