@@ -54,6 +54,22 @@ def test_a_header_that_is_no_row_is_refused_by_name(tmp_path, text, says, compre
         assert says in message
 
 
+@pytest.mark.parametrize("compress", [bytes, gzip.compress], ids=["plain", "gzip"])
+def test_a_header_that_is_not_utf8_is_refused_by_name(tmp_path, compress):
+    latin = compress("id,größe\n1,2\n".encode("latin-1"))
+    for texts in ((latin,), ("id,größe\n1,2\n", latin)):
+        message = refusal(csv_files(tmp_path, *texts))
+        assert f"{len(texts) - 1}.csv" in message
+        assert "is not valid UTF-8: write the file as UTF-8" in message
+
+
+def test_a_first_row_without_a_header_that_is_not_utf8_is_one_rejected_row(tmp_path):
+    text = "1,größe\n".encode("latin-1") + b"2,x\n" * 3
+    chunks = csv_files(tmp_path, text, header=False).read()
+    assert rejected(chunks) == [(0, "InvalidUtf8")]
+    assert rows_of(chunks) == [{"f0": 2, "f1": "x"}] * 3
+
+
 def test_a_header_may_hold_no_newline_where_values_may_not(tmp_path):
     never = NewlinesInValues.NEVER
     data = csv_files(tmp_path, '"i\nd",a\n1,2\n', newlines_in_values=never)

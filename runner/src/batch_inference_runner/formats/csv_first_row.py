@@ -22,6 +22,7 @@ from batch_inference_runner.formats.csv_rows import (
     row_ends,
 )
 from batch_inference_runner.formats.text_blocks import TextBlock, text_blocks
+from batch_inference_runner.formats.utf8 import is_utf8
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -115,7 +116,7 @@ def column_names(first: FirstRow, options: CsvOptions) -> tuple[str, ...]:
 
 
 def refuse_bad_header(first: FirstRow, dialect: CsvDialect, uri: str) -> None:
-    """Refuse a file whose header is no row, and may have taken the rows behind it for names.
+    """Refuse a file whose header is no text, or no row: it may have taken rows for names.
 
     Raises InvalidJob (INPUT_CORRUPT).
     """
@@ -124,6 +125,8 @@ def refuse_bad_header(first: FirstRow, dialect: CsvDialect, uri: str) -> None:
             "is longer than 16 MiB, as it is when a quote is not closed or lines end with CR "
             "alone: close every quote, and write the file with LF or CRLF"
         )
+    elif not is_utf8(first.text):
+        mistake = "is not valid UTF-8: write the file as UTF-8"
     else:
         mistake = _mistake(first.text, dialect)
     if mistake is not None:
