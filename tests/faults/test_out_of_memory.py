@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pyarrow as pa
+import pytest
 
 from testkit import onnx_models
 from testkit.checked_runs import succeed
-from testkit.small_jobs import column_job
+from testkit.small_jobs import column_job, linear_job
 
 
 def test_a_row_that_exhausts_the_memory_is_rejected_and_its_neighbours_are_scored(tmp_path):
@@ -19,3 +20,23 @@ def test_a_row_that_exhausts_the_memory_is_rejected_and_its_neighbours_are_score
 
     assert [(row, error) for _, row, _, error in result.rejected()] == [(1, "OutOfMemory")]
     assert result.column("result") == [2 * size for size in sizes if size < 2**50]
+
+
+GREEDY = "len(range(CAST(if(id = 13, 1e9, 1) AS BIGINT)))"
+"""SQL that wants 16 GiB at once in the row with id 13, which the model is not probed on."""
+
+
+@pytest.mark.parametrize(
+    ("stage", "fields"),
+    {
+        "Filter": {"input.filter": GREEDY + " > 0"},
+        "Preprocess": {"preprocessing.columns": [{"name": "n", "expression": GREEDY}]},
+        "Postprocess": {"postprocessing.columns": [{"name": "n", "expression": GREEDY}]},
+    }.items(),
+)
+def test_a_row_whose_sql_exhausts_the_memory_is_rejected_at_its_stage(tmp_path, stage, fields):
+    limits = {"workers.resources.limits.memory": "2Gi", "backoffLimitPerShard": 0}
+    result = succeed(linear_job(tmp_path, {**fields, **limits}, files=2))
+
+    assert result.rejected() == [("1.parquet", 3, stage, "OutOfMemory")]
+    assert result.column("id") == [number for number in range(20) if number != 13]

@@ -36,8 +36,9 @@ class CrowdedStages(Stages):
     def __init__(self) -> None:
         self.model = SimpleNamespace(batch_size=1)
 
-    def _run(self, table, in_isolation, *, frugal):
+    def _run(self, flow, in_isolation, *, frugal):
         assert not frugal
+        table = flow.table
         with in_isolation():
             if table.num_rows > 1:
                 raise MemoryError
@@ -52,8 +53,9 @@ class FullStages(Stages):
     def __init__(self) -> None:
         self.model = SimpleNamespace(batch_size=1)
 
-    def _run(self, table, _in_isolation, *, frugal):
+    def _run(self, flow, _in_isolation, *, frugal):
         del frugal
+        table = flow.table
         if 13 in table.column("x").to_pylist():
             raise pa.ArrowMemoryError("malloc of size 64 failed")
         return SliceResult(table, (), 0)
@@ -66,7 +68,7 @@ class LosingStages(Stages):
         self.model = SimpleNamespace(batch_size=1)
         self._error = error
 
-    def _run(self, _table, _in_isolation, *, frugal):
+    def _run(self, _flow, _in_isolation, *, frugal):
         del frugal
         raise self._error
 

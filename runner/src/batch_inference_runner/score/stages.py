@@ -133,32 +133,31 @@ class Stages:
             JobFailed: the rows do not add up.
             MemoryError: too little is left beside whatever else is in work.
         """
+        flow = _Flow(table)
         try:
-            return self._run(table, in_isolation if isolated else None, frugal=frugal)
+            return self._run(flow, in_isolation if isolated else None, frugal=frugal)
         except MemoryError as error:
             if table.num_rows <= 1:
                 if not frugal:
                     raise
-                return self._too_large(table, error)
+                return self._too_large(table, flow.stage, error)
             run = partial(self.run, isolated=isolated, frugal=frugal, in_isolation=in_isolation)
             return self._run_halves(table, run)
 
-    def _run(
-        self, table: pa.Table, in_isolation: InIsolation | None, *, frugal: bool
-    ) -> SliceResult:
-        flow = _Flow(table)
-        if self._filter is not None:
-            flow.step(self._filter.apply(flow.table), may_filter=True)
-        if self._preprocess is not None:
-            flow.step(self._preprocess.apply(flow.table))
-        if in_isolation is None:
-            flow.step(self.model.score(flow.table, frugal=frugal))
-        else:
+    def _run(self, flow: _Flow, in_isolation: InIsolation | None, *, frugal: bool) -> SliceResult:
+        def infer(table: pa.Table) -> StageResult:
+            if in_isolation is None:
+                return self.model.score(table, frugal=frugal)
             with in_isolation():
-                scored = self.model.score_isolated(flow.table)
-            flow.step(scored)
+                return self.model.score_isolated(table)
+
+        if self._filter is not None:
+            flow.step(Stage.FILTER, self._filter.apply)
+        if self._preprocess is not None:
+            flow.step(Stage.PREPROCESS, self._preprocess.apply)
+        flow.step(Stage.INFER, infer)
         if self._postprocess is not None:
-            flow.step(self._postprocess.apply(flow.table))
+            flow.step(Stage.POSTPROCESS, self._postprocess.apply)
         return flow.result(self.output_schema.names)
 
     def _run_halves(self, table: pa.Table, run: Callable[[pa.Table], SliceResult]) -> SliceResult:
@@ -173,26 +172,32 @@ class Stages:
             first.filtered + second.filtered,
         )
 
-    def _too_large(self, row: pa.Table, error: Exception) -> SliceResult:
+    def _too_large(self, row: pa.Table, stage: Stage, error: Exception) -> SliceResult:
         message = f"a single row needs more memory than the scorer has: {error}"
-        lost = RowErrors(np.arange(row.num_rows), Stage.INFER, "OutOfMemory", message)
+        lost = RowErrors(np.arange(row.num_rows), stage, "OutOfMemory", message)
         return SliceResult(self.output_schema.empty_table(), (lost,), 0)
 
 
 class _Flow:
-    """A table on its way through the stages, and where its rows stood at the beginning."""
+    """A table on its way through the stages, and where its rows stood at the beginning.
+
+    `stage` is the one that it has reached.
+    """
 
     def __init__(self, table: pa.Table) -> None:
         self.table = table
+        self.stage = Stage.READ
         self._origin: Indices | None = None
         self._errors: list[RowErrors] = []
         self._filtered = 0
 
-    def step(self, result: StageResult, *, may_filter: bool = False) -> None:
+    def step(self, stage: Stage, apply: Callable[[pa.Table], StageResult]) -> None:
+        self.stage = stage
         rows_in = self.table.num_rows
+        result = apply(self.table)
         rejected = sum(len(error.indices) for error in result.errors)
         missing = rows_in - result.table.num_rows - rejected
-        if missing < 0 or (missing and not may_filter):
+        if missing < 0 or (missing and stage is not Stage.FILTER):
             raise JobFailed(
                 Reason.ROW_COUNT_MISMATCH,
                 f"{rows_in} rows went into a stage, {result.table.num_rows} came out and "
