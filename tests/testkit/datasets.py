@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -62,6 +63,7 @@ class Dataset:
     csv: CsvOptions = field(default_factory=CsvOptions)
     open_file: object = open_local
     target_bytes: int = 1 << 28
+    watched: object = nullcontext
 
     def inspect(self) -> Inspection:
         return inspect(
@@ -87,6 +89,7 @@ class Dataset:
             schema=found.schema,
             columns=found.schema.names if columns is None else columns,
             csv=self.csv,
+            watched=self.watched,
         )
         try:
             return list(reader.chunks(shard or whole(found.inventories)))

@@ -56,6 +56,15 @@ def test_nobody_is_ended_when_the_work_is_done():
     assert not ended.is_set()
 
 
+def test_a_thread_that_has_ended_is_not_overdue():
+    threads = ComputingThreads(MOST_SECONDS)
+    watched = threads.watched(1)
+    thread = threading.Thread(target=watched.__enter__)
+    thread.start()
+    thread.join()
+    assert threads.overdue() == set()
+
+
 def test_only_the_thread_that_computes_is_overdue():
     threads, over = ComputingThreads(MOST_SECONDS), threading.Event()
 

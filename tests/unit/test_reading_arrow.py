@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from random import Random
 
@@ -14,6 +17,7 @@ from hypothesis import strategies as st
 from batch_inference_api.choices import DataFormat
 from batch_inference_runner.errors import InvalidJob
 from batch_inference_runner.formats import arrow_files
+from batch_inference_runner.score.computing import ComputingThreads
 from testkit.datasets import (
     Dataset,
     open_local,
@@ -197,3 +201,27 @@ def test_run_ends_are_decoded_wherever_they_are(tmp_path, dataset):
     assert rejected(chunks) == []
     assert rows_of(chunks) == table.to_pylist()
     assert rows_of(data.read(["structs.y"])) == [{"structs.y": row} for row in lists.to_pylist()]
+
+
+def test_a_decoder_that_loops_ahead_of_its_reader_is_overdue(tmp_path, monkeypatch):
+    """Batches of a store are decoded by a thread of their own, for one that only waits."""
+    computing, seen = ComputingThreads(0.2), threading.Event()
+    file = write(tmp_path / "a.arrow", table_of(4), batch_rows=1)
+    dataset = Dataset((file,), DataFormat.ARROW, open_file=open_remote, watched=computing.watched)
+    get = arrow_files._Batches.get
+
+    def get_in_the_end(self, ordinal):
+        began = time.thread_time()
+        while not seen.is_set() and time.thread_time() - began < 3:
+            sum(range(1000))
+        return get(self, ordinal)
+
+    monkeypatch.setattr(arrow_files._Batches, "get", get_in_the_end)
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(dataset.read)
+        while not reading.done() and not seen.wait(0.02):
+            if computing.overdue() == {0}:
+                seen.set()
+    assert seen.is_set()
+    assert rows_of(reading.result()) == table_of(4).to_pylist()
+    assert computing.overdue() == set()

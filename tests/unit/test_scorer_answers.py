@@ -138,7 +138,7 @@ def test_a_scorer_that_cannot_go_on_ends_instead_of_answering(prepare):
 def test_a_scorer_that_loops_while_it_prepares_ends(prepare, monkeypatch, step):
     statuses = []
     monkeypatch.setattr(os, "_exit", statuses.append)
-    monkeypatch.setattr(scoring, "_LONGEST_STEP_SECONDS", 0.2)
+    monkeypatch.setattr(scoring, "_LONGEST_PREPARATION_SECONDS", 0.2)
     monkeypatch.setattr(computing, "_LOOK_SECONDS", 0.02)
 
     class Looping(Exception):

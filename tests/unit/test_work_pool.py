@@ -14,6 +14,7 @@ from batch_inference_runner.errors import ProcessBroken, Unavailable
 from batch_inference_runner.plan.plan import Piece, Shard
 from batch_inference_runner.rows import Chunk, Positions
 from batch_inference_runner.score import work_pool
+from batch_inference_runner.score.computing import ComputingThreads
 from batch_inference_runner.score.messages import (
     Assignment,
     FailureKind,
@@ -107,6 +108,7 @@ def score(stages: Stages, assignment: Assignment, table: pa.Table) -> tuple[OneS
         messages.put,
         threads=1,
         batch_timeout_seconds=SECONDS,
+        computing=ComputingThreads(SECONDS),
         end_process=lambda: messages.put(ENDED),
     )
     pool.add([assignment])
@@ -160,9 +162,8 @@ class SlowToRead(OneSlice):
         return
 
 
-def stalled_while(monkeypatch, does, *, seconds) -> bool:
+def stalled_while(does, *, seconds) -> bool:
     """Whether a pool calls a shard stalled while its reading does something for so long."""
-    monkeypatch.setattr(work_pool, "_LONGEST_STEP_SECONDS", 0.2)
     task = SlowToRead(does)
     pool = WorkPool(
         CrowdedStages(),
@@ -170,6 +171,7 @@ def stalled_while(monkeypatch, does, *, seconds) -> bool:
         lambda _message: None,
         threads=1,
         batch_timeout_seconds=SECONDS,
+        computing=ComputingThreads(0.2),
         end_process=pytest.fail,
     )
     pool.add([task.assignment])
@@ -184,12 +186,12 @@ def stalled_while(monkeypatch, does, *, seconds) -> bool:
         task.over = True
 
 
-def test_a_decoder_that_loops_is_stalled(monkeypatch):
-    assert stalled_while(monkeypatch, lambda: sum(range(1000)), seconds=SECONDS)
+def test_a_decoder_that_loops_is_stalled():
+    assert stalled_while(lambda: sum(range(1000)), seconds=SECONDS)
 
 
-def test_who_waits_for_a_store_is_not_stalled(monkeypatch):
-    assert not stalled_while(monkeypatch, lambda: NEVER.wait(0.01), seconds=1)
+def test_who_waits_for_a_store_is_not_stalled():
+    assert not stalled_while(lambda: NEVER.wait(0.01), seconds=1)
 
 
 def test_a_lost_isolator_is_told_as_a_loss_and_not_as_the_shards_failure():

@@ -24,9 +24,11 @@ from batch_inference_runner.plan.plan import FileInventory, Unit
 from batch_inference_runner.rows import CHUNK_ROWS, Chunk, Positions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
 
     from batch_inference_runner.formats.foreign_file import OpenFile
+    from batch_inference_runner.formats.read_ahead import Watched
     from batch_inference_runner.plan.plan import InputFile, Piece, Shard
 
 _FILE_MAGIC = b"ARROW1"
@@ -104,28 +106,37 @@ def _stream_units(foreign: ForeignFile) -> tuple[Unit, ...]:
 
 
 class ArrowReader:
-    """Reads shards of Arrow IPC files; see reading.ShardReader."""
+    """Reads shards of Arrow IPC files; see reading.ShardReader and, for `watched`, open_reader."""
 
     def __init__(
-        self, files: Sequence[InputFile], open_file: OpenFile, *, columns: Sequence[ColumnPath]
+        self,
+        files: Sequence[InputFile],
+        open_file: OpenFile,
+        *,
+        columns: Sequence[ColumnPath],
+        watched: Watched,
     ) -> None:
         self._files = files
         self._open_file = open_file
         self._columns = tuple(columns)
+        self._watched = watched
 
     def chunks(self, shard: Shard, *, frugal: bool = False) -> Iterator[Chunk]:
-        read = partial(self._piece, frugal=frugal)
+        read = partial(self._piece, shard=shard.index, frugal=frugal)
         return read_pieces(shard, read, files=self._files, open_file=self._open_file)
 
     def close(self) -> None:
         """Nothing stays open between shards."""
 
-    def _piece(self, foreign: ForeignFile, piece: Piece, *, frugal: bool) -> Iterator[Chunk]:
+    def _piece(
+        self, foreign: ForeignFile, piece: Piece, *, shard: int, frugal: bool
+    ) -> Iterator[Chunk]:
         partitions = dict(foreign.file.partition_values)
         names = [path.root for path in self._columns if path.root not in partitions]
         first = piece.first_row or 0
         stop = first + (piece.rows or 0)
-        for ordinal, rows, batch in self._decoded(foreign, piece, names=names, frugal=frugal):
+        decoded = self._decoded(foreign, piece, names=names, shard=shard, frugal=frugal)
+        for ordinal, rows, batch in decoded:
             try:
                 table = self._checked(batch, partitions)
             except (MemoryError, *DECODE_ERRORS) as error:
@@ -145,7 +156,7 @@ class ArrowReader:
             yield from self._unreadable(piece, missing, ordinal=piece.start, error=EOFError())
 
     def _decoded(
-        self, foreign: ForeignFile, piece: Piece, *, names: list[str], frugal: bool
+        self, foreign: ForeignFile, piece: Piece, *, names: list[str], shard: int, frugal: bool
     ) -> Iterator[tuple[int, int | None, pa.RecordBatch | Exception]]:
         batches = _Batches(foreign, names)
         if not batches.is_file:
@@ -153,7 +164,8 @@ class ArrowReader:
             return
         ordinals = range(piece.start, piece.stop)
         counts: list[int] = []  # what is decoded counts itself: mostly no header is needed
-        for ordinal, batch in _file(foreign, batches, ordinals, frugal=frugal):
+        watched = partial(self._watched, shard)
+        for ordinal, batch in _file(foreign, batches, ordinals, watched=watched, frugal=frugal):
             if isinstance(batch, Exception):
                 foreign.raise_failed_fetch()
                 counts = counts or batch_rows(foreign.source, ordinals)
@@ -194,7 +206,12 @@ def _attempt(batches: _Batches, ordinal: int) -> pa.RecordBatch | Exception:
 
 
 def _file(
-    foreign: ForeignFile, batches: _Batches, ordinals: range, *, frugal: bool
+    foreign: ForeignFile,
+    batches: _Batches,
+    ordinals: range,
+    *,
+    watched: Callable[[], AbstractContextManager[object]],
+    frugal: bool,
 ) -> Iterator[tuple[int, pa.RecordBatch | Exception]]:
     """Decode batches; while one is scored the next ones, where they have to be fetched."""
     if foreign.ranged is None or frugal:
@@ -203,8 +220,13 @@ def _file(
                 foreign.ranged.hold([], [])  # what the batch before came from
             yield ordinal, _attempt(batches, ordinal)
         return
+
+    def decode(ordinal: int) -> pa.RecordBatch | Exception:
+        with watched():
+            return _attempt(batches, ordinal)
+
     with ThreadPoolExecutor(1, thread_name_prefix="fetch") as pool:
-        yield from read_ahead(ordinals, lambda ordinal: _attempt(batches, ordinal), pool=pool)
+        yield from read_ahead(ordinals, decode, pool=pool)
 
 
 def _stream(batches: _Batches) -> Iterator[tuple[int, int | None, pa.RecordBatch | Exception]]:

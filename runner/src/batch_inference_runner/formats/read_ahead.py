@@ -8,6 +8,10 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from concurrent.futures import Future, ThreadPoolExecutor
+    from contextlib import AbstractContextManager
+
+    Watched = Callable[[int], AbstractContextManager[object]]
+    """Given a shard: entered by a thread that decodes ahead of whoever asked for the shard."""
 
 Task = TypeVar("Task")
 Fetched = TypeVar("Fetched")

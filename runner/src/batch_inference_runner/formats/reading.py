@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Protocol
 
 from batch_inference_api.choices import DataFormat
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from batch_inference_api.runner_contract import CsvOptions
     from batch_inference_runner.formats.foreign_file import OpenFile
+    from batch_inference_runner.formats.read_ahead import Watched
     from batch_inference_runner.plan.plan import InputFile, Shard
     from batch_inference_runner.rows import Chunk
 
@@ -44,11 +46,13 @@ def open_reader(
     schema: pa.Schema,
     columns: Sequence[str],
     csv: CsvOptions,
+    watched: Watched = nullcontext,
 ) -> ShardReader:
     """Open a reader of exactly `columns`, in that order, with the types of `schema`.
 
     `schema` is what `inspect` gave for these files. A column `a.b` that is not in the schema is
-    field b of struct a. Raises KeyError for a column that is neither.
+    field b of struct a. `watched` is entered, with the number of a shard, by threads of the reader
+    that decode for it. Raises KeyError for a column that is neither.
     """
     paths = find_columns(schema, columns)
     if format == DataFormat.PARQUET:
@@ -58,7 +62,7 @@ def open_reader(
     if format == DataFormat.ARROW:
         from batch_inference_runner.formats.arrow_files import ArrowReader
 
-        return ArrowReader(files, open_file, columns=paths)
+        return ArrowReader(files, open_file, columns=paths, watched=watched)
     if format == DataFormat.JSON_LINES:
         from batch_inference_runner.formats.json_lines import JsonLinesReader
 

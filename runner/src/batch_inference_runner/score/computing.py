@@ -42,8 +42,15 @@ class ComputingThreads:
         return {
             shard
             for shard, clock, since in begun
-            if time.clock_gettime(clock) - since > self._most_seconds
+            if _seconds_of(clock) - since > self._most_seconds
         }
+
+
+def _seconds_of(clock: int) -> float:
+    try:
+        return time.clock_gettime(clock)
+    except OSError:  # its thread has ended meanwhile
+        return 0.0
 
 
 class ComputingProcess:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from batch_inference_api.runner_contract import RunnerConfig
     from batch_inference_runner.formats.inspection import Inspection
+    from batch_inference_runner.formats.read_ahead import Watched
     from batch_inference_runner.models.model_file import ModelFile
     from batch_inference_runner.plan.plan import FileInventory, InputFile
     from batch_inference_runner.rows import Chunk
@@ -146,9 +147,14 @@ def _begins_with(shard: Shard, chunk: Chunk) -> bool:
 
 
 def reader_for(
-    config: RunnerConfig, schema: pa.Schema, files: Sequence[InputFile], columns: Sequence[str]
+    config: RunnerConfig,
+    schema: pa.Schema,
+    files: Sequence[InputFile],
+    columns: Sequence[str],
+    *,
+    watched: Watched,
 ) -> ShardReader:
-    """Open a reader of these columns."""
+    """Open a reader of these columns; `watched` as in open_reader."""
     return open_reader(
         config.input.format,
         files=files,
@@ -156,6 +162,7 @@ def reader_for(
         schema=schema,
         columns=columns,
         csv=config.input.csv,
+        watched=watched,
     )
 
 

@@ -6,7 +6,7 @@ import os
 import resource
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from batch_inference_api.reasons import Reason
 from batch_inference_runner.errors import InvalidJob, JobFailed, ProcessBroken, Unavailable
 from batch_inference_runner.models.model_file import fetch_model
 from batch_inference_runner.models.onnx import runtime_version
-from batch_inference_runner.score.computing import ComputingProcess
+from batch_inference_runner.score.computing import ComputingProcess, ComputingThreads
 from batch_inference_runner.score.config_view import pin_batch_size, read_config
 from batch_inference_runner.score.messages import (
     Beat,
@@ -61,8 +61,11 @@ if TYPE_CHECKING:
     from batch_inference_runner.score.stages import Stages
 
 _HUNG = 3
-_LONGEST_STEP_SECONDS = 1800.0
+_LONGEST_PREPARATION_SECONDS = 1800.0
 """CPU time for inspecting one file, or for loading the model: far beyond what either takes."""
+_LONGEST_STEP_SECONDS = 600.0
+"""CPU time for reading a chunk, or writing a few: usually less than a second. What waits for a
+store, however long, does not come near it."""
 _BROKEN = 4
 """Status of a process whose libraries are in no state to go on with: it counts as a crash."""
 _MOST_KEPT_BYTES = 32 * 1024 * 1024
@@ -131,7 +134,7 @@ class Scorer:
         schema = schema_to_read(config, inspection.schema, stages)
         first = None
         if message.probe:
-            reader = reader_for(config, schema, message.files, stages.columns)
+            reader = reader_for(config, schema, message.files, stages.columns, watched=nullcontext)
             limit = config.execution.batch_timeout_seconds
             with _ends_process_after(limit), _enough_memory_for("scoring the first rows"):
                 first = probe_on_real_rows(stages, reader, inspection.inventories)
@@ -169,7 +172,10 @@ class Scorer:
     def _start_pool(
         self, message: Open, config: RunnerConfig, schema: pa.Schema, stages: Stages
     ) -> WorkPool:
-        reader = reader_for(config, schema, message.files, stages.columns)
+        computing = ComputingThreads(_LONGEST_STEP_SECONDS)
+        reader = reader_for(
+            config, schema, message.files, stages.columns, watched=computing.watched
+        )
         first_chunk = self._chunk_of(message)
         uris = [file.uri for file in message.files]
         output = ShardOutput(
@@ -203,6 +209,7 @@ class Scorer:
             self._send,
             threads=message.threads,
             batch_timeout_seconds=config.execution.batch_timeout_seconds,
+            computing=computing,
             end_process=partial(os._exit, _BROKEN),
         )
 
@@ -221,7 +228,7 @@ def _ends_process_after(seconds: float) -> Iterator[None]:
 
 def _computing() -> ComputingProcess:
     """End a process that loops in a parser or a loader; the driver starts another one."""
-    return ComputingProcess(_LONGEST_STEP_SECONDS, partial(os._exit, _HUNG))
+    return ComputingProcess(_LONGEST_PREPARATION_SECONDS, partial(os._exit, _HUNG))
 
 
 @contextmanager

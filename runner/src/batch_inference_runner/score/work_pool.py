@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 from batch_inference_api.reasons import Reason
 from batch_inference_runner.errors import JobFailed, ProcessBroken, Unavailable
 from batch_inference_runner.rows import CHUNK_ROWS
-from batch_inference_runner.score.computing import ComputingThreads
 from batch_inference_runner.score.messages import (
     Assignment,
     Beat,
@@ -33,6 +32,7 @@ from batch_inference_runner.storage.store import NotFound, StoreError, VersionCh
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from batch_inference_runner.score.computing import ComputingThreads
     from batch_inference_runner.score.messages import Message
     from batch_inference_runner.score.shard_task import ShardTask, Slice
     from batch_inference_runner.score.stages import SliceResult, Stages
@@ -42,14 +42,12 @@ _SLICE_SECONDS = 0.5
 to hang; long enough that handing out slices costs nothing."""
 _FIRST_BATCHES = 4
 """Size of the first slice, before the speed is known."""
-_LONGEST_STEP_SECONDS = 600.0
-"""CPU time for reading a chunk, or writing a few: usually less than a second. What waits for a
-store, however long, does not come near it."""
 
 
 class WorkPool:
     """The threads of a scorer. `send` may be called from any of them.
 
+    `computing` watches them, and whoever reads ahead for them.
     `end_process` is called when nothing that is in work can be finished in this process, nor
     anything else be begun: what is in work is then lost with it, as in a crash.
     """
@@ -62,6 +60,7 @@ class WorkPool:
         *,
         threads: int,
         batch_timeout_seconds: float,
+        computing: ComputingThreads,
         end_process: Callable[[], object],
     ) -> None:
         self._stages = stages
@@ -72,7 +71,7 @@ class WorkPool:
         self._waiting: deque[Assignment] = deque()
         self._active: dict[int, ShardTask] = {}
         self._in_work: dict[int, tuple[int, float]] = {}
-        self._computing = ComputingThreads(_LONGEST_STEP_SECONDS)
+        self._computing = computing
         self._seconds_per_row = 0.0
         self._first_row_sent = False
         self._changed = threading.Condition()
