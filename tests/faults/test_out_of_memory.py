@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from testkit import onnx_models
@@ -20,6 +21,21 @@ def test_a_row_that_exhausts_the_memory_is_rejected_and_its_neighbours_are_score
 
     assert [(row, error) for _, row, _, error in result.rejected()] == [(1, "OutOfMemory")]
     assert result.column("result") == [2 * size for size in sizes if size < 2**50]
+
+
+def test_a_row_is_not_rejected_for_memory_that_earlier_shards_have_left_behind(tmp_path):
+    """ONNX Runtime keeps what the growing rows needed, in pieces of no use to the largest."""
+    sizes = [8_000_000, 16_000_000, 30_000_000, 31_000_000, 110_000_000]
+    table = pa.table({"id": range(len(sizes)), "size": pa.array(sizes, pa.int64())})
+    limits = {"memory": "900Mi", "cpu": "1"}
+    fields = {"workers.resources.limits": limits, "sharding.targetRowsPerShard": 1}
+    job = column_job(tmp_path, onnx_models.allocate(tmp_path / "m.onnx"), table, fields)
+    pq.write_table(table, tmp_path / "input" / "0.parquet", row_group_size=1)
+
+    result = succeed(job)
+
+    assert result.rejected() == []
+    assert result.column("result") == [2 * size for size in sizes]
 
 
 GREEDY = "len(range(CAST(if(id = 13, 1e9, 1) AS BIGINT)))"

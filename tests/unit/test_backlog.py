@@ -127,7 +127,11 @@ def test_a_shard_that_runs_short_of_memory_has_all_of_it_next_and_is_not_charged
     backlog.take(assigned=0, threads=2, scorers=1)
     backlog.lose(1, Loss.OUT_OF_MEMORY, "malloc failed")
     assert backlog.take(assigned=1, threads=2, scorers=1) == Take()
-    assert backlog.take(assigned=0, threads=2, scorers=1) == Take((1,), alone=True, frugal=True)
+    assert backlog.wants_fresh_scorer
+    assert backlog.take(assigned=0, threads=2, scorers=1, is_fresh=False) == Take()
+    wanted = Take((1,), alone=True, frugal=True)
+    assert backlog.take(assigned=0, threads=2, scorers=1, is_fresh=True) == wanted
+    assert not backlog.wants_fresh_scorer
     assert not backlog.charges
     assert not backlog.isolated
 
@@ -137,13 +141,13 @@ def test_a_suspect_that_its_own_threads_make_short_of_memory_is_not_charged_eith
     assert backlog.take(assigned=0, threads=2, scorers=1) == Take((0,), alone=True)
     backlog.lose(0, Loss.OUT_OF_MEMORY, "malloc failed")
     assert not backlog.failed
-    assert backlog.take(assigned=0, threads=2, scorers=1).frugal
+    assert backlog.take(assigned=0, threads=2, scorers=1, is_fresh=True).frugal
 
 
 def test_a_shard_for_which_all_of_the_memory_does_not_suffice_is_charged():
     backlog = make_backlog(1, backoff_limit=1)
     for _ in range(3):
-        backlog.take(assigned=0, threads=2, scorers=1)
+        backlog.take(assigned=0, threads=2, scorers=1, is_fresh=True)
         backlog.lose(0, Loss.OUT_OF_MEMORY, "malloc failed")
     assert backlog.failed == {0: "malloc failed"}
 
@@ -194,7 +198,8 @@ losses = st.sampled_from([*Loss, None])
 def test_every_shard_ends_exactly_once_whatever_is_lost(shards, fates, threads, scorers):
     backlog, done, fate = make_backlog(shards, backoff_limit=2), [], iter(fates)
     while backlog.waiting:
-        take = backlog.take(assigned=0, threads=threads, scorers=scorers)
+        fresh = backlog.wants_fresh_scorer
+        take = backlog.take(assigned=0, threads=threads, scorers=scorers, is_fresh=fresh)
         assert take.shards, "an idle scorer must get something while there is something"
         for shard in take.shards:
             loss = None if shard in backlog.failed else next(fate, None)

@@ -28,13 +28,30 @@ def test_shards_that_run_short_of_memory_are_tried_again_alone_and_frugally():
         short = assignment.shard.index in (1, 2) and not assignment.frugal
         (fail_with(FailureKind.MEMORY) if short else FakeScorer.finish)(scorer, assignment)
 
-    run.add(FakeScorer(on_score=on_score), threads=4)
+    scorers = [FakeScorer(on_score=on_score) for _ in range(3)]
+    run.add(*scorers, threads=4)
 
     assert run.go() == [0, 1, 2, 3]
     assert [shard for shard, frugal in tried if frugal] == [1, 2]
+    assert [scorer.shards for scorer in scorers[1:]] == [[1], [2]]
     alone = [shards for shards, alone in run.attempts.recorded if alone]
     assert alone == [(1,), (2,)]
     assert not run.dispatch.failed_shards
+
+
+def test_one_of_several_scorers_is_renewed_for_a_shard_that_ran_short_of_memory():
+    run = Run(shards=4, backoff_limit_per_shard=0)
+
+    def on_score(scorer, assignment):
+        short = assignment.shard.index == 1 and not assignment.frugal
+        (fail_with(FailureKind.MEMORY) if short else FakeScorer.finish)(scorer, assignment)
+
+    first, second, third = (FakeScorer(on_score=on_score) for _ in range(3))
+    run.add(first, third, threads=2)
+    run.add(second, threads=2)
+
+    assert run.go() == [0, 1, 2, 3]
+    assert third.shards == [1]
 
 
 def test_a_shard_whose_isolator_is_lost_is_not_charged_but_tried_alone():

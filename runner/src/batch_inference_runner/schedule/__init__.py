@@ -5,6 +5,7 @@
     planning        the plan: the driver lists, a scorer inspects, the driver cuts
     dispatch        the loop: assignments out, events in
     backlog         PURE: which shards come next, how many, and after which losses
+    rebalance       idle scorers get what the busiest one has not begun
     outage          PURE: how long a failing store is put up with
     deadline        PURE: how long a run may take
     error_policy    PURE: how many rejected rows and failed shards are too many

@@ -4,7 +4,8 @@ A shard that ends badly by its own doing (a crash signal, a deadline) is charged
 where a crash costs one row only; if that does not help, alone. A shard that was merely in work when
 its scorer was killed from outside, or crashed with several shards in work, is innocent until it
 happens again: it runs alone, and a second loss is charged. So is one that ran short of the memory
-that it shared: it runs alone and frugally before anything is its fault.
+that it shared: it runs alone and frugally, in a scorer that has held nothing before, until anything
+is its fault.
 """
 
 from __future__ import annotations
@@ -108,14 +109,22 @@ class Backlog:
         """Shards that nobody works on."""
         return len(self.pending) + len(self.suspects)
 
-    def take(self, *, assigned: int, threads: int, scorers: int) -> Take:
+    @property
+    def wants_fresh_scorer(self) -> bool:
+        """Whether the next shard ran short of memory, of which an old scorer may keep some."""
+        return bool(self.suspects) and self.suspects[0] in self.frugal
+
+    def take(self, *, assigned: int, threads: int, scorers: int, is_fresh: bool = False) -> Take:
         """Choose what a scorer that has `assigned` shards should get now.
 
         Ranges shrink as the backlog does, so that the last shards are spread over all scorers.
+        `is_fresh`: it has had no shard before.
         """
         if self.suspects:
             if assigned:
                 return Take()  # it will be idle soon, and then a suspect can run alone
+            if self.wants_fresh_scorer and not is_fresh:
+                return Take()
             shard = self.suspects.popleft()
             self._alone.add(shard)
             return Take((shard,), alone=True, frugal=shard in self.frugal)

@@ -21,6 +21,7 @@ from batch_inference_runner.schedule.backlog import Backlog, Loss
 from batch_inference_runner.schedule.committer import CommitFailed, Committed, Committer
 from batch_inference_runner.schedule.error_policy import check_rejects, too_many_failed
 from batch_inference_runner.schedule.outage import Outage
+from batch_inference_runner.schedule.rebalance import rebalance
 from batch_inference_runner.schedule.slot import Exited, Slot, SlotEvent, StartFailures
 from batch_inference_runner.score.messages import (
     Assignment,
@@ -35,7 +36,6 @@ from batch_inference_runner.score.messages import (
     Staged,
     Started,
     Unreachable,
-    Withdraw,
     Withdrawn,
 )
 from batch_inference_runner.storage.advice import advised, reason_of
@@ -283,6 +283,9 @@ class Dispatch:
         if not slot.ready and self._start_failures.add(exited, hung=slot.deadline_missed):
             raise JobFailed(*self._start_failures.explain(exited))
         self._lose_assigned(slot, Loss.CRASHED if own_doing else Loss.KILLED)
+        self._restart(slot)
+
+    def _restart(self, slot: Slot) -> None:
         slot.start(self._events.put)
         self._unopened.add(slot)
         self._show_workers()
@@ -323,17 +326,28 @@ class Dispatch:
     def _dispatch(self) -> None:
         if self._outage.is_pause(time.monotonic()):
             return
+        if self._backlog.wants_fresh_scorer:
+            self._renew_idle_scorer()
         while self._unopened:
             self._open(self._unopened.pop())
         ready = [slot for slot in self._slots if slot.ready and not slot.alone]
         for slot in sorted(ready, key=lambda slot: len(slot.assigned)):
             self._assign(slot, scorers=len(ready))
         if not self._backlog.waiting:
-            self._rebalance(ready)
+            rebalance(ready)
+
+    def _renew_idle_scorer(self) -> None:
+        """Start an idle scorer anew, unless one is fresh or just starting."""
+        idle = [slot for slot in self._slots if not slot.assigned]
+        if idle and not any(slot.is_fresh for slot in idle):
+            self._restart(idle[0])
 
     def _assign(self, slot: Slot, *, scorers: int) -> None:
         take = self._backlog.take(
-            assigned=len(slot.assigned), threads=slot.threads, scorers=scorers
+            assigned=len(slot.assigned),
+            threads=slot.threads,
+            scorers=scorers,
+            is_fresh=slot.is_fresh,
         )
         if not take.shards:
             return
@@ -362,22 +376,9 @@ class Dispatch:
             )
             for shard in take.shards
         )
-        slot.alone = take.alone
+        slot.alone, slot.is_fresh = take.alone, False
         slot.assigned.update({each.shard.index: each for each in assignments})
         slot.send(Score(assignments))
-
-    def _rebalance(self, ready: list[Slot]) -> None:
-        """Let idle scorers have what the busiest one has not begun."""
-        if all(slot.assigned for slot in ready):
-            return
-        asked = [slot for slot in ready if not slot.withdrawing]
-        busiest = max(asked, key=lambda slot: len(slot.assigned) - len(slot.started), default=None)
-        if busiest is None:
-            return
-        spare = len(busiest.assigned) - len(busiest.started)
-        if spare > 0:
-            busiest.withdrawing = True
-            busiest.send(Withdraw((spare + 1) // 2))
 
     def _open(self, slot: Slot) -> None:
         slot.send(

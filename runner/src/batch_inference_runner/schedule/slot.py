@@ -103,6 +103,8 @@ class Slot:
     scorer: Scorer | None = None
     generation: int = 0
     ready: bool = False
+    is_fresh: bool = True
+    """Whether its scorer has had no shard yet, nor memory that it held for one."""
     alone: bool = False
     deadline_missed: bool = False
     spawned_at: float = 0.0
@@ -129,6 +131,7 @@ class Slot:
         generation = self.generation
         self.scorer = scorer or self.spawn()
         self.ready = self.alone = self.deadline_missed = self.withdrawing = False
+        self.is_fresh = True
         self.spawned_at = self.last_beat = time.monotonic()
         self.assigned.clear()
         self.started.clear()
