@@ -109,6 +109,31 @@ def test_a_sink_that_is_aborted_leaves_nothing(folder, tmp_path):
     assert files_below(tmp_path / "out") == []
 
 
+def test_a_sink_that_was_aborted_cannot_be_committed(folder, tmp_path):
+    sink = folder.open_sink("d/x")
+    sink.abort()
+    with pytest.raises(StoreError, match="given up"):
+        sink.commit()
+    assert files_below(tmp_path / "out") == []
+
+
+def test_a_thousand_small_sinks_hold_no_file_open_and_a_large_one_does(folder):
+    def open_files():
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    before = open_files()
+    sinks = [folder.open_sink(f"k={number}/x") for number in range(1000)]
+    for sink in sinks:
+        sink.write(b"ab")
+    assert open_files() == before
+    for _ in range(3):
+        sinks[0].write(bytes(200_000))
+    assert open_files() == before + 1
+    assert [sink.commit().size for sink in sinks] == [600_002, *[2] * 999]
+    assert folder.get("k=0/x") == b"ab" + bytes(600_000)
+    assert open_files() == before
+
+
 def test_publishing_does_not_replace(folder):
     write(folder, "_bij/x", b"mine")
     folder.create("taken", b"theirs")

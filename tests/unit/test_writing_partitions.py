@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import io
+import threading
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,7 +19,7 @@ from batch_inference_runner.errors import InvalidJob, JobFailed
 from batch_inference_runner.formats.output_partitions import folder_name
 from batch_inference_runner.formats.writing import DatasetWriter
 from batch_inference_runner.storage.folder import Folder
-from testkit.memory_sinks import MemorySinks
+from testkit.memory_sinks import MemorySink, MemorySinks
 
 WORK = "0" * 64
 
@@ -130,6 +131,27 @@ def test_the_longest_folder_name_can_be_staged(tmp_path):
     sink = Folder(tmp_path).open_sink(stage_key(WORK, 42, "a" * 16, path))
     sink.write(b"x")
     assert sink.commit().size == 1
+
+
+def test_files_of_several_partitions_are_committed_side_by_side():
+    """One after the other they would take a second for every thirty files on a usual store."""
+    others = threading.Barrier(3)
+
+    class MeetingSink(MemorySink):
+        def commit(self):
+            others.wait(10)
+            return super().commit()
+
+    table = pa.table({"k": ["b", "a", "c", "a"], "x": [1, 2, 3, 4]})
+    writer = DatasetWriter(
+        MeetingSink, stem="p", schema=table.schema, format=DataFormat.CSV, compression="none",
+        partition_by=("k",),
+    )  # fmt: skip
+    writer.write(table)
+    files = writer.finish()
+    assert [(file.path, file.written.key, file.rows) for file in files] == [
+        (f"k={key}/p.csv", f"k={key}/p.csv", rows) for key, rows in (("a", 2), ("b", 1), ("c", 1))
+    ]
 
 
 @pytest.mark.parametrize("data_format", list(DataFormat))

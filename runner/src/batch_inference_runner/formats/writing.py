@@ -6,6 +6,7 @@ does not grow with the number of rows.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,13 +20,15 @@ from batch_inference_runner.formats.output_partitions import split_by_folder
 from batch_inference_runner.formats.writable import check_writable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
 
     from batch_inference_api.choices import DataFormat
     from batch_inference_runner.storage.store import Sink, Written
 
 MOST_PARTITIONS_A_SHARD = 1024
 _MOST_PENDING_BYTES = 128 * 1024 * 1024
+_MOST_COMMITS = 16
+"""Files of a shard that are committed at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +89,11 @@ class DatasetWriter:
         """
         if not self._partition_by:
             self._file("")
+        folders = sorted(self._files)
+        files = [self._files[folder] for folder in folders]
         return tuple(
-            WrittenFile(folder + self._name, file.finish(), file.rows)
-            for folder, file in sorted(self._files.items())
+            WrittenFile(folder + self._name, written, file.rows)
+            for folder, file, written in zip(folders, files, _committed(files), strict=True)
         )
 
     def abort(self) -> None:
@@ -135,9 +140,25 @@ class _OpenFile:
         self.writer.write(table)
         self.rows += table.num_rows
 
-    def finish(self) -> Written:
+    def encode(self) -> None:
         self.writer.finish()
+
+    def commit(self) -> Written:
         return self._outlet.commit()
 
     def abort(self) -> None:
         self._outlet.give_up()
+
+
+def _committed(files: Sequence[_OpenFile]) -> list[Written]:
+    """Encode what is left of the files, and commit them side by side: each may be a request."""
+
+    def encoded() -> Iterator[_OpenFile]:
+        for file in files:
+            file.encode()
+            yield file
+
+    if len(files) <= 1:
+        return [file.commit() for file in encoded()]
+    with ThreadPoolExecutor(_MOST_COMMITS, thread_name_prefix="commit") as pool:
+        return list(pool.map(_OpenFile.commit, encoded()))
