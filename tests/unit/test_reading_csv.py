@@ -83,6 +83,9 @@ BAD_ROWS = {
     "text for a number": (b"1,abc,a\n", "TypeMismatch"),
     "NaN as C writes it": (b"1,nan(1),a\n", "TypeMismatch"),
     "negative NaN as C writes it": (b"1,-NaN(x),a\n", "TypeMismatch"),
+    "above float64": (b"1,1e400,a\n", "TypeMismatch"),
+    "below float64": (b"1,-1.5E309,a\n", "TypeMismatch"),
+    "more digits than float64 has": (b"1,1" + b"0" * 309 + b",a\n", "TypeMismatch"),
     "a number with an underscore": (b"1,1_000,a\n", "TypeMismatch"),
     "quotes and too few values": (b'"1","2\n3"\n', "InvalidCsvRow"),
 }
@@ -109,6 +112,8 @@ FINE_ROWS = {
     "spaces around numbers": (b" 7 ,8 , a\n", {"id": 7, "x": 8.0, "name": " a"}),
     "7.0 for a whole number": (b"7.0,8,a\n", {"id": 7, "x": 8.0, "name": "a"}),
     "infinity": (b"7,-inf,a\n", {"id": 7, "x": float("-inf"), "name": "a"}),
+    "the largest number": (b"7,1.7e308,a\n", {"id": 7, "x": 1.7e308, "name": "a"}),
+    "a number that is rounded to zero": (b"7,1e-400,a\n", {"id": 7, "x": 0.0, "name": "a"}),
     "the largest hexadecimal": (
         b"0x007FFFFFFFFFFFFFFF,8,a\n",
         {"id": 2**63 - 1, "x": 8.0, "name": "a"},
@@ -130,8 +135,8 @@ def test_a_good_row_is_the_same_beside_any_other(dataset, text, row, place, besi
     assert len(rejected(chunks)) == (0 if beside == "good rows" else 3)
 
 
-@pytest.mark.parametrize("beside", ["5,5,a\n", "NA,NA,a\n", "-5,nan,a\n"])
-@pytest.mark.parametrize("row", ["0xFFFFFFFFFFFFFFFF,1,b\n", "1,nan(1),b\n"])
+@pytest.mark.parametrize("beside", ["5,5,a\n", "NA,NA,a\n", "-5,nan,a\n", "5,Infinity,a\n"])
+@pytest.mark.parametrize("row", ["0xFFFFFFFFFFFFFFFF,1,b\n", "1,nan(1),b\n", "1,1e400,b\n"])
 def test_a_bad_value_is_rejected_beside_any_other(dataset, row, beside):
     data = dataset(HEADER + beside + row)
     chunks = data.read(inspection=typed(data))

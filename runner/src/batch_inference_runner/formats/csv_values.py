@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isinf
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -91,15 +92,16 @@ def cast_text(
 def _may_differ(column: pa.ChunkedArray, values: pa.ChunkedArray) -> bool:
     """Whether pyarrow's cast may have taken text that is rejected where it is parsed singly.
 
-    It wraps hexadecimal numbers beyond int64 around, and reads NaN as C writes it, as `nan(1)`.
-    A row must not depend on the others of its block.
+    It wraps hexadecimal numbers beyond int64 around, makes numbers beyond float64 infinite, and
+    reads NaN as C writes it, as `nan(1)`. A row must not depend on the others of its block.
     """
     if pa.types.is_int64(column.type):
         is_long = pc.greater_equal(pc.binary_length(values), _SHORTEST_WRAPPED)
         suspects = pc.and_(is_long, pc.less(column, 0))
         return _any(suspects) and _any(pc.starts_with(values, "0"))
     if pa.types.is_float64(column.type):
-        return _any(pc.is_nan(column)) and _any(pc.match_substring(values, "("))
+        strange = values.filter(pc.invert(pc.is_finite(column)))
+        return _any(pc.match_substring_regex(strange, "[0-9(]"))
     return False
 
 
@@ -143,7 +145,10 @@ def _parse_int(text: str) -> int:
 
 
 def _parse_float(text: str) -> float:
-    return float(_plain(text))
+    value = float(_plain(text))
+    if isinf(value) and any(map(str.isdigit, text)):
+        raise OverflowError
+    return value
 
 
 def _parse_bool(text: str) -> bool:
