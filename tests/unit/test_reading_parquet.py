@@ -8,6 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from batch_inference_api.reasons import Reason
+from batch_inference_runner.errors import InvalidJob
 from batch_inference_runner.rows import Chunk
 from batch_inference_runner.storage.store import StoreError, VersionChanged
 from testkit.datasets import (
@@ -156,6 +158,31 @@ def test_int96_timestamps_of_any_year_are_read(tmp_path, open_file, rows):
     chunks = data.read()
     assert rows_of(chunks) == table.to_pylist()
     assert rejected(chunks) == []
+
+
+@pytest.mark.parametrize("unit", ["us", "ns", "ms"])
+@pytest.mark.parametrize("int96_first", [True, False], ids=["first", "last"])
+def test_int96_timestamps_mix_with_those_in_microseconds_only(tmp_path, unit, int96_first):
+    old, new = [dt.datetime(9999, 12, 31)], [dt.datetime(2024, 2, 29, 1, 2, 3)]  # noqa: DTZ001 - as above
+    names = ["a.parquet", "b.parquet"] if int96_first else ["b.parquet", "a.parquet"]
+    for name, times, kind in zip(names, (old, new), ("us", unit), strict=True):
+        pq.write_table(
+            pa.table({"t": pa.array(times, pa.timestamp(kind))}),
+            tmp_path / name,
+            use_deprecated_int96_timestamps=times is old,
+        )
+    data = Dataset((pinned(tmp_path / "a.parquet"), pinned(tmp_path / "b.parquet")))
+    if unit == "us":
+        both = [*old, *new] if int96_first else [*new, *old]
+        assert [row["t"] for row in rows_of(data.read())] == both
+        return
+    with pytest.raises(
+        InvalidJob, match=r"column 't' is timestamp\[\w+\] in .*a\.parquet"
+    ) as refused:
+        data.inspect()
+    assert refused.value.reason == Reason.SCHEMA_MISMATCH
+    for part in ("timestamp[us]", f"timestamp[{unit}]", "b.parquet"):
+        assert part in refused.value.message
 
 
 def test_numbers_take_the_widest_type_of_all_files(tmp_path, open_file):
