@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import random
 import signal
-import time
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ import pytest
 
 from testkit import onnx_models
 from testkit.deadlines import wait_for
-from testkit.exactness import assert_exact, markers_of
+from testkit.exactness import assert_exact, attempts_of, markers_of
 from testkit.jobs import Job, spec_of
 from testkit.processes import kill, run_until_killed, scorers_below
 from testkit.soak import scaled
@@ -83,23 +82,34 @@ def test_everything_is_killed_again_and_again_and_the_same_command_completes(job
 def test_scorers_are_killed_and_crashed_and_the_run_goes_on(job, workload):
     """Only scorers at work are crashed: the model is to blame for three that never become ready."""
     chance = random.Random(7)
-    run = job.start()
-    kills, scorers, committed = 0, [], 0
-    while run.poll() is None and kills < 30:
-        time.sleep(chance.uniform(0.05, 0.6))
-        if scorers != (scorers := scorers_below(run.pid)):
-            committed = len(markers_of(job))
-        # Two commits may have been on their way when the last scorer was killed.
-        at_work = len(markers_of(job)) > committed + 2
-        if not at_work and chance.random() < 0.8:
-            continue  # mostly one at work, now and then one that is only starting
-        number = signal.SIGKILL
-        if at_work and chance.random() < 0.3:
-            number = chance.choice([signal.SIGSEGV, signal.SIGABRT])
-        kills += sum(kill(scorer, number) for scorer in scorers)
-    assert run.wait(120) == 0
-    assert kills >= 10
+    run, begun = job.start(), frozenset()
+    for number in 3 * [signal.SIGKILL, signal.SIGSEGV, signal.SIGKILL, signal.SIGABRT]:
+        commits = chance.randint(1, 4)
+        wait_for(
+            lambda begun=begun, commits=commits: len(committed_since(job, begun)) >= commits,
+            seconds=120,
+            what=f"{commits} commits of the present scorer",
+            every_seconds=0.01,
+        )
+        (scorer,) = scorers_below(run.pid)
+        assert kill(scorer, number)
+        if chance.random() < 0.3:  # and the next one while it is only starting
+            (starting,) = wait_for(
+                lambda scorer=scorer: [pid for pid in scorers_below(run.pid) if pid != scorer],
+                seconds=30,
+                what="the next scorer",
+                every_seconds=0.01,
+            )
+            kill(starting)
+        begun = attempts_of(job)
+    assert run.wait(300) == 0
     assert_exact(job, workload[2])
+
+
+def committed_since(job: Job, begun: frozenset[str]) -> frozenset[str]:
+    """The markers of attempts that began later: a dead scorer's last ones are on their way yet."""
+    markers = markers_of(job)
+    return frozenset(key for key in markers if json.loads(markers[key])["attempt"] not in begun)
 
 
 def test_a_stopped_scorer_is_replaced(job, workload):

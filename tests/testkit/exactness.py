@@ -34,3 +34,8 @@ def markers_of(job: Job) -> dict[str, bytes]:
         for path in (job.output / "_bij").glob("*/commit/**/*.json")
         if path.is_file()
     }
+
+
+def attempts_of(job: Job) -> frozenset[str]:
+    """The attempts that a local output has records of, whatever became of them."""
+    return frozenset(path.stem for path in (job.output / "_bij").glob("*/attempts/*.json"))
