@@ -38,21 +38,22 @@ def test_a_row_is_not_rejected_for_memory_that_earlier_shards_have_left_behind(t
     assert result.column("result") == [2 * size for size in sizes]
 
 
-GREEDY = "len(range(CAST(if(id = 13, 1e9, 1) AS BIGINT)))"
-"""SQL that wants 16 GiB at once in the row with id 13, which the model is not probed on."""
+GREEDY = "len(range(CAST(if(id = {row}, 1e9, 1) AS BIGINT)))"
+"""SQL that wants 16 GiB at once in one row."""
 
 
-@pytest.mark.parametrize(
-    ("stage", "fields"),
-    {
-        "Filter": {"input.filter": GREEDY + " > 0"},
-        "Preprocess": {"preprocessing.columns": [{"name": "n", "expression": GREEDY}]},
-        "Postprocess": {"postprocessing.columns": [{"name": "n", "expression": GREEDY}]},
-    }.items(),
-)
-def test_a_row_whose_sql_exhausts_the_memory_is_rejected_at_its_stage(tmp_path, stage, fields):
+@pytest.mark.parametrize("row", [3, 13], ids=["that the model is tried on", "of another file"])
+@pytest.mark.parametrize("stage", ["Filter", "Preprocess", "Postprocess"])
+def test_a_row_whose_sql_exhausts_the_memory_is_rejected_at_its_stage(tmp_path, stage, row):
+    greedy = GREEDY.format(row=row)
+    column = [{"name": "n", "expression": greedy}]
+    fields = {
+        "Filter": {"input.filter": f"{greedy} > 0"},
+        "Preprocess": {"preprocessing.columns": column},
+        "Postprocess": {"postprocessing.columns": column},
+    }
     limits = {"workers.resources.limits.memory": "2Gi", "backoffLimitPerShard": 0}
-    result = succeed(linear_job(tmp_path, {**fields, **limits}, files=2))
+    result = succeed(linear_job(tmp_path, {**fields[stage], **limits}, files=2))
 
-    assert result.rejected() == [("1.parquet", 3, stage, "OutOfMemory")]
-    assert result.column("id") == [number for number in range(20) if number != 13]
+    assert result.rejected() == [(f"{row // 10}.parquet", 3, stage, "OutOfMemory")]
+    assert result.column("id") == [number for number in range(20) if number != row]

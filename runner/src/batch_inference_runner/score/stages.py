@@ -104,14 +104,24 @@ class Stages:
     def probe(self, table: pa.Table) -> None:
         """Check on real rows that the model scores each row by itself; find the batch size.
 
+        Where the steps before the model want too much memory for the rows, fewer of them will do.
+
         Raises:
             JobFailed: MODEL_NOT_ROWWISE.
+            MemoryError: not even one row can be prepared.
         """
-        for step in (self._filter, self._preprocess):
-            if step is not None and table.num_rows:
-                table = step.apply(table).table
-        if table.num_rows:
-            self.model.probe(table)
+        prepared = table
+        try:
+            for step in (self._filter, self._preprocess):
+                if step is not None and prepared.num_rows:
+                    prepared = step.apply(prepared).table
+        except MemoryError:
+            if table.num_rows <= 1:
+                raise
+            self.probe(table.slice(0, table.num_rows // 2))
+            return
+        if prepared.num_rows:
+            self.model.probe(prepared)
 
     def run(
         self,
