@@ -8,6 +8,7 @@ import hashlib
 import stat
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 from hypothesis import given, settings
@@ -22,6 +23,7 @@ from batch_inference_runner.models.graph_facts import NotOnnx, read_graph_facts
 from batch_inference_runner.models.model_file import fetch_model
 from batch_inference_runner.storage.store import FileAccessDenied, NotFound
 from testkit import onnx_models
+from testkit.scorers import run_plainly
 
 
 def fetch(source, into, *, digest=None):
@@ -130,19 +132,48 @@ def test_external_data_that_leads_out_of_the_folder_is_refused(tmp_path):
     assert refusal(folder, tmp_path / "private").reason is Reason.MODEL_UNSAFE
 
 
-@pytest.mark.parametrize(
-    "location", ["../secret", "/etc/passwd", "a/../b", "a\\b", "", "./w", "m.onnx"]
-)
-def test_external_data_must_have_a_plain_relative_name(tmp_path, location):
-    path = onnx_models.with_external_data(tmp_path / "m.onnx")
+def with_weights_at(path: Path, *locations: str) -> Path:
+    """A model whose two initializers say in these words where their values lie."""
+    onnx_models.with_external_data(path)
     model = onnx.load(path, load_external_data=False)
-    for tensor in model.graph.initializer:
+    for tensor, location in zip(model.graph.initializer, locations, strict=True):
         for entry in tensor.external_data:
             if entry.key == "location":
                 entry.value = location
     path.write_bytes(model.SerializeToString())
+    return path
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "../weights.bin",
+        "./../secret",
+        "/etc/passwd",
+        "a/../b",
+        "a\\b",
+        "",
+        ".",
+        "./m.onnx",
+        "m.onnx",
+    ],
+)
+def test_external_data_that_does_not_lie_beside_the_model_is_refused(tmp_path, location):
+    path = with_weights_at(tmp_path / "m.onnx", location, location)
 
     assert refusal(path, tmp_path / "private").reason is Reason.MODEL_UNSAFE
+
+
+def test_external_data_may_be_named_in_several_ways(tmp_path):
+    path = with_weights_at(tmp_path / "m.onnx", "./weights.bin", ".//weights.bin")
+    (tmp_path / "plain").mkdir()
+    plain = onnx_models.with_external_data(tmp_path / "plain" / "m.onnx")
+
+    model = fetch(path, tmp_path / "private")
+
+    rows = {"input": np.ones((2, 300), np.float32)}
+    assert sorted(file.name for file in model.path.parent.iterdir()) == ["m.onnx", "weights.bin"]
+    np.testing.assert_array_equal(run_plainly(model.path, rows)[0], run_plainly(plain, rows)[0])
 
 
 @pytest.mark.parametrize(

@@ -101,12 +101,11 @@ def _fetched(source: _Source, into: Path, uri: str) -> tuple[Path, GraphFacts, d
     path = into / name
     digests = {name: source.copy(name, path, limit=_MAX_GRAPH_BYTES)}
     facts = _facts(path, uri)
-    files = facts.external_files
+    files = {_inside(file) for file in facts.external_files}
     if len(files) > _MAX_EXTERNAL_FILES:
         raise _unsafe(f"it refers to {len(files)} external files, more than {_MAX_EXTERNAL_FILES}")
     left = _MAX_TOTAL_BYTES
     for file in sorted(files):
-        _require_inside(file)
         if file == name:
             raise _unsafe("it names itself as external data")
         target = into / file
@@ -116,11 +115,12 @@ def _fetched(source: _Source, into: Path, uri: str) -> tuple[Path, GraphFacts, d
     return path, facts, digests
 
 
-def _require_inside(file: str) -> None:
+def _inside(file: str) -> str:
+    """Return the plain name of external data: `w.bin` for `./w.bin`."""
     parts = PurePosixPath(file).parts
-    bad = not parts or ".." in parts or file.startswith("/") or "\\" in file or "\0" in file
-    if bad or str(PurePosixPath(file)) != file:
+    if not parts or ".." in parts or file.startswith("/") or "\\" in file or "\0" in file:
         raise _unsafe(f"its external data {file!r} does not lie beside it")
+    return str(PurePosixPath(file))
 
 
 def _combined_digest(name: str, digests: dict[str, str]) -> str:
