@@ -75,8 +75,8 @@ class Reason(StrEnum):
     MODEL_NOT_ROWWISE = "ModelNotRowwise"
     """A row's score depends on the rows beside it.
 
-    Export the model so that each row is scored by itself. If single rows are scored correctly, set
-    `spec.batching.batchSize: 1`.
+    Export the model so that each row is scored by itself, quantized statically (QDQ) if at all. If
+    single rows are scored correctly, set `spec.batching.batchSize: 1`.
     """
     ACCELERATOR_UNAVAILABLE = "AcceleratorUnavailable"
     """A requested execution provider is not active.

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 _ML_DOMAIN = "ai.onnx.ml"
 _DOMAINS = frozenset({"", "ai.onnx", _ML_DOMAIN, "com.microsoft"})
 _REFUSED_OPERATORS = frozenset({"EPContext"})
-_QUANTIZED = re.compile(r"QLinear|Quantize|MatMulInteger|ConvInteger|MatMulNBits|DynamicQuant")
+_QUANTIZED = re.compile(r"QLinear|Quantize|MatMulInteger|ConvInteger|MatMulNBits")
+_SCALED_BY_BATCH = "DynamicQuantize"  # DynamicQuantizeLinear, ...MatMul, ...LSTM
 _MAX_GRAPH_BYTES = 2 * 1024**3  # protobuf's own limit
 _MAX_EXTERNAL_FILES = 10_000
 _MAX_TOTAL_BYTES = 256 * 1024**3
@@ -47,13 +48,16 @@ _BLOCK_BYTES = 8 * 1024 * 1024
 class ModelFile:
     """A verified private copy: `digest` is `sha256:<64 hex>` of exactly these bytes.
 
-    `quantized` models answer a little differently for every batch. Of `unchecked_shapes` ONNX
-    Runtime does not find out by itself how wide the outputs are, so they may be declared wrongly.
+    In `quantized` models a difference in rounding may become one of a whole step.
+    `scaled_by_batch` is an operator that chooses these steps by all rows of a call, if there is
+    one. Of `unchecked_shapes` ONNX Runtime does not find out by itself how wide the outputs are, so
+    they may be declared wrongly.
     """
 
     path: Path
     digest: str
     quantized: bool = False
+    scaled_by_batch: str | None = None
     unchecked_shapes: bool = False
 
 
@@ -92,7 +96,13 @@ def fetch_model(config: ModelConfig, into: Path) -> ModelFile:
     _require_safe(facts)
     quantized = any(_QUANTIZED.search(name) for _, name in facts.operators)
     unchecked = any(domain == _ML_DOMAIN for domain, _ in facts.operators)
-    return ModelFile(path=path, digest=digest, quantized=quantized, unchecked_shapes=unchecked)
+    return ModelFile(
+        path=path,
+        digest=digest,
+        quantized=quantized,
+        scaled_by_batch=_scaled_by_batch(facts),
+        unchecked_shapes=unchecked,
+    )
 
 
 def _fetched(source: _Source, into: Path, uri: str) -> tuple[Path, GraphFacts, dict[str, str]]:
@@ -152,6 +162,12 @@ def _require_safe(facts: GraphFacts) -> None:
             raise _unsafe(f"operator {name!r} loads binaries compiled elsewhere")
         if domain not in _DOMAINS and (domain, name) not in facts.functions:
             raise _unsafe(f"operator {name!r} of domain {domain!r} needs a custom library")
+
+
+def _scaled_by_batch(facts: GraphFacts) -> str | None:
+    # A function of this name that the model defines itself may do anything.
+    names = {name for _, name in facts.operators - facts.functions}
+    return min((name for name in names if name.startswith(_SCALED_BY_BATCH)), default=None)
 
 
 def _unsafe(why: str) -> InvalidJob:

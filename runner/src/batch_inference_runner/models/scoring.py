@@ -11,7 +11,7 @@ from batch_inference_api.reasons import Reason
 from batch_inference_runner.errors import InvalidJob
 from batch_inference_runner.models import probing
 from batch_inference_runner.models.binding import InputPlan, bind_inputs, fixed_batch
-from batch_inference_runner.models.calling import Call, ModelCall
+from batch_inference_runner.models.calling import Call, ModelCall, not_rowwise
 from batch_inference_runner.models.column_arrays import int64_array
 from batch_inference_runner.models.feeds import FeedMaker, Feeds
 from batch_inference_runner.models.isolator import Isolation, Isolator
@@ -58,6 +58,7 @@ class ModelScorer:
 
         Raises:
             InvalidJob: the model cannot be loaded or bound, or a provider is not active.
+            JobFailed: ModelNotRowwise, the model quantizes all rows of a call by one scale.
         """
         self._model = OnnxModel(
             model.path,
@@ -81,6 +82,12 @@ class ModelScorer:
         self._call = ModelCall(self._model, names, fixed_batch=fixed)
         self._tolerance = _tolerance(signature, quantized=model.quantized)
         self._given_batch_size = fixed or execution.batch_size
+        if model.scaled_by_batch is not None and self._given_batch_size != 1:
+            raise not_rowwise(
+                f"operator {model.scaled_by_batch!r} quantizes all rows of a batch by one scale, "
+                "which an unusual row changes for the others",
+                "Quantize it statically (QDQ) instead of dynamically, or otherwise export",
+            )
         self.batch_size = self._given_batch_size or probing.DEFAULT_BATCH_SIZE
         self._inputs = inputs
         self._maker = FeedMaker(inputs, block_rows=min(self.batch_size, probing.PROBE_ROWS))
