@@ -130,6 +130,18 @@ def test_nulls_never_reach_a_model_unasked(tmp_path, column, binding, scores, er
     assert all(error.stage is Stage.BIND for error in result.errors)
 
 
+@pytest.mark.parametrize("binding", [{"nulls": NullPolicy.NAN}, {"fill_value": "7"}])
+def test_a_list_that_is_missing_is_not_made_up(tmp_path, binding):
+    path = onnx_models.linear(tmp_path / "m.onnx", width=2)
+    table = pa.table({"a": pa.array([[1, 1], None, [None, 1]], pa.list_(pa.float32(), 2))})
+    bound = ModelInputBinding(name="input", columns=("a",), **binding)
+
+    result = make_scorer(path, table.schema, inputs=(bound,)).score(table)
+
+    assert rejected(result) == {1: "NullInput"}
+    assert result.table.num_rows == 2
+
+
 def test_null_strings_are_rejected_and_text_that_says_none_is_not(tmp_path):
     path = onnx_models.identity(tmp_path / "m.onnx", TensorProto.STRING)
     words = ["None", None, "a\0b", "", "ß"]

@@ -45,9 +45,11 @@ class ModelInput(ResourceModel):
     nulls: NullPolicy | None = None
     """What happens to a row with a null in one of the columns: `Reject` sends it to the rejects,
     `NaN` scores it as not-a-number (float inputs only). Without it, and without `fillValue`, the
-    row is rejected."""
+    row is rejected. In a list column it is about the values in the lists: a row without a list is
+    always rejected."""
     fill_value: Annotated[str, Field(max_length=256)] | None = None
-    """Scored in place of a null; written as text, such as `"0"`."""
+    """Scored in place of a null, in a list column of a null within a list; written as text, such as
+    `"0"`."""
 
 
 class ModelOutput(ResourceModel):
