@@ -10,7 +10,7 @@ import pytest
 
 from batch_inference_runner.plan.plan import Piece, Shard
 from batch_inference_runner.rows import Chunk, Positions, UnreadableRows
-from batch_inference_runner.score.preparation import chunks_from
+from batch_inference_runner.score.first_rows import chunks_from
 
 
 def chunk_of(first: int, stop: int, *, file: int = 0) -> Chunk:

@@ -163,7 +163,7 @@ def test_rows_that_are_all_the_same_tell_nothing():
     assert probing.check_rowwise(less_the_mean, feeds, probing.FLOAT32) is not None
 
 
-@pytest.mark.parametrize("count", [1, 2, 3, 15, 64, 100])
+@pytest.mark.parametrize("count", [2, 3, 15, 64, 100])
 def test_few_rows_are_enough_to_tell(count):
     values = np.arange(count, dtype=np.float32)
 
@@ -171,9 +171,34 @@ def test_few_rows_are_enough_to_tell(count):
         return probing.check_rowwise(call, feeds_of(values), probing.FLOAT32)
 
     assert check(lambda feeds: {"y": feeds["x"] * 2}) is not None
-    if count > 1:
-        with pytest.raises(JobFailed, match="changes when it is scored with"):
-            check(less_the_mean)
+    with pytest.raises(JobFailed, match="changes when it is scored with"):
+        check(less_the_mean)
+
+
+def test_one_row_that_can_be_scored_tells_nothing():
+    def only_the_last(feeds):
+        if (feeds["x"] < 4).any():
+            raise InferenceFailed("InferenceError", "too small")
+        return less_the_mean(feeds)
+
+    for values in (np.array([4.0]), np.arange(5.0)):
+        check = probing.check_rowwise(only_the_last, feeds_of(values), probing.FLOAT32)
+        assert check is None
+
+
+@pytest.mark.parametrize(
+    ("rows", "can_tell"),
+    [
+        pytest.param(np.arange(64.0), True, id="as many as are checked"),
+        pytest.param(np.arange(63.0), False, id="fewer"),
+        pytest.param(np.zeros(8191), False, id="all alike"),
+        pytest.param(np.zeros(8192), True, id="so many alike that more would not help"),
+        pytest.param(np.arange(24.0e6).reshape(6, -1), True, id="few that are wide"),
+        pytest.param(np.zeros((0, 3)), False, id="none"),
+    ],
+)
+def test_rows_that_are_few_or_all_alike_cannot_tell(rows, can_tell):
+    assert probing.can_tell(feeds_of(rows)) is can_tell
 
 
 @pytest.mark.parametrize(

@@ -50,12 +50,22 @@ FLOAT16 = Tolerance(1e-2, 5e-3, exact_discrete=False)
 QUANTIZED = Tolerance(5e-2, 5e-2, exact_discrete=False)
 
 
+def can_tell(feeds: Feeds) -> bool:
+    """Say if these are as many rows as `check_rowwise` takes, and not all alike.
+
+    Where all of PROBE_ROWS are alike, the next ones may well be, too.
+    """
+    if feeds.count >= PROBE_ROWS:
+        return True
+    return feeds.count >= _most_checked(feeds) and len(feeds.unlike(0)) > 0
+
+
 def check_rowwise(call: Call, feeds: Feeds, tolerance: Tolerance) -> float | None:
     """Compare rows scored alone with the same rows scored together.
 
     Rows that cannot be scored alone are passed over. The rows lie all over the table, and those
     that differ from the first one come first: beside its like no row's score changes. Returns the
-    seconds that one row takes alone, None if no row could be scored.
+    seconds that one row takes alone, None if there were no two rows to compare.
 
     Raises:
         JobFailed: ModelNotRowwise.
@@ -69,6 +79,8 @@ def check_rowwise(call: Call, feeds: Feeds, tolerance: Tolerance) -> float | Non
     for row in range(1, min(len(rows), _TRIED_ROWS)):
         if len(alone) < _CHECKED_ROWS and (scored := _alone(call, _picked(sample, [row]), row)):
             alone.append(scored)
+    if len(alone) == 1:
+        return None
     for count in range(2, len(alone) + 1):
         _compare(call, sample, alone[:count], tolerance)
     seconds = min(scored.seconds for scored in alone)
@@ -106,12 +118,15 @@ def _alone(call: Call, feed: dict[str, Array], row: int) -> _Alone | None:
 
 def _rows_to_check(feeds: Feeds, first: int) -> list[int]:
     """Return different rows, as many as are scored together: `first`, its unlikes, then others."""
-    fits = max(_CHECKED_ROWS, _MAX_BATCH_BYTES // _row_bytes(feeds))
-    size = min(_CHECK_BATCH, fits)
+    size = _most_checked(feeds)
     unlike = feeds.unlike(first)
     unlike = unlike[_spread(len(unlike), _CHECK_BATCH // 2)]
     rows = dict.fromkeys([first, *unlike.tolist(), *_spread(feeds.count, size)])
     return list(rows)[:size]
+
+
+def _most_checked(feeds: Feeds) -> int:
+    return min(_CHECK_BATCH, max(_CHECKED_ROWS, _MAX_BATCH_BYTES // _row_bytes(feeds)))
 
 
 def _row_bytes(feeds: Feeds) -> int:

@@ -94,7 +94,7 @@ class ModelScorer:
         self.required = _columns_of(inputs)
         self.only_floats = self.required - _columns_of(p for p in inputs if not p.takes_floats)
         self.added = tuple(plan.field for plan in self._plans)
-        self._probed = False
+        self._probed = self._given_batch_size == 1  # then rows never meet
         self._lock = threading.Lock()
         self._isolator_lock = threading.Lock()
         self._isolator: Isolator | None = None
@@ -120,20 +120,37 @@ class ModelScorer:
         Raises:
             JobFailed: ModelNotRowwise.
         """
-        self._probe(table, self._call, search=self._given_batch_size is None)
+        if not self._probed:
+            self._probe(self._maker.make(table.slice(0, probing.PROBE_ROWS)), self._call)
 
-    def _probe(self, table: pa.Table, call: Call, *, search: bool) -> None:
+    def probe_unless_few(self, table: pa.Table) -> pa.Table | None:
+        """Probe rows that can tell whether the model scores row by row; return others.
+
+        Rows that are few, or all alike, cannot: those of them that fit the inputs are returned, to
+        be probed together with more.
+
+        Raises:
+            JobFailed: ModelNotRowwise.
+        """
+        if self._probed:
+            return None
+        feeds = self._maker.make(table)
+        if not probing.can_tell(feeds):
+            return table if feeds.kept is None else table.take(int64_array(feeds.kept))
+        self._probe(feeds, self._call)
+        return None
+
+    def _probe(self, feeds: Feeds, call: Call) -> None:
         with self._lock:
-            if self._probed or table.num_rows == 0:
+            if self._probed or feeds.count == 0:
                 return
-            if self._given_batch_size != 1:
-                feeds = self._maker.make(table.slice(0, probing.PROBE_ROWS))
-                row_seconds = probing.check_rowwise(call, feeds, self._tolerance)
-                if row_seconds is None:
-                    return  # none of these rows can be scored: the next table is asked
-                if search:
-                    self.batch_size = probing.find_batch_size(call, feeds, row_seconds=row_seconds)
-                    self._maker = FeedMaker(self._inputs, block_rows=self.batch_size)
+            row_seconds = probing.check_rowwise(call, feeds, self._tolerance)
+            if row_seconds is None:
+                return  # there are no two rows to compare: the next table is asked
+            # How long an isolator takes says little about how long this process would.
+            if self._given_batch_size is None and call is self._call:
+                self.batch_size = probing.find_batch_size(call, feeds, row_seconds=row_seconds)
+                self._maker = FeedMaker(self._inputs, block_rows=self.batch_size)
             self._probed = True
 
     def score(self, table: pa.Table, *, frugal: bool = False) -> StageResult:
@@ -145,8 +162,7 @@ class ModelScorer:
             JobFailed: ModelNotRowwise, or an output is not what was declared.
             MemoryError: memory did not suffice for a row, which may be the fault of others.
         """
-        if not self._probed:
-            self.probe(table)
+        self.probe(table)
         feeds = self._maker.make(table)
         scored = _Scored(Outputs(self._plans, feeds.count))
         for start in range(0, feeds.count, self.batch_size):
@@ -169,7 +185,8 @@ class ModelScorer:
             if self._isolator is None:
                 self._isolator = Isolator(self._isolation)
             if not self._probed:
-                self._probe(table, self._isolator.call, search=False)
+                first = self._maker.make(table.slice(0, probing.PROBE_ROWS))
+                self._probe(first, self._isolator.call)
             feeds = self._maker.make(table)
             scored = _Scored(Outputs(self._plans, feeds.count))
             self._isolator.score(feeds, scored, batch_size=self.batch_size)

@@ -5,6 +5,7 @@
     config_view   the job, read without pydantic
     scorer        what is done with each message
     preparation   inspects the input, loads the model, compiles SQL -> Stages
+    first_rows    tries the model on the first rows, and keeps them for the first shard
     stages        what happens to rows, in order; errors become rejects
     rejects       where a row is rejected
     work_pool     threads that share one model session

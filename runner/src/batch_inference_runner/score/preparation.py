@@ -17,20 +17,17 @@ from batch_inference_runner.formats.columns import with_floats
 from batch_inference_runner.formats.inspection import inspect
 from batch_inference_runner.formats.reading import ShardReader, open_reader
 from batch_inference_runner.formats.writable import check_writable
-from batch_inference_runner.models.probing import PROBE_ROWS
-from batch_inference_runner.plan.plan import Piece, Shard
 from batch_inference_runner.score.stages import Stages
 from batch_inference_runner.storage.location import open_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from batch_inference_api.runner_contract import RunnerConfig
     from batch_inference_runner.formats.inspection import Inspection
     from batch_inference_runner.formats.read_ahead import Watched
     from batch_inference_runner.models.model_file import ModelFile
-    from batch_inference_runner.plan.plan import FileInventory, InputFile
-    from batch_inference_runner.rows import Chunk
+    from batch_inference_runner.plan.plan import InputFile
     from batch_inference_runner.storage.store import RandomAccess
 
 
@@ -95,55 +92,6 @@ def schema_to_read(config: RunnerConfig, schema: pa.Schema, stages: Stages) -> p
     Types of text come from samples: a fraction in a later row must not cost that row.
     """
     return with_floats(schema, stages.float_columns) if config.input.format.is_text else schema
-
-
-def probe_on_real_rows(
-    stages: Stages, reader: ShardReader, inventories: Sequence[FileInventory]
-) -> Chunk | None:
-    """Let the model score the first rows of the dataset, if it has any, and return their chunk."""
-    for piece in _units_of(inventories):
-        chunk = next(iter(reader.chunks(Shard(0, (piece,)))), None)
-        if chunk is not None and chunk.table.num_rows:
-            stages.probe(chunk.table.slice(0, PROBE_ROWS))
-            return chunk
-    return None
-
-
-def _units_of(inventories: Sequence[FileInventory]) -> Iterator[Piece]:
-    """Every unit that may hold rows, with the number of its first row where rows have numbers."""
-    for index, inventory in enumerate(inventories):
-        first_row = 0
-        for unit in inventory.units:
-            if unit.bytes and unit.rows != 0:
-                known = None if unit.rows is None else first_row
-                yield Piece(index, unit.start, unit.stop, known, unit.rows)
-            first_row += unit.rows or 0
-
-
-def chunks_from(first: Chunk | None, reader: ShardReader, shard: Shard) -> Iterator[Chunk]:
-    """Read a shard, beginning with a chunk that is at hand if that is where the shard begins.
-
-    Then the first rows are scored before their file is opened again, which takes 15 ms; what the
-    reader gives of them is passed over.
-    """
-    known = 0
-    if first is not None and _begins_with(shard, first):
-        yield first
-        known = first.table.num_rows
-    for chunk in reader.chunks(shard):
-        rows = chunk.table.num_rows
-        passed = min(known, rows)
-        known -= passed
-        yield chunk.slice(passed, rows)
-
-
-def _begins_with(shard: Shard, chunk: Chunk) -> bool:
-    """Say if a chunk is the beginning of a shard; of text, which has no row numbers, nobody can."""
-    if not shard.pieces or shard.pieces[0].rows is None or chunk.unreadable:
-        return False
-    piece = shard.pieces[0]
-    same_place = (piece.file, piece.first_row) == (chunk.file, chunk.positions.first)
-    return same_place and chunk.table.num_rows <= piece.rows
 
 
 def reader_for(

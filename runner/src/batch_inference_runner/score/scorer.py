@@ -19,6 +19,7 @@ from batch_inference_runner.models.model_file import fetch_model
 from batch_inference_runner.models.onnx import runtime_version
 from batch_inference_runner.score.computing import ComputingProcess, ComputingThreads
 from batch_inference_runner.score.config_view import pin_batch_size, read_config
+from batch_inference_runner.score.first_rows import chunks_from, probe_on_real_rows
 from batch_inference_runner.score.messages import (
     Beat,
     Open,
@@ -33,11 +34,9 @@ from batch_inference_runner.score.messages import (
 )
 from batch_inference_runner.score.preparation import (
     check_details,
-    chunks_from,
     compile_stages,
     details_of,
     inspect_inputs,
-    probe_on_real_rows,
     reader_for,
     schema_of,
     schema_to_read,
@@ -68,6 +67,8 @@ _LONGEST_STEP_SECONDS = 600.0
 store, however long, does not come near it."""
 _BROKEN = 4
 """Status of a process whose libraries are in no state to go on with: it counts as a crash."""
+_LONGEST_SEARCH_SECONDS = 2.0
+"""For rows on which to try the model, beyond the first chunk: the first row waits for it."""
 _MOST_KEPT_BYTES = 32 * 1024 * 1024
 
 
@@ -137,7 +138,8 @@ class Scorer:
             reader = reader_for(config, schema, message.files, stages.columns, watched=nullcontext)
             limit = config.execution.batch_timeout_seconds
             with _ends_process_after(limit), _enough_memory_for("scoring the first rows"):
-                first = probe_on_real_rows(stages, reader, inspection.inventories)
+                seconds = min(_LONGEST_SEARCH_SECONDS, limit / 2)
+                first = probe_on_real_rows(stages, reader, inspection.inventories, seconds=seconds)
         details = details_of(schema, stages)
         if first is not None and first.table.get_total_buffer_size() <= _MOST_KEPT_BYTES:
             self._probed = _Probed(message.files, details, first)

@@ -101,13 +101,12 @@ class Stages:
             columns.add(config.input.key_field)
         return frozenset(columns)
 
-    def probe(self, table: pa.Table) -> None:
-        """Check on real rows that the model scores each row by itself; find the batch size.
+    def prepared(self, table: pa.Table) -> pa.Table:
+        """Take rows through the steps before the model; return the columns that it takes.
 
-        Where the steps before the model want too much memory for the rows, fewer of them will do.
+        Where these want too much memory for the rows, fewer of them will do.
 
         Raises:
-            JobFailed: MODEL_NOT_ROWWISE.
             MemoryError: not even one row can be prepared.
         """
         prepared = table
@@ -118,10 +117,8 @@ class Stages:
         except MemoryError:
             if table.num_rows <= 1:
                 raise
-            self.probe(table.slice(0, table.num_rows // 2))
-            return
-        if prepared.num_rows:
-            self.model.probe(prepared)
+            return self.prepared(table.slice(0, table.num_rows // 2))
+        return prepared.select(sorted(self.model.required))
 
     def run(
         self,
