@@ -17,6 +17,8 @@ from batch_inference_runner.models.signature import Signature, ValueSpec
 
 FLOAT = pa.float32()
 
+LIST_OF_2 = pa.list_(FLOAT, 2)
+
 
 def signature(*inputs: ValueSpec) -> Signature:
     return Signature(inputs=inputs, outputs=())
@@ -102,6 +104,35 @@ def test_loose_columns_are_never_bound_by_guess_but_offered_as_a_snippet():
     }
 
 
+SOME = {"id": pa.int64(), "a": FLOAT}
+
+
+@pytest.mark.parametrize(
+    ("shape", "schema", "columns"),
+    [
+        pytest.param((None, 2), SOME, ["id", "a"], id="enough scalar columns"),
+        pytest.param((None, 48), SOME, ["<column>"], id="too few scalar columns"),
+        pytest.param((None, 2), {"a": FLOAT, "of_2": LIST_OF_2}, ["of_2"], id="a list instead"),
+        pytest.param((None, 3), {"a": FLOAT, "of_2": LIST_OF_2}, ["<column>"], id="a short list"),
+        pytest.param((None, 1, 1), SOME, ["<column>"], id="no scalars for more dimensions"),
+        pytest.param(
+            (None, 1, 2), {**SOME, "l": LIST_OF_2, "m": LIST_OF_2}, ["l"], id="one list of two"
+        ),
+        pytest.param((None, None), {"ragged": pa.list_(FLOAT)}, ["<column>"], id="an open width"),
+    ],
+)
+def test_what_is_suggested_would_be_accepted(shape, schema, columns):
+    with pytest.raises(InvalidJob) as caught:
+        bind(spec(shape=shape), schema)
+
+    pasted = yaml.safe_load(caught.value.message[caught.value.message.index("spec:\n") :])
+    suggested = pasted["spec"]["model"]["inputs"][0]["columns"]
+    assert suggested == columns
+    if columns != ["<column>"]:
+        assert bind(spec(shape=shape), schema, columns=tuple(columns)).columns == tuple(columns)
+    assert ("scalar columns" in caught.value.message) is (len(shape) <= 2)
+
+
 @pytest.mark.parametrize(
     ("value", "schema", "binding", "reason", "words"),
     [
@@ -158,7 +189,7 @@ def test_loose_columns_are_never_bound_by_guess_but_offered_as_a_snippet():
             {"input": pa.list_(FLOAT)},
             {},
             Reason.SCHEMA_MISMATCH,
-            ["fixed_size_list column must settle"],
+            ["tensor(float)[N, ?]", "fixed_size_list column must settle", "list_resize("],
             id="nobody says the width",
         ),
         pytest.param(

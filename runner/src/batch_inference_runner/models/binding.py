@@ -197,8 +197,9 @@ def _list_shape(spec: ValueSpec, field: pa.Field) -> tuple[int, ...]:
             raise _wrong_list(
                 spec,
                 field,
-                "leaves a dimension open, which a fixed_size_list column must settle: "
-                "cast the column to one",
+                "leaves a dimension open, which a fixed_size_list column must settle: make one in "
+                "spec.preprocessing, where rows of other lengths are cut or padded, for example "
+                "list_resize(tokens, 128, 0)::BIGINT[128]",
             )
     if len(sizes) != len(levels) or any(
         level not in {None, size} for level, size in zip(levels, sizes, strict=True)
@@ -208,6 +209,14 @@ def _list_shape(spec: ValueSpec, field: pa.Field) -> tuple[int, ...]:
     if any(want not in {None, size} for want, size in zip(declared, shape, strict=True)):
         raise _wrong_list(spec, field, "needs rows of exactly that shape")
     return tuple(size for size in shape if size is not None)
+
+
+def _has_shape(spec: ValueSpec, field: pa.Field) -> bool:
+    try:
+        _list_shape(spec, field)
+    except InvalidJob:
+        return False
+    return True
 
 
 def list_levels(type_: pa.DataType) -> tuple[int | None, ...]:
@@ -317,22 +326,21 @@ def _no_column(spec: ValueSpec, schema: pa.Schema) -> InvalidJob:
     trailing = (spec.shape or ())[1:]
     width = 1 if not trailing else trailing[-1]
     fits = [field for field in schema if is_bindable(field.type, element)]
-    scalars = [field.name for field in fits if not _is_list(field.type)]
-    lists = [field.name for field in fits if _is_list(field.type)]
-    candidates = scalars if len(trailing) <= 1 else []
+    scalars = [field.name for field in fits if len(trailing) <= 1 and not _is_list(field.type)]
+    lists = [field.name for field in fits if _is_list(field.type) and _has_shape(spec, field)]
     # Keys and counters are mostly whole numbers: floats first where enough of them exist.
-    floats = [name for name in candidates if pt.is_floating(schema.field(name).type)]
-    if "int" not in element and len(floats) >= (width or 1):
-        candidates = floats
-    chosen = (candidates or lists)[: width or None] or ["<column>"]
+    floats = [name for name in scalars if pt.is_floating(schema.field(name).type)]
+    candidates = floats if "int" not in element and len(floats) >= (width or 1) else scalars
+    enough = len(candidates) >= (width or 1)
+    chosen = (candidates[: width or None] if enough else lists[:1]) or ["<column>"]
     per_row = math.prod(dim or 1 for dim in trailing) if None not in trailing else "any number of"
-    found = f"scalar columns: {_listed(scalars)}"
-    if trailing:
-        found += f"; list columns: {_listed(lists)}"
+    kinds = [("scalar", scalars)] if len(trailing) <= 1 else []
+    kinds += [("list", lists)] if trailing else []
+    found = "; ".join(f"{kind} columns: {_listed(names)}" for kind, names in kinds)
     return InvalidJob(
         Reason.SCHEMA_MISMATCH,
         f"model input {spec.name!r} is {spec} and takes {per_row} value(s) a row, but no column of "
-        f"that name fits. Columns of a fitting type are: {found}. Say which feed it, in the order "
+        f"that name fits. Columns that may fit are: {found}. Say which feed it, in the order "
         f"the model was trained with, for example:\n{snippet(spec.name, chosen)}",
     )
 

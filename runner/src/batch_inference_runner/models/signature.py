@@ -58,7 +58,10 @@ class ValueSpec:
     def __str__(self) -> str:
         if self.shape is None:
             return self.type
-        return f"{self.type}[{', '.join('N' if d is None else str(d) for d in self.shape)}]"
+        sizes = [str(size or "?") for size in self.shape]
+        if self.shape[:1] == (None,):
+            sizes[0] = "N"
+        return f"{self.type}[{', '.join(sizes)}]"
 
 
 @dataclass(frozen=True, slots=True)
