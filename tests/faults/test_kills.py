@@ -20,8 +20,8 @@ from testkit.jobs import Job, spec_of
 from testkit.processes import kill, run_until_killed, scorers_below
 from testkit.soak import scaled
 
-ROWS = 160_000
-SHARD_ROWS = 1_000
+ROWS = 80_000
+SHARD_ROWS = 500
 FEATURES = [f"f{number}" for number in range(32)]
 
 
@@ -64,7 +64,7 @@ def test_everything_is_killed_again_and_again_and_the_same_command_completes(job
     kills, before = 0, {}
     while kills < 25:
         # A slow machine commits nothing in that time, so every other kill waits for commits.
-        seconds = chance.uniform(0.05, 1.5) if kills % 2 else 60
+        seconds = chance.uniform(0.05, 1.0) if kills % 2 else 60
         run = job.start()
         if not run_until_killed(run, lambda: len(markers_of(job)), seconds=seconds, commits=6):
             break
