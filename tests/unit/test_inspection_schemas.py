@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import lzma
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -165,6 +169,8 @@ def test_files_under_different_partition_keys_are_refused(tmp_path):
         (DataFormat.JSON_LINES, "a.jsonl", b"\xfe\xff" + '{"a": 1}\n'.encode("utf-16-be")),
         (DataFormat.JSON_LINES, "a.jsonl", b'[{"a": 1}, {"a": 2}]'),
         (DataFormat.JSON_LINES, "a.jsonl", b'{\n  "a": 1\n}\n'),
+        (DataFormat.JSON_LINES, "a.jsonl", b'\xef\xbb\xbf\n [\n{"a": 1},\n{"a": 2}\n]\n'),
+        (DataFormat.JSON_LINES, "a.jsonl.gz", gzip.compress(b'[{"a": 1},\n{"a": 2}]', mtime=0)),
         (DataFormat.CSV, "a.csv", b"PK\x03\x04" + bytes(30)),
     ],
 )
@@ -172,6 +178,32 @@ def test_a_file_that_is_not_what_it_claims_is_refused_by_name(tmp_path, kind, na
     reason, message = refusal(Dataset((pinned(write_text(tmp_path / name, body)),), kind))
     assert reason == "InputCorrupt"
     assert name in message
+
+
+@pytest.mark.parametrize("kind", [DataFormat.CSV, DataFormat.JSON_LINES])
+@pytest.mark.parametrize(
+    ("name", "body"),
+    [
+        ("bzip2", bz2.compress(b'{"a": 1}\n')),
+        ("xz", lzma.compress(b'{"a": 1}\n')),
+        ("LZ4", bytes(pa.compress(b'{"a": 1}\n', "lz4"))),
+        ("7-Zip", b"7z\xbc\xaf\x27\x1c\0\4" + bytes(24)),
+    ],
+    ids=["bzip2", "xz", "lz4", "7z"],
+)
+def test_a_compression_that_is_not_read_is_named(tmp_path, kind, name, body):
+    reason, message = refusal(Dataset((pinned(write_text(tmp_path / "a", body)),), kind))
+    assert reason == "InputCorrupt"
+    assert f"{name} " in message
+    assert "gzip or zstd" in message
+
+
+@pytest.mark.parametrize("kind", [DataFormat.CSV, DataFormat.JSON_LINES])
+def test_files_of_which_nothing_can_be_read_are_refused_for_their_damage(tmp_path, kind):
+    body = bytes(pa.compress(b'{"a": 1}\n' * 50, "zstd"))[:-5]
+    reason, message = refusal(Dataset((pinned(write_text(tmp_path / "a.zst", body)),), kind))
+    assert reason == "InputCorrupt"
+    assert "a.zst' is compressed and damaged before the end of its first row" in message
 
 
 def test_thousands_of_tiny_files_are_inspected(tmp_path):

@@ -19,7 +19,7 @@ from batch_inference_runner.formats.byte_ranges import (
     cut_outside_quotes,
     units_between,
 )
-from batch_inference_runner.formats.compressed_text import compression_of, promises_compression
+from batch_inference_runner.formats.compressed_text import compression_of
 from batch_inference_runner.formats.csv_files import CsvRows, has_more_rows
 from batch_inference_runner.formats.csv_first_row import (
     column_names,
@@ -33,6 +33,13 @@ from batch_inference_runner.formats.foreign_file import ForeignFile
 from batch_inference_runner.formats.json_lines import infer_schema, line_ends
 from batch_inference_runner.formats.schemas import refuse_ambiguous_names
 from batch_inference_runner.formats.text_blocks import BOM, TextBlock, text_blocks
+from batch_inference_runner.formats.text_refusals import (
+    HEAD_BYTES,
+    OBJECTS_ON_LINES,
+    refuse_array,
+    refuse_damaged,
+    refuse_other_formats,
+)
 from batch_inference_runner.plan.plan import FileInventory, Unit
 
 if TYPE_CHECKING:
@@ -46,9 +53,6 @@ if TYPE_CHECKING:
 _THREADS = 16
 _MOST_SAMPLES = 16
 _SAMPLED_ROWS = 4096
-_OTHER_FORMATS = {b"PAR1": "Parquet", b"ARROW1": "Arrow"}
-_NOT_UTF8 = {b"\xff\xfe": "UTF-16 text", b"\xfe\xff": "UTF-16 text", b"PK\x03\x04": "a ZIP archive"}
-"""What a spreadsheet program writes when it is not asked for CSV in UTF-8."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +93,9 @@ def inspect_json_lines(
     def look(file: InputFile) -> _Found:
         foreign = ForeignFile(file, open_file)
         try:
-            units = _whole_if_compressed(foreign)
+            head = _head(foreign)
+            refuse_array(foreign, head)
+            units = _whole_if_compressed(foreign, head)
             return _Found(cut_at_newlines(foreign, target_bytes) if units is None else units)
         finally:
             foreign.close()
@@ -100,13 +106,15 @@ def inspect_json_lines(
         sampled = _samples(files, found, open_file, row_ends=line_ends, quoted=False, pool=pool)
         texts = [(sample.file, sample.text) for sample in sampled]
         schema = infer_schema((text for _, text in texts), numbers=numbers)
-    strange = next((file for file, text in texts if text.strip()), None)
-    if not schema.names and strange is not None:
-        raise InvalidJob(
-            Reason.INPUT_CORRUPT,
-            f"no line of {files[strange].uri!r} that was looked at is one JSON object with "
-            "keys: write each object on a line of its own, not in an array or over several lines",
-        )
+    if not schema.names:
+        strange = next((file for file, text in texts if text.strip()), None)
+        if strange is not None:
+            raise InvalidJob(
+                Reason.INPUT_CORRUPT,
+                f"no line of {files[strange].uri!r} that was looked at is one JSON object with "
+                f"keys: {OBJECTS_ON_LINES}",
+            )
+        refuse_damaged(files, open_file)
     refuse_ambiguous_names(schema.names, files[0].uri if files else "the input")
     return schema, tuple(FileInventory(item.units) for item in found)
 
@@ -129,7 +137,7 @@ def inspect_csv(
     def look(file: InputFile) -> _Found:
         foreign = ForeignFile(file, open_file)
         try:
-            units = _whole_if_compressed(foreign)
+            units = _whole_if_compressed(foreign, _head(foreign))
             if units is None:
                 units = _csv_units(foreign, options, target_bytes)
             first = read_first_row(foreign, dialect, pool=fetching)
@@ -145,6 +153,8 @@ def inspect_csv(
     with fetching, ThreadPoolExecutor(_THREADS, thread_name_prefix="inspect") as pool:
         found = list(pool.map(look, files))
         names = _common_names(files, found)
+        if not names:
+            refuse_damaged(files, open_file)
         ends = partial(row_ends, dialect=dialect)
         samples = _samples(
             files, found, open_file, row_ends=ends, quoted=dialect.multiline, pool=fetching
@@ -206,34 +216,18 @@ def _csv_units(foreign: ForeignFile, options: CsvOptions, target_bytes: int) -> 
     return units_between([], foreign.size)
 
 
-def _whole_if_compressed(foreign: ForeignFile) -> tuple[Unit, ...] | None:
+def _head(foreign: ForeignFile) -> bytes:
+    """The first bytes of a file that is text, compressed or not; raises InvalidJob for others."""
+    head = bytes(foreign.source.read_at(0, min(HEAD_BYTES, foreign.size))) if foreign.size else b""
+    refuse_other_formats(foreign, head)
+    return head
+
+
+def _whole_if_compressed(foreign: ForeignFile, head: bytes) -> tuple[Unit, ...] | None:
     """One unit for a compressed file, none for an empty one; None for a file that can be cut."""
     if foreign.size == 0:
         return ()
-    head = bytes(foreign.source.read_at(0, min(6, foreign.size)))
-    for magic, name in _NOT_UTF8.items():
-        if head.startswith(magic):
-            raise InvalidJob(
-                Reason.INPUT_CORRUPT,
-                f"{foreign.file.uri!r} begins as {name} does: write it as text in UTF-8, or leave "
-                "the file out",
-            )
-    for magic, name in _OTHER_FORMATS.items():
-        if head.startswith(magic):
-            raise InvalidJob(
-                Reason.INPUT_CORRUPT,
-                f"{foreign.file.uri!r} begins as {name} does: set spec.input.format to {name}, or "
-                f"leave the file out",
-            )
-    if compression_of(head) is not None:
-        return units_between([], foreign.size)
-    if promises_compression(foreign.file.uri):
-        raise InvalidJob(
-            Reason.INPUT_CORRUPT,
-            f"{foreign.file.uri!r} is named as a compressed file and is none; "
-            "rename it, or write it again",
-        )
-    return None
+    return None if compression_of(head) is None else units_between([], foreign.size)
 
 
 def _common_names(files: Sequence[InputFile], found: Sequence[_Found]) -> tuple[str, ...]:

@@ -1,0 +1,106 @@
+"""Files that are no JSON Lines or CSV as a whole: what they are instead, and what to do."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
+from typing import TYPE_CHECKING
+
+from batch_inference_api.reasons import Reason
+from batch_inference_runner.errors import InvalidJob
+from batch_inference_runner.formats.compressed_text import (
+    TruncatedInput,
+    compression_of,
+    decompressed,
+    promises_compression,
+)
+from batch_inference_runner.formats.foreign_file import ForeignFile
+from batch_inference_runner.formats.json_lines import line_ends
+from batch_inference_runner.formats.text_blocks import BOM, text_blocks
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from batch_inference_runner.formats.foreign_file import OpenFile
+    from batch_inference_runner.plan.plan import InputFile
+
+OBJECTS_ON_LINES = "write each object on a line of its own, not in an array or over several lines"
+HEAD_BYTES = 64
+_FIRST_BYTES = 64 * 1024
+_BLANK = b" \t\r\n"
+_OTHER_FORMATS = {b"PAR1": "Parquet", b"ARROW1": "Arrow"}
+_NOT_UTF8 = {b"\xff\xfe": "UTF-16 text", b"\xfe\xff": "UTF-16 text", b"PK\x03\x04": "a ZIP archive"}
+"""What a spreadsheet program writes when it is not asked for CSV in UTF-8."""
+_OTHER_COMPRESSIONS = {
+    **{b"BZh%d1AY&SY" % level: "a bzip2 file" for level in range(1, 10)},
+    b"\xfd7zXZ\0": "an xz file",
+    b"\x04\x22\x4d\x18": "an LZ4 file",
+    b"7z\xbc\xaf\x27\x1c": "a 7-Zip archive",
+}
+
+
+def refuse_other_formats(foreign: ForeignFile, head: bytes) -> None:
+    """Refuse a file that begins as another format does, or is not compressed as its name says.
+
+    Raises InvalidJob (INPUT_CORRUPT).
+    """
+    for kinds, instead in (
+        (_NOT_UTF8, "write it as text in UTF-8"),
+        (_OTHER_COMPRESSIONS, "write it as it is, or compressed as gzip or zstd"),
+        (_OTHER_FORMATS, "set spec.input.format to {name}"),
+    ):
+        for magic, name in kinds.items():
+            if head.startswith(magic):
+                raise InvalidJob(
+                    Reason.INPUT_CORRUPT,
+                    f"{foreign.file.uri!r} begins as {name} does: {instead.format(name=name)}, or "
+                    "leave the file out",
+                )
+    if head and compression_of(head) is None and promises_compression(foreign.file.uri):
+        raise InvalidJob(
+            Reason.INPUT_CORRUPT,
+            f"{foreign.file.uri!r} is named as a compressed file and is none; "
+            "rename it, or write it again",
+        )
+
+
+def refuse_array(foreign: ForeignFile, head: bytes) -> None:
+    """Refuse a file whose first line begins as an array does: its rows are not on their own lines.
+
+    All but the last of its lines would be rejected, since a comma follows their objects.
+
+    Raises InvalidJob (INPUT_CORRUPT).
+    """
+    compression = compression_of(head)
+    text = head
+    if compression is not None:
+        part = bytes(foreign.source.read_at(0, min(_FIRST_BYTES, foreign.size)))
+        with suppress(TruncatedInput):
+            text = next(decompressed(foreign, (part,), compression), b"")
+    if text.removeprefix(BOM).lstrip(_BLANK).startswith(b"["):
+        raise InvalidJob(
+            Reason.INPUT_CORRUPT,
+            f"{foreign.file.uri!r} begins with '[', as a JSON array does: {OBJECTS_ON_LINES}",
+        )
+
+
+def refuse_damaged(files: Sequence[InputFile], open_file: OpenFile) -> None:
+    """Refuse files that show no column, if one is compressed and nothing of it can be read.
+
+    Raises InvalidJob (INPUT_CORRUPT).
+    """
+    with ThreadPoolExecutor(1, thread_name_prefix="fetch") as pool:
+        for file in files:
+            with closing(ForeignFile(file, open_file)) as foreign:
+                blocks = text_blocks(
+                    foreign, 0, foreign.size, row_ends=line_ends, quoted=False, pool=pool
+                )
+                with closing(blocks):
+                    first = next(blocks, None)
+            lost = () if first is None else first.unreadable
+            if any(rows.error == "TruncatedInput" for rows in lost):
+                raise InvalidJob(
+                    Reason.INPUT_CORRUPT,
+                    f"{file.uri!r} is compressed and damaged before the end of its first row: "
+                    "write it again, or leave the file out",
+                )
