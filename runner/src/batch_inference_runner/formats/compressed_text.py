@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import zlib
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -65,9 +67,11 @@ def _inflated(parts: Iterable[bytes]) -> Iterator[bytes]:
                 if not data:
                     break
                 member = zlib.decompressobj(_GZIP_WRAPPER)
+            before = member.copy()
             try:
                 text = member.decompress(data, _MOST_INFLATED_BYTES)
             except zlib.error as error:
+                yield _inflated_until_damage(before, data)
                 raise TruncatedInput from error
             yield text
             data = member.unused_data if member.eof else member.unconsumed_tail
@@ -75,10 +79,18 @@ def _inflated(parts: Iterable[bytes]) -> Iterator[bytes]:
         raise TruncatedInput
 
 
+def _inflated_until_damage(member: zlib._Decompress, data: bytes) -> bytes:
+    text = io.BytesIO()
+    with suppress(zlib.error):
+        for place in range(len(data)):
+            text.write(member.decompress(data[place : place + 1]))
+    return text.getvalue()
+
+
 def _unpacked_zstd(foreign: ForeignFile) -> Iterator[bytes]:
-    # A failing read of pyarrow's stream gives nothing at all, so the steps are small. It closes
-    # what it reads when it is collected, so it gets a view: the file may be read once more.
-    stream = pa.CompressedInputStream(foreign.arrow.get_stream(0, foreign.size), "zstd")
+    compressed = _Compressed(foreign)
+    stream = pa.CompressedInputStream(pa.PythonFile(compressed, "r"), "zstd")
+    given = 0
     while True:
         try:
             text = stream.read(_ZSTD_STEP_BYTES)
@@ -86,7 +98,54 @@ def _unpacked_zstd(foreign: ForeignFile) -> Iterator[bytes]:
             raise
         except DECODE_ERRORS as error:
             foreign.raise_failed_fetch()
+            yield _unpacked_until_damage(foreign, given, slow_from=compressed.last_start)
             raise TruncatedInput from error
         if not text:
             return
+        given += len(text)
         yield text
+
+
+def _unpacked_until_damage(foreign: ForeignFile, given: int, *, slow_from: int) -> bytes:
+    """Unpack once more what a failing read of pyarrow's stream kept to itself.
+
+    It gives nothing of what it has decoded: neither of the text that was asked for, nor of the
+    compressed bytes at hand. So both are read as single bytes, the latter from `slow_from` on.
+    """
+    compressed = _Compressed(foreign, slow_from)
+    stream = pa.CompressedInputStream(pa.PythonFile(compressed, "r"), "zstd")
+    for start in range(0, given, _ZSTD_STEP_BYTES):
+        stream.read(min(_ZSTD_STEP_BYTES, given - start))
+    text = io.BytesIO()
+    try:
+        while byte := stream.read(1):
+            text.write(byte)
+    except MemoryError:
+        raise
+    except DECODE_ERRORS:
+        foreign.raise_failed_fetch()
+    return text.getvalue()
+
+
+class _Compressed(io.RawIOBase):
+    """A file from its beginning, for pa.PythonFile, which closes it; `foreign` stays open.
+
+    From `slow_from` on it gives single bytes. `last_start` is where the last read began.
+    """
+
+    def __init__(self, foreign: ForeignFile, slow_from: int | None = None) -> None:
+        super().__init__()
+        self.last_start = 0
+        self._stream = foreign.arrow.get_stream(0, foreign.size)
+        self._position = 0
+        self._slow_from = foreign.size if slow_from is None else slow_from
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> pa.Buffer:
+        body = self._stream.read_buffer(max(1, min(size, self._slow_from - self._position)))
+        if body.size:
+            self.last_start = self._position
+        self._position += body.size
+        return body
