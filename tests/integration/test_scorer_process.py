@@ -51,6 +51,13 @@ def test_its_end_is_reported_with_the_signal_that_ended_it(scorer, number):
     assert exits.get(timeout=SECONDS) == -number
 
 
+def test_ctrl_c_cannot_hit_it_not_even_before_its_first_line(scorer):
+    """It goes to the whole group, and Python would print a traceback."""
+    status = Path(f"/proc/{scorer.pid}/status").read_text()
+    blocked = int(status.partition("SigBlk:")[2].split()[0], 16)
+    assert blocked == 1 << (signal.SIGINT - 1)
+
+
 def test_what_a_dead_scorer_is_told_is_no_error(scorer):
     _, exits = listen(scorer)
     scorer.kill()

@@ -54,6 +54,7 @@ class ScorerProcess:
                     (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
                     (os.POSIX_SPAWN_DUP2, 2, 1),  # libraries print to stdout, which is for results
                 ],
+                setsigmask=[signal.SIGINT],  # Ctrl-C reaches the whole group; the driver acts
             )
         return cls(pid, ours)
 

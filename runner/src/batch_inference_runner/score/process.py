@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import queue
-import signal
 import socket
 import sys
 import threading
@@ -32,7 +31,6 @@ def main() -> None:
     """Serve the driver behind the socket whose number is the first argument."""
     connection = socket.socket(fileno=int(sys.argv[1]))
     die_with_parent(int(sys.argv[2]))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the driver acts
     inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
     connection.set_inheritable(False)  # a child that outlived us would keep the driver waiting
     _start(_receive, connection, inbox)
