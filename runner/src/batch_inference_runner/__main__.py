@@ -8,12 +8,13 @@ spawns the driver itself without even that.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
-from contextlib import closing, suppress
+from contextlib import closing
 from typing import TYPE_CHECKING, NoReturn
 
-from batch_inference_runner import lean_imports
+from batch_inference_runner import lean_imports, standard_streams
 from batch_inference_runner.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -26,13 +27,24 @@ def run_process() -> NoReturn:
 
     At its end Python would wait for threads that wait for a store, which may take minutes.
     """
+    _end_at_signals()
+    standard_streams.make_safe()
     code = main()
     if threading.active_count() > 1:
-        for stream in (sys.stdout, sys.stderr):
-            with suppress(OSError):
-                stream.flush()
+        sys.stdout.flush()
+        sys.stderr.flush()
         os._exit(code)
     sys.exit(code)
+
+
+def _end_at_signals() -> None:
+    """Let Ctrl-C and SIGTERM end the process at once, until `Interrupts` makes more of them."""
+    for number, code in (
+        (signal.SIGINT, ExitCode.INTERRUPTED),
+        (signal.SIGTERM, ExitCode.TERMINATED),
+    ):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, lambda *_, code=code: os._exit(code))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -51,8 +63,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(done.code or 0)
     try:
         return _COMMANDS[arguments.command](arguments)
-    except KeyboardInterrupt:
-        return ExitCode.INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the process edge: nothing is above it
         from batch_inference_runner.cli.failures import explain
 

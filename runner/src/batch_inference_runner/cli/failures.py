@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from dataclasses import dataclass
 
@@ -60,8 +59,6 @@ def explain(error: Exception, *, as_json: bool = False) -> int:
 
     `as_json`: write it to stdout as well, where a program expects one document in any case.
     """
-    if isinstance(error, BrokenPipeError):
-        return _end_quietly()
     failure = failure_of(error)
     if not is_expected(error):
         from batch_inference_runner import logs
@@ -109,9 +106,3 @@ def _is_store_error(error: Exception) -> bool:
     from batch_inference_runner.storage.store import AccessDenied, NotFound, StoreError
 
     return isinstance(error, (AccessDenied, NotFound, StoreError))
-
-
-def _end_quietly() -> int:
-    # Whoever read our output has gone (`bij validate ... | head`); Python would complain at exit.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return ExitCode.RETRYABLE

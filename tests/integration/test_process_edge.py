@@ -1,0 +1,82 @@
+"""What the process `bij` does before and around its command: streams that are broken, signals."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from testkit.jobs import BIJ, Job
+from testkit.small_jobs import linear_job
+
+STDOUT = {"closed": ">&-", "full": ">/dev/full", "without a reader": "| true"}
+STDERR = {"closed": "2>&-", "full": "2>/dev/full", "without a reader": "2>&1 >&3 | true"}
+INTERRUPTED = """
+import os, signal, sys
+from batch_inference_runner import __main__
+__main__.main = lambda: os.kill(os.getpid(), getattr(signal, sys.argv[1]))
+__main__.run_process()
+"""
+CHILD_OF_CLOSED = """
+import os
+from batch_inference_runner import standard_streams
+standard_streams.make_safe()
+child = os.posix_spawn("/bin/sh", ["sh", "-c", ": <&0 >&1 2>&2 && : 3>&2"], os.environ)
+os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def in_shell(streams: str, *command: object) -> subprocess.CompletedProcess[str]:
+    """Run a command with its streams redirected; descriptor 3 is the outer stdout."""
+    script = f'"$@" {streams}; exit ${{PIPESTATUS[0]}}'
+    words = ["bash", "-c", f"exec 3>&1; {script}", "bash", *map(str, command)]
+    return subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Job:
+    job = linear_job(tmp_path_factory.mktemp("finished"))
+    ended = subprocess.run([*BIJ, "run", job.write()], capture_output=True, timeout=60, check=True)
+    assert ended.stdout
+    return job
+
+
+@pytest.mark.parametrize("streams", STDOUT.values(), ids=STDOUT.keys())
+@pytest.mark.parametrize("command", ["run", "validate", "verify", "gc", "schema", "--help"])
+def test_a_command_succeeds_although_nobody_can_be_told(finished, command, streams):
+    subject = {"run": finished.write(), "validate": finished.write(), "schema": "spec"}
+    subject |= {"verify": finished.output, "gc": finished.output}
+    ended = in_shell(streams, *BIJ, command, *([subject[command]] if command in subject else []))
+    assert ended.returncode == 0, ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert ("stdout cannot be written: No space left" in ended.stderr) is (
+        streams == STDOUT["full"]
+    )
+
+
+@pytest.mark.parametrize("streams", [*STDERR.values(), "<&- >&- 2>&-"], ids=[*STDERR, "all closed"])
+def test_a_run_scores_although_it_cannot_say_how_it_goes(tmp_path, streams):
+    job = linear_job(tmp_path)
+    assert in_shell(streams, *BIJ, "run", job.write()).returncode == 0
+    assert (job.output / "_SUCCESS").exists()
+
+
+@pytest.mark.parametrize("streams", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_child_processes_get_streams_as_well(streams):
+    """A data file that they open must not become their stderr."""
+    assert in_shell(streams, sys.executable, "-c", CHILD_OF_CLOSED).returncode == 0
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_before_the_command_has_begun_is_an_interruption(number, code):
+    words = [sys.executable, "-c", INTERRUPTED, number.name]
+    ended = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (code, "", "")
+
+
+def test_a_signal_that_the_shell_ignores_stays_ignored():
+    """As Ctrl-C does of a command that a script has put into the background."""
+    words = ["bash", "-c", "trap '' INT; exec \"$@\"", "bash", sys.executable, "-c", INTERRUPTED]
+    assert subprocess.run([*words, "SIGINT"], timeout=60, check=False).returncode == 0
