@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from batch_inference_api.reasons import Reason
 from batch_inference_runner.commit.layout import SUCCESS, work_of
 from batch_inference_runner.errors import JobFailed
+from batch_inference_runner.storage.keys import check_key
 from batch_inference_runner.storage.store import NotFound
 
 if TYPE_CHECKING:
     from batch_inference_runner.storage.store import Store
 
 MANIFEST_VERSION = 1
+_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,24 +94,55 @@ class Manifest:
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> Manifest:
-        """Read what `to_json` gave. Raises KeyError or TypeError for anything else."""
+        """Read what `to_json` gave. Raises KeyError, TypeError or ValueError for anything else."""
         return cls(
-            job=document["job"],
-            plan_hash=document["planHash"],
-            plans=tuple(document["plans"]),
-            generation=document["generation"],
-            mode=document["mode"],
-            format=document["format"],
-            files=tuple(ManifestFile(**file) for file in document["files"]),
-            rejects=tuple(ManifestFile(**file) for file in document["rejects"]),
-            counts=RowTotals(**document["counts"]),
-            inputs=tuple(document["inputs"]),
-            details=document["details"],
-            runtimes=tuple(document["runtimes"]),
-            run=document["run"],
-            replaced=tuple(document["replaced"]),
-            earlier=tuple(document["earlier"]),
+            job=_one(dict, document["job"]),
+            plan_hash=_one(str, document["planHash"]),
+            plans=_each(str, document["plans"]),
+            generation=_one(int, document["generation"]),
+            mode=_one(str, document["mode"]),
+            format=_one(str, document["format"]),
+            files=tuple(map(_file, _each(dict, document["files"]))),
+            rejects=tuple(map(_file, _each(dict, document["rejects"]))),
+            counts=_counts(_one(dict, document["counts"])),
+            inputs=_each(dict, document["inputs"]),
+            details=_one(dict, document["details"]),
+            runtimes=_each(dict, document["runtimes"]),
+            run=_one(dict, document["run"]),
+            replaced=tuple(map(_key, _each(str, document["replaced"]))),
+            earlier=_each(str, document["earlier"]),
         )
+
+
+def _file(document: dict[str, Any]) -> ManifestFile:
+    file = ManifestFile(**document)
+    _key(_one(str, file.path))
+    _one(str, file.sha256)
+    _each(int, [file.rows, file.bytes, file.shard])
+    return file
+
+
+def _counts(document: dict[str, Any]) -> RowTotals:
+    counts = RowTotals(**document)
+    _each(int, [counts.read, counts.written, counts.rejected, counts.filtered])
+    return counts
+
+
+def _key(text: str) -> str:
+    text.encode()  # no store can name a half of a surrogate pair
+    check_key(text)
+    return text
+
+
+def _each(kind: type[_Value], values: Any) -> tuple[_Value, ...]:
+    return tuple(_one(kind, value) for value in _one(list, values))
+
+
+def _one(kind: type[_Value], value: Any) -> _Value:
+    """Give the value back if it is of this type; to JSON `true` is no number. None is negative."""
+    if type(value) is not kind or (isinstance(value, int) and value < 0):
+        raise TypeError(f"{value!r} is not a {kind.__name__} of a manifest")
+    return value
 
 
 def read_manifest(store: Store) -> tuple[Manifest, str] | None:
@@ -131,8 +164,8 @@ def parse_manifest(store: Store, body: bytes) -> Manifest:
         if document["version"] == MANIFEST_VERSION:
             return Manifest.from_json(document)
         problem = f"has version {document['version']!r}, this release reads {MANIFEST_VERSION}"
-    except (ValueError, KeyError, TypeError):
-        problem = "is not a manifest of this runner"
+    except (ValueError, KeyError, TypeError, RecursionError):
+        problem = "is damaged, or not a manifest of this runner"
     raise JobFailed(
         Reason.VERSION_SKEW,
         f"{store.uri + SUCCESS!r} {problem}: use the release that wrote it, or another output "
