@@ -260,6 +260,7 @@ def _add_manifest_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output",
         metavar="URI",
+        type=_location,
         help="write to this folder or URI instead of spec.output.storageUri",
     )
     parser.add_argument(
@@ -290,7 +291,9 @@ def _add_manifest_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_output_location(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("output", metavar="OUTPUT", help="folder or URI that a job wrote to")
+    parser.add_argument(
+        "output", metavar="OUTPUT", type=_location, help="folder or URI that a job wrote to"
+    )
     parser.add_argument(
         "--secret-dir",
         metavar="DIR",
@@ -335,9 +338,19 @@ def _folder(text: str) -> str:
     return text
 
 
+def _location(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("it is empty; write . for the current folder")
+    return text
+
+
 def _assignment(text: str) -> str:
     if not re.match(r"[^=\s]+=", text):
         raise argparse.ArgumentTypeError(f"{text!r} does not look like spec.output.mode=Overwrite")
+    if not text.partition("=")[2].strip():
+        raise argparse.ArgumentTypeError(
+            f"""{text!r} has no value; null removes the field, '""' is empty text"""
+        )
     return text
 
 
