@@ -69,7 +69,8 @@ class OutputSpec(ResourceModel):
         tuple[ColumnName, ...],
         Field(max_length=8, json_schema_extra={"x-kubernetes-list-type": "set"}),
     ] = ()
-    """Columns of the output that become `key=value` folders, outermost first."""
+    """Columns of the output that become `key=value` folders, outermost first. Empty text reads
+    back as null."""
     secret_ref: SecretReference | None = None
     """Credentials for `storageUri`. Without it the pod's own identity is used."""
 
