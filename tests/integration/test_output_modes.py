@@ -23,7 +23,7 @@ from testkit.deadlines import wait_for
 from testkit.in_process import bij, run
 from testkit.jobs import Job
 from testkit.processes import scorers_below
-from testkit.small_jobs import linear_job, score_of, set_fields, small_table
+from testkit.small_jobs import column_job, linear_job, score_of, set_fields, small_table
 
 
 def parts(job: Job) -> set[str]:
@@ -293,6 +293,36 @@ def test_another_model_at_the_resume_fails_the_job(tmp_path):
     interrupt(job, after_shards=3)
     change_model(job)
     assert fail(job).message.startswith("ModelDigestMismatch")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "resumed"),
+    [(7, 5, 5), ("auto", 5, 5), (7, "auto", 7)],
+    ids=["another number", "a number for auto", "auto for a number"],
+)
+def test_a_new_batch_size_holds_from_the_resume_on(tmp_path, before, after, resumed):
+    job = slow_job(tmp_path, {"batching.batchSize": before})
+    interrupt(job, after_shards=3)
+    ended = run(set_fields(job, {"batching.batchSize": after}))
+    assert ended.code == 0, ended.stderr
+    assert ended.result["report"]["model"]["batchSize"] == resumed
+    assert len(checked(job).rows) == 4000
+
+
+def test_a_model_that_was_begun_row_by_row_is_not_resumed_in_larger_batches(tmp_path):
+    model = onnx_models.softmax_over_rows(tmp_path / "m.onnx")
+    table = pa.table({"id": range(400), "x": pa.array(range(400), pa.float32())})
+    fields = {"batching.batchSize": 1, "sharding.targetRowsPerShard": 4}
+    job = column_job(tmp_path, model, table, fields)
+    pq.write_table(table, tmp_path / "input" / "0.parquet", row_group_size=4)
+    interrupt(job, after_shards=3)
+
+    message = fail(set_fields(job, {"batching.batchSize": 4})).message
+    assert message.startswith("ModelNotRowwise")
+    assert "batchSize: 1" in message
+
+    result = succeed(set_fields(job, {"batching.batchSize": "auto"}))
+    assert result.column("score") == [1.0] * 400
 
 
 def test_an_input_that_changes_while_it_is_scored_fails_the_job(tmp_path):

@@ -34,7 +34,8 @@ committed shards are not scored again. A job with another name is refused (`Outp
 What may change before a job runs again:
 
 * Limits, deadlines, credentials, `spec.workers`, `spec.batching` and `spec.execution`: it resumes
-  with the new values. `spec.sharding` has no effect any more: the shards are planned.
+  with the new values. `batchSize: auto` goes on with the size that the job began with, given or
+  found. `spec.sharding` has no effect any more: the shards are planned.
 * Everything that decides what is written (input, model, transforms, format and columns of the
   output, `errorPolicy.onError`) and `output.mode`: the job is refused, so use another output.
 

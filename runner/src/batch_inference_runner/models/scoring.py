@@ -115,7 +115,8 @@ class ModelScorer:
     def probe(self, table: pa.Table) -> None:
         """Check on real rows that the model scores row by row, and settle `batch_size`.
 
-        Takes a few dozen milliseconds for small models; later calls do nothing.
+        Takes a few dozen milliseconds for small models; later calls do nothing. A single row says
+        nothing of rows side by side: then the next table is asked.
 
         Raises:
             JobFailed: ModelNotRowwise.
@@ -165,10 +166,9 @@ class ModelScorer:
         self.probe(table)
         feeds = self._maker.make(table)
         scored = _Scored(Outputs(self._plans, feeds.count))
-        for start in range(0, feeds.count, self.batch_size):
-            self._score_rows(
-                feeds, scored, start, min(start + self.batch_size, feeds.count), frugal=frugal
-            )
+        size = self.batch_size  # which a probe of another thread's rows may settle meanwhile
+        for start in range(0, feeds.count, size):
+            self._score_rows(feeds, scored, start, min(start + size, feeds.count), frugal=frugal)
         return self._result(table, feeds, scored)
 
     def score_isolated(self, table: pa.Table) -> StageResult:

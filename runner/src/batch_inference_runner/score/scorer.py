@@ -149,8 +149,9 @@ class Scorer:
         _limit_memory(message.memory_bytes)
         config = read_config(message.config)
         schema = schema_of(message.details)
-        pinned = pin_batch_size(config, message.details["batchSize"])
-        stages = self._stages or self._load(message, pinned, schema)
+        if config.execution.batch_size is None:
+            config = pin_batch_size(config, message.details["batchSize"])
+        stages = self._stages or self._load(message, config, schema)
         check_details(message.details, schema, stages)
         self._pool = self._start_pool(message, config, schema, stages)
         model = stages.model
