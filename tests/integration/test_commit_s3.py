@@ -14,7 +14,7 @@ from batch_inference_runner.commit.output import Output
 from batch_inference_runner.commit.verify import verify
 from batch_inference_runner.errors import JobFailed, Unavailable
 from batch_inference_runner.storage.store import StoreError
-from testkit.commits import drive, expected_rows, make_config, plan_of, stage
+from testkit.commits import commit_and_lose, drive, expected_rows, make_config, plan_of, stage
 from testkit.faulty_store import Crash, Fault, FaultyStore
 from testkit.readers import read_by_glob, read_by_manifest, visible_bytes
 from testkit.s3 import running_s3
@@ -109,6 +109,15 @@ def test_lost_responses_of_every_kind_leave_one_result(server):
         assert verify(plain) == ()
 
 
+def test_a_committed_file_that_is_gone_for_good_fails_the_job(server):
+    store = server.store("expired")
+    lost = commit_and_lose(store, make_config())
+    with pytest.raises(JobFailed) as failure:
+        drive(store, make_config(), attempt="b")
+    assert failure.value.reason is Reason.OUTPUT_PATH_CLAIMED
+    assert lost.path in failure.value.message
+
+
 def test_a_zombie_of_an_overwritten_job_changes_nothing(server):
     store = server.store("zombie")
     old = make_config(name="old", model="file:///old.onnx")
@@ -117,10 +126,8 @@ def test_a_zombie_of_an_overwritten_job_changes_nothing(server):
     drive(store, make_config(name="new", mode="Overwrite"), attempt="n")
     before = visible_bytes(store)
     for shard in range(3):
-        try:
+        with pytest.raises(JobFailed, match="not this run's any more"):
             zombie.commit([stage(store, zombie, shard, "z", by_attempt=True)])
-        except Unavailable:
-            continue
     with pytest.raises((JobFailed, Unavailable)):
         zombie.finalize(run={})
     assert visible_bytes(store) == before

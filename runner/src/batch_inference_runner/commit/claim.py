@@ -88,6 +88,21 @@ def release_claim(store: Store, claim: Claim, *, version: str) -> bool:
     return win_claim(store, released, version=version) == released
 
 
+def check_held(store: Store, claim: Claim) -> None:
+    """Raise JobFailed(OutputPathClaimed) if the claim was released or taken over."""
+    held = read_claim(store)
+    if held is None or held[0].generation != claim.generation or held[0].released:
+        raise claim_lost(store, f"the claim {CLAIM!r} was released or taken over")
+
+
+def claim_lost(store: Store, why: str) -> JobFailed:
+    """Make the failure of a run whose location has become another's."""
+    return JobFailed(
+        Reason.OUTPUT_PATH_CLAIMED,
+        f"{store.uri!r} is not this run's any more: {why}; nothing of that result was changed",
+    )
+
+
 def _parse(store: Store, body: bytes) -> Claim:
     try:
         document = json.loads(body)

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 from batch_inference_api.choices import OutputMode
 from batch_inference_api.reasons import Reason
-from batch_inference_runner.commit.claim import read_claim
+from batch_inference_runner.commit.claim import check_held, claim_lost
 from batch_inference_runner.commit.exclusive import create_or_read, replace_or_read
 from batch_inference_runner.commit.foreign import accounted_by, find_strays, list_sizes, shown
-from batch_inference_runner.commit.layout import CLAIM, SUCCESS
+from batch_inference_runner.commit.layout import SUCCESS
 from batch_inference_runner.commit.manifest import (
     Manifest,
     ManifestFile,
@@ -72,7 +72,7 @@ def write_success(store: Store, result: Result) -> Manifest:
     adopted = _adopted(store, success[0] if success else None, result.claim)
     if adopted is not None:
         return adopted
-    _check_claim(store, result.claim)
+    check_held(store, result.claim)
     _check_rows(result)
     previous = success[0] if success else None
     _publish_missing(store, result, previous)
@@ -81,14 +81,14 @@ def write_success(store: Store, result: Result) -> Manifest:
     if success is None:
         stored = create_or_read(store, SUCCESS, body)
     elif result.claim.mode == OutputMode.ERROR_IF_EXISTS:
-        raise _lost(store, "it got a result in the meantime")
+        raise claim_lost(store, "it got a result in the meantime")
     else:
         stored = replace_or_read(store, SUCCESS, body, version=success[1])
     if stored == body:
         return manifest
     other = _adopted(store, parse_manifest(store, stored), result.claim)
     if other is None:
-        raise _lost(store, "its manifest was replaced by somebody else")
+        raise claim_lost(store, "its manifest was replaced by somebody else")
     return other
 
 
@@ -97,13 +97,7 @@ def _adopted(store: Store, found: Manifest | None, claim: Claim) -> Manifest | N
         return None
     if (found.generation, found.plan_hash) == (claim.generation, claim.plan_hash):
         return found
-    raise _lost(store, f"it holds a later result, of job {found.job.get('name')!r}")
-
-
-def _check_claim(store: Store, claim: Claim) -> None:
-    held = read_claim(store)
-    if held is None or held[0].generation != claim.generation or held[0].released:
-        raise _lost(store, f"the claim {CLAIM!r} was released or taken over")
+    raise claim_lost(store, f"it holds a later result, of job {found.job.get('name')!r}")
 
 
 def _check_rows(result: Result) -> None:
@@ -125,7 +119,7 @@ def _publish_missing(store: Store, result: Result, previous: Manifest | None) ->
     sizes = list_sizes(store)
     missing = [file for file in files if file.path not in sizes]
     if missing:
-        publish_all(store, missing)
+        publish_all(store, missing, result.claim)
         sizes = list_sizes(store)
     known = accounted_by(previous) | {file.path for file in files}
     strays = find_strays(sizes, known=known)
@@ -199,10 +193,3 @@ def _distinct_runtimes(shards: Sequence[StagedShard]) -> tuple[dict[str, str], .
         for shard in shards
     }
     return tuple(dict(items) for items in sorted(distinct))
-
-
-def _lost(store: Store, why: str) -> JobFailed:
-    return JobFailed(
-        Reason.OUTPUT_PATH_CLAIMED,
-        f"{store.uri!r} is not this run's any more: {why}; nothing of that result was changed",
-    )

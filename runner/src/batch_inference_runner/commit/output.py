@@ -97,7 +97,7 @@ class Output:
                 self._winners.update(winners)
             if self._claim is not None and self._claim.mode == OutputMode.ERROR_IF_EXISTS:
                 files = [file for winner in winners.values() for file in winner.files]
-                publish_all(self._store, files)
+                publish_all(self._store, files, self._claim)
         self._drop_losers(staged, winners)
         return tuple(winners[shard.shard] for shard in staged)
 

@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING
 
 from batch_inference_api.reasons import Reason
+from batch_inference_runner.commit.claim import check_held
 from batch_inference_runner.commit.exclusive import DELAYS_SECONDS, FINAL
 from batch_inference_runner.commit.parallel import run_each
 from batch_inference_runner.errors import JobFailed
@@ -18,19 +19,24 @@ from batch_inference_runner.storage.store import AlreadyExists, NotFound, StoreE
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from batch_inference_runner.commit.claim import Claim
     from batch_inference_runner.commit.staged import StagedFile
     from batch_inference_runner.storage.store import Store
 
 
 def publish_all(
-    store: Store, files: Sequence[StagedFile], *, pause: Callable[[float], None] = time.sleep
+    store: Store,
+    files: Sequence[StagedFile],
+    claim: Claim,
+    *,
+    pause: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Publish files of committed shards; those that are published already are accepted.
+    """Publish files of shards that `claim` has committed; what is published already is accepted.
 
-    Raises JobFailed(OutputExists) when a name holds something else, NotFound when a staged object
-    is gone, StoreError when an outcome stays unknown.
+    Raises JobFailed: OutputExists when a name holds something else, OutputPathClaimed when a file
+    is neither staged nor published any more. Raises StoreError when an outcome stays unknown.
     """
-    run_each(store, lambda file: _publish(store, file, pause), files)
+    run_each(store, lambda file: _publish(store, file, claim, pause), files)
 
 
 def check_sizes(store: Store, files: Sequence[StagedFile], sizes: Mapping[str, int]) -> None:
@@ -43,7 +49,7 @@ def check_sizes(store: Store, files: Sequence[StagedFile], sizes: Mapping[str, i
         _check_size(store, file, store.info(file.path).size if size is None else size)
 
 
-def _publish(store: Store, file: StagedFile, pause: Callable[[float], None]) -> None:
+def _publish(store: Store, file: StagedFile, claim: Claim, pause: Callable[[float], None]) -> None:
     last: Exception = StoreError("nothing was tried")
     for delay in (*DELAYS_SECONDS, None):
         try:
@@ -54,21 +60,30 @@ def _publish(store: Store, file: StagedFile, pause: Callable[[float], None]) -> 
             last = error
         else:
             return
-        if _is_published(store, file):
+        try:
+            size = store.info(file.path).size
+        except NotFound as error:
+            if isinstance(last, NotFound) and delay is None:
+                check_held(store, claim)
+                raise _lost(store, file) from error
+        except StoreError as error:
+            last = error
+        else:
+            _check_size(store, file, size)
             return
-        if isinstance(last, NotFound) or delay is None:
-            break
-        pause(delay)
-    raise last if isinstance(last, (NotFound, StoreError)) else StoreError(str(last))
+        if delay is not None:
+            pause(delay)
+    raise last if isinstance(last, StoreError) else StoreError(str(last))
 
 
-def _is_published(store: Store, file: StagedFile) -> bool:
-    try:
-        size = store.info(file.path).size
-    except (NotFound, StoreError):
-        return False
-    _check_size(store, file, size)
-    return True
+def _lost(store: Store, file: StagedFile) -> JobFailed:
+    return JobFailed(
+        Reason.OUTPUT_PATH_CLAIMED,
+        f"{store.uri + file.path!r} is gone, although its shard is committed, and so is the copy "
+        f"{file.staged_key!r}: somebody, or a rule that expires objects, has deleted them. Put the "
+        f"file back and run again; or use another output location; or give this result up with "
+        f"`bij gc OUTPUT --release`, which deletes everything that is committed, and start anew",
+    )
 
 
 def _check_size(store: Store, file: StagedFile, size: int) -> None:
