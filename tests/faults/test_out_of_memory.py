@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from testkit import onnx_models
-from testkit.checked_runs import succeed
+from testkit.checked_runs import fail, succeed
 from testkit.small_jobs import column_job, linear_job
 
 
@@ -36,6 +36,15 @@ def test_a_row_is_not_rejected_for_memory_that_earlier_shards_have_left_behind(t
 
     assert result.rejected() == []
     assert result.column("result") == [2 * size for size in sizes]
+
+
+@pytest.mark.parametrize("limit", ["20Mi", "100Mi", "150Mi"])
+def test_a_limit_that_is_too_small_to_start_a_scorer_is_named(tmp_path, capfd, limit):
+    ended = fail(linear_job(tmp_path, {"workers.resources.limits.memory": limit}))
+
+    assert ended.message.startswith("OutOfMemory: ")
+    assert "raise spec.workers.resources.limits.memory" in ended.message
+    assert "Traceback" not in capfd.readouterr().err
 
 
 GREEDY = "len(range(CAST(if(id = {row}, 1e9, 1) AS BIGINT)))"

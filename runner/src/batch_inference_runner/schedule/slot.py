@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from batch_inference_api.reasons import Reason
+from batch_inference_runner.score.messages import WANT_OF_MEMORY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,6 +75,12 @@ class StartFailures:
                 f"{self.kills} scorers were killed before they could score (the last one ended "
                 f"with status {exited.status}), as the kernel does for want of memory: raise "
                 f"spec.workers.resources.limits.memory, or lower spec.batching.batchSize"
+            )
+        if exited.status == WANT_OF_MEMORY:
+            return Reason.OUT_OF_MEMORY, (
+                "scorers have too little memory to start: raise "
+                "spec.workers.resources.limits.memory, or whatever else limits the memory or the "
+                "threads of a process here"
             )
         return Reason.MODEL_UNSUPPORTED, (
             f"scorers keep ending or hanging (the last one ended with status {exited.status}) "

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from batch_inference_runner import lean_imports
 from batch_inference_runner.parent_death import die_with_parent
-from batch_inference_runner.score.messages import Message, receive, send
+from batch_inference_runner.score.messages import WANT_OF_MEMORY, Message, receive, send
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,6 +33,15 @@ def main() -> None:
     die_with_parent(int(sys.argv[2]))
     inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
     connection.set_inheritable(False)  # a child that outlived us would keep the driver waiting
+    try:
+        _serve(connection, inbox)
+    except (MemoryError, RuntimeError, ImportError) as error:
+        if not _is_want_of_memory(error):
+            raise
+        os._exit(WANT_OF_MEMORY)
+
+
+def _serve(connection: socket.socket, inbox: queue.SimpleQueue[Message]) -> None:
     _start(_receive, connection, inbox)
     import_libraries()
     from batch_inference_runner.score.scorer import Scorer
@@ -67,6 +76,13 @@ def import_libraries() -> None:
             import pyarrow.fs  # noqa: F401 (it looks for the certificates of its own S3 client)
         import batch_inference_runner.formats.parquet_files
         import batch_inference_runner.score.scorer  # noqa: F401
+
+
+def _is_want_of_memory(error: Exception) -> bool:
+    """Say whether a thread's stack, a library or an object found no room."""
+    words = str(error)
+    no_room = ("can't start new thread", "failed to map segment", "annot allocate memory")
+    return isinstance(error, MemoryError) or any(each in words for each in no_room)
 
 
 def _start(work: Callable[..., None], *arguments: object) -> None:

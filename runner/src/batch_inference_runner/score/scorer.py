@@ -241,7 +241,8 @@ def _enough_memory_for(doing: str) -> Iterator[None]:
         yield
     except MemoryError as error:
         advice = "raise spec.workers.resources.limits.memory"
-        text = f"{doing} needs more memory than the scorer has: {error}; {advice}"
+        what = str(error) or "an allocation failed"
+        text = f"{doing} needs more memory than the scorer has: {what}; {advice}"
         raise InvalidJob(Reason.OUT_OF_MEMORY, text) from error
 
 
