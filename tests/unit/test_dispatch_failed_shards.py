@@ -36,6 +36,16 @@ def test_a_shard_that_keeps_failing_fails_the_job():
     assert scorer.shards.count(0) == 3
 
 
+def test_a_shard_that_keeps_running_short_of_memory_names_the_limit():
+    run = Run(shards=2, backoff_limit_per_shard=1)
+    run.add(*(FakeScorer(on_score=fail_with(FailureKind.MEMORY)) for _ in range(9)))
+    with pytest.raises(
+        JobFailed, match=r"limits\.memory, or lower spec\.batching\.batchSize"
+    ) as it:
+        run.go()
+    assert it.value.reason == Reason.OUT_OF_MEMORY
+
+
 def test_a_failed_shard_that_is_allowed_is_rejected_unread():
     run = Run(shards=3, backoff_limit_per_shard=1, max_failed_shards=1)
     given_up = []

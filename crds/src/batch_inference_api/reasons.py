@@ -61,8 +61,8 @@ class Reason(StrEnum):
     Export the model again as the message says, with an opset that this version supports.
     """
     OUT_OF_MEMORY = "OutOfMemory"
-    """The model needs more memory than a scorer has, or scorers were killed again and again before
-    they could score, as the kernel does for want of memory.
+    """The model or a shard needs more memory than a scorer has, or scorers were killed again and
+    again before they could score, as the kernel does for want of memory.
 
     Raise `spec.workers.resources.limits.memory`, or lower `spec.batching.batchSize`, and run the
     job again: it resumes.

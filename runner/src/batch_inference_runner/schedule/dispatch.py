@@ -309,7 +309,9 @@ class Dispatch:
         allowed, failed = self._config.budget.max_failed_shards, len(self._backlog.failed)
         if failed_before or failed > allowed:
             attempts = self._backlog.charges[shard]
-            raise too_many_failed(failed, allowed, shard=shard, attempts=attempts, why=why)
+            raise too_many_failed(
+                failed, allowed, shard=shard, attempts=attempts, loss=loss, why=why
+            )
 
     def _check_time(self, deadline: Deadline) -> None:
         now = time.monotonic()

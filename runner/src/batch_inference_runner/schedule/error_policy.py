@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from batch_inference_api.reasons import Reason
 from batch_inference_runner.errors import JobFailed
+from batch_inference_runner.schedule.backlog import Loss
 
 if TYPE_CHECKING:
     from batch_inference_api.runner_contract import ErrorPolicyConfig
@@ -43,11 +44,20 @@ def check_rejects(
         )
 
 
-def too_many_failed(failed: int, allowed: int, *, shard: int, attempts: int, why: str) -> JobFailed:
-    """Make the failure of a job of which `failed` shards, `shard` the last one, failed for good."""
+def too_many_failed(
+    failed: int, allowed: int, *, shard: int, attempts: int, loss: Loss, why: str
+) -> JobFailed:
+    """Make the failure of a job of which `failed` shards, `shard` the last one, failed for good.
+
+    `loss` is what befell that shard in its last attempt, and `why` says so to people.
+    """
+    reason, advice = Reason.MAX_FAILED_SHARDS_EXCEEDED, "raise a limit"
+    if loss is Loss.OUT_OF_MEMORY:
+        reason = Reason.OUT_OF_MEMORY
+        advice = "raise spec.workers.resources.limits.memory, or lower spec.batching.batchSize,"
     return JobFailed(
-        Reason.MAX_FAILED_SHARDS_EXCEEDED,
+        reason,
         f"failed shards: {failed}, spec.maxFailedShards allows {allowed}. Shard {shard} failed at "
         f"attempt {attempts}, the last that spec.backoffLimitPerShard allows: {why}. What is "
-        f"committed stays: raise a limit and run the same job again to resume",
+        f"committed stays: {advice} and run the same job again to resume",
     )
