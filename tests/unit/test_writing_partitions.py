@@ -119,6 +119,9 @@ def test_too_many_partitions_fail_with_advice():
     with pytest.raises(JobFailed, match="fewer values") as raised:
         write(table, by=("k",))
     assert raised.value.reason is Reason.INVALID_SPEC
+    assert "use another one for either, or give it up with `bij gc OUTPUT --release`" in str(
+        raised.value
+    )
 
 
 def test_a_value_that_is_too_long_names_its_column():

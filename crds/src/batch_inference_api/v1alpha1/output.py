@@ -70,7 +70,8 @@ class OutputSpec(ResourceModel):
         Field(max_length=8, json_schema_extra={"x-kubernetes-list-type": "set"}),
     ] = ()
     """Columns of the output that become `key=value` folders, outermost first. Empty text reads
-    back as null."""
+    back as null. The rows of one shard may go to at most 1,024 folders, else the job fails:
+    partition by columns with fewer values, or lower `spec.sharding.targetRowsPerShard`."""
     secret_ref: SecretReference | None = None
     """Credentials for `storageUri`. Without it the pod's own identity is used."""
 

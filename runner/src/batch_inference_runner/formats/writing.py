@@ -108,7 +108,9 @@ class DatasetWriter:
                     Reason.INVALID_SPEC,
                     f"a shard has rows of more than {MOST_PARTITIONS_A_SHARD} partitions by "
                     f"{', '.join(map(repr, self._partition_by))}: partition by columns with fewer "
-                    "values, or cut smaller shards",
+                    "values, or cut smaller shards (spec.sharding). The shards of this output are "
+                    "planned, so use another one for either, or give it up with `bij gc OUTPUT "
+                    "--release`, which deletes what is committed, and start anew",
                 )
             outlet = Outlet(self._open_sink(folder + self._name))
             self._files[folder] = _OpenFile(
