@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -288,6 +289,22 @@ def test_an_input_that_changed_before_the_resume_fails_the_job(tmp_path, gone):
     assert ".parquet" in message
 
 
+def test_files_that_were_added_before_the_resume_are_not_scored_and_named(tmp_path):
+    job = slow_job(tmp_path)
+    interrupt(job, after_shards=3)
+    for name in ("zz", "aa"):
+        pq.write_table(small_table(9), tmp_path / "input" / f"{name}.parquet")
+    (tmp_path / "input" / "_hidden").write_bytes(b"")
+
+    ended = run(job)
+
+    assert ended.code == 0
+    assert len(checked(job).rows) == 4000
+    (note,) = [line for line in ended.stderr.splitlines() if "were added to the input" in line]
+    assert json.loads(note)["files"] == 2
+    assert json.loads(note)["first"] == f"file://{tmp_path}/input/aa.parquet"
+
+
 def test_another_model_at_the_resume_fails_the_job(tmp_path):
     job = slow_job(tmp_path)
     interrupt(job, after_shards=3)
@@ -306,6 +323,7 @@ def test_a_new_batch_size_holds_from_the_resume_on(tmp_path, before, after, resu
     ended = run(set_fields(job, {"batching.batchSize": after}))
     assert ended.code == 0, ended.stderr
     assert ended.result["report"]["model"]["batchSize"] == resumed
+    assert "were added to the input" not in ended.stderr
     assert len(checked(job).rows) == 4000
 
 

@@ -46,6 +46,8 @@ class Output:
         self.plan: Plan = opened.plan
         self.complete: Manifest | None = opened.complete
         """The manifest, if an equal plan has finished here already: nothing is left to do."""
+        self.resumed = opened.complete is None and not opened.fresh
+        """Whether this driver goes on with a plan that an earlier one has made."""
         self.work: str = opened.claim.work if opened.claim else opened.plan.hash
         """What scorers put into staging keys and file names, in the place of the plan's hash."""
         self._store = store

@@ -6,6 +6,7 @@ happens in scorers.
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from contextlib import ExitStack, contextmanager
@@ -19,6 +20,7 @@ from batch_inference_runner.commit.layout import REJECTS, SUCCESS
 from batch_inference_runner.commit.output import Output
 from batch_inference_runner.errors import JobFailed, Unavailable
 from batch_inference_runner.progress.counters import CommittedCounts
+from batch_inference_runner.redaction import redact
 from batch_inference_runner.schedule.attempts import AttemptLog
 from batch_inference_runner.schedule.dispatch import Dispatch
 from batch_inference_runner.storage.advice import advised, reason_of
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
     from batch_inference_runner.progress.counters import Progress
     from batch_inference_runner.schedule.launch import Launch
     from batch_inference_runner.schedule.ray_nodes import RayNodes
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +111,13 @@ class _Run:
         planner = self._launched.planner
         output = Output.open(store, self._config, planner.make_plan)
         planner.abandon()  # if somebody else has planned meanwhile
+        added = planner.find_added(output.plan) if output.resumed else ()
+        if added:
+            logger.warning(
+                "files were added to the input after it was planned: they are no part of this "
+                "result; score them with another job",
+                extra={"files": len(added), "first": redact(added[0])},
+            )
         return output
 
     def _dispatch(self, output: Output, members: RayNodes | None) -> Dispatch:

@@ -23,6 +23,7 @@ from batch_inference_runner.formats.file_names import file_extension
 from batch_inference_runner.plan.document import identity_of, make_plan
 from batch_inference_runner.plan.inputs import check_output_apart, list_inputs
 from batch_inference_runner.plan.shards import cut
+from batch_inference_runner.redaction import public_uri
 from batch_inference_runner.schedule.slot import Exited, Slot, SlotEvent, StartFailures
 from batch_inference_runner.score.messages import (
     Beat,
@@ -81,6 +82,18 @@ class Planner:
         if self._begun is not None:
             self._begun = None
             self._slot.start(self._events.put)
+
+    def find_added(self, plan: Plan) -> tuple[str, ...]:
+        """Return the URIs of files that match the input but were not there for `plan`.
+
+        If the input cannot be listed, none: scorers find out what that means.
+        """
+        try:
+            files = self._list()
+        except RunnerError:
+            return ()
+        planned = {file.uri for file in plan.files}
+        return tuple(uri for file in files if (uri := public_uri(file.uri)) not in planned)
 
     def make_plan(self) -> Plan:
         """List and inspect the inputs, check that everything fits, cut shards.
