@@ -38,6 +38,19 @@ def test_a_row_is_not_rejected_for_memory_that_earlier_shards_have_left_behind(t
     assert result.column("result") == [2 * size for size in sizes]
 
 
+@pytest.mark.parametrize("limit", ["500Mi", "700Mi", "750Mi"])
+def test_no_row_is_rejected_for_a_batch_that_is_too_large(tmp_path, limit):
+    """4,000 rows at once want 3.2 GB, one of them 0.8 MB."""
+    table = pa.table({"id": range(4000), "x": pa.array([0.0] * 4000, pa.float32())})
+    fields = {"batching.batchSize": 4000, "workers.resources.limits": {"memory": limit, "cpu": "2"}}
+    job = column_job(tmp_path, onnx_models.wide(tmp_path / "m.onnx"), table, fields)
+
+    result = succeed(job)
+
+    assert result.rejected() == []
+    assert result.column("sum") == [100_000.0] * 4000
+
+
 @pytest.mark.parametrize("limit", ["20Mi", "100Mi", "150Mi"])
 def test_a_limit_that_is_too_small_to_start_a_scorer_is_named(tmp_path, capfd, limit):
     ended = fail(linear_job(tmp_path, {"workers.resources.limits.memory": limit}))

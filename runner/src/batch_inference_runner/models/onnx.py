@@ -6,6 +6,7 @@ Isolator processes import it too, so it needs numpy and ONNX Runtime and nothing
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import onnxruntime as ort
@@ -147,6 +148,8 @@ def _load(path: Path, providers: Sequence[str], *, intra_op_threads: int) -> ort
     options.log_severity_level = _QUIET
     # A pattern is kept for every batch size ever seen, and each shard ends with another one.
     options.enable_mem_pattern = False
+    _register_arena()
+    options.add_session_config_entry("session.use_env_allocators", "1")
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
     ort.set_default_logger_severity(_QUIET)
@@ -158,6 +161,19 @@ def _load(path: Path, providers: Sequence[str], *, intra_op_threads: int) -> ort
         )
     except _LOAD_ERRORS as error:
         raise _cannot_load(str(error)) from error
+
+
+@cache
+def _register_arena() -> None:
+    """Let memory grow by what is asked for; the default is to double it.
+
+    Where twice as much does not fit, the default tries less and less until it does, and if that
+    leaves no room to keep account of it, all of it is lost: not even single rows fit any more.
+    """
+    memory = ort.OrtMemoryInfo(
+        "Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT
+    )
+    ort.create_and_register_allocator(memory, ort.OrtArenaCfg({"arena_extend_strategy": 1}))
 
 
 def _cannot_load(text: str) -> InvalidJob:
