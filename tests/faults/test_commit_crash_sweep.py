@@ -11,14 +11,13 @@ import os
 
 import pytest
 
-from batch_inference_runner.commit import exclusive, marker, publish
 from batch_inference_runner.commit.output import Output
 from batch_inference_runner.commit.verify import verify
 from batch_inference_runner.errors import JobFailed, Unavailable
 from batch_inference_runner.storage import durability, folder
 from batch_inference_runner.storage.folder import Folder
 from batch_inference_runner.storage.store import StoreError
-from testkit.commits import drive, expected_rows, make_config, plan_of, stage
+from testkit.commits import do_not_pause, drive, expected_rows, make_config, plan_of, stage
 from testkit.faulty_store import CRASHES, Crash, Fault, FaultyStore, MemoryStore
 from testkit.readers import glob_parts, read_by_glob, read_by_manifest, visible_bytes
 
@@ -27,8 +26,7 @@ MODES = ("ErrorIfExists", "Overwrite", "Append")
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch):
-    for module in (exclusive, marker, publish):
-        monkeypatch.setattr(module, "DELAYS_SECONDS", (0.0, 0.0, 0.0))
+    do_not_pause(monkeypatch)
 
 
 def prepare(store, mode):

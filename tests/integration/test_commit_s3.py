@@ -9,12 +9,19 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from batch_inference_api.reasons import Reason
-from batch_inference_runner.commit import exclusive, marker, publish
 from batch_inference_runner.commit.output import Output
 from batch_inference_runner.commit.verify import verify
 from batch_inference_runner.errors import JobFailed, Unavailable
 from batch_inference_runner.storage.store import StoreError
-from testkit.commits import commit_and_lose, drive, expected_rows, make_config, plan_of, stage
+from testkit.commits import (
+    commit_and_lose,
+    do_not_pause,
+    drive,
+    expected_rows,
+    make_config,
+    plan_of,
+    stage,
+)
 from testkit.faulty_store import Crash, Fault, FaultyStore
 from testkit.readers import read_by_glob, read_by_manifest, visible_bytes
 from testkit.s3 import running_s3
@@ -31,8 +38,7 @@ def server(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch):
-    for module in (exclusive, marker, publish):
-        monkeypatch.setattr(module, "DELAYS_SECONDS", (0.0, 0.0, 0.0))
+    do_not_pause(monkeypatch)
 
 
 @pytest.mark.parametrize("mode", ["ErrorIfExists", "Overwrite"])

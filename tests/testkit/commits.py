@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 
+import pytest
+
 from batch_inference_api.runner_contract import RunnerConfig
+from batch_inference_runner.commit import exclusive, marker, publish
 from batch_inference_runner.commit.layout import REJECTS, part_stem, stage_key
 from batch_inference_runner.commit.output import Output
 from batch_inference_runner.commit.staged import StagedFile, StagedShard
@@ -12,6 +15,12 @@ from batch_inference_runner.plan.document import IDENTITY_DETAILS, identity_of, 
 from batch_inference_runner.plan.plan import InputFile, Piece, Shard
 
 ROWS = 3
+
+
+def do_not_pause(patch: pytest.MonkeyPatch) -> None:
+    """Let what has failed be tried again at once."""
+    for module in (exclusive, marker, publish):
+        patch.setattr(module, "DELAYS_SECONDS", (0.0, 0.0, 0.0))
 
 
 def make_config(*, name="job", mode="ErrorIfExists", model="file:///m.onnx", uid=None):

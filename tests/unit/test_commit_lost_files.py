@@ -5,18 +5,16 @@ from __future__ import annotations
 import pytest
 
 from batch_inference_api.reasons import Reason
-from batch_inference_runner.commit import exclusive, marker, publish
 from batch_inference_runner.errors import JobFailed, Unavailable
 from batch_inference_runner.storage.store import StoreError
-from testkit.commits import commit_and_lose, drive, expected_rows, make_config
+from testkit.commits import commit_and_lose, do_not_pause, drive, expected_rows, make_config
 from testkit.faulty_store import MemoryStore
 from testkit.readers import read_by_glob
 
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch):
-    for module in (exclusive, marker, publish):
-        monkeypatch.setattr(module, "DELAYS_SECONDS", (0.0, 0.0))
+    do_not_pause(monkeypatch)
 
 
 @pytest.fixture

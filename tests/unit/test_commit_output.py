@@ -8,22 +8,20 @@ import threading
 import pytest
 
 from batch_inference_api.reasons import Reason
-from batch_inference_runner.commit import exclusive, marker, publish
 from batch_inference_runner.commit import verify as verifying
 from batch_inference_runner.commit.garbage import collect
 from batch_inference_runner.commit.layout import CLAIM, marker_key, part_stem, stage_key, work_of
 from batch_inference_runner.commit.output import Output
 from batch_inference_runner.commit.verify import verify
 from batch_inference_runner.errors import JobFailed, Unavailable
-from testkit.commits import ROWS, drive, expected_rows, make_config, plan_of, stage
+from testkit.commits import ROWS, do_not_pause, drive, expected_rows, make_config, plan_of, stage
 from testkit.faulty_store import FaultyStore, MemoryFile, MemoryStore
 from testkit.readers import read_by_glob, read_by_manifest, visible_bytes
 
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch):
-    for module in (exclusive, marker, publish):
-        monkeypatch.setattr(module, "DELAYS_SECONDS", (0.0, 0.0))
+    do_not_pause(monkeypatch)
 
 
 @pytest.fixture

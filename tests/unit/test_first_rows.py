@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+from batch_inference_api.reasons import Reason
 from batch_inference_runner.errors import JobFailed
 from batch_inference_runner.plan.plan import FileInventory, Shard, Unit
 from batch_inference_runner.rows import Chunk, Positions
@@ -121,3 +122,13 @@ def test_what_is_read_is_bounded_and_what_was_read_is_tried(tmp_path, monkeypatc
         probe(tmp_path, reader, seconds=2.0 if limit == "seconds" else 99.0)
 
     assert len(reader.read) == 3
+
+
+def test_a_single_row_does_not_vouch_for_those_that_come_together(tmp_path):
+    path = onnx_models.softmax_over_rows(tmp_path / "m.onnx")
+    table = pa.table({"x": pa.array([1.0, 2.0, 3.0], pa.float32())})
+    scorer = make_scorer(path, table.schema, batch_size=100)
+    scorer.score(table.slice(0, 1))
+    with pytest.raises(JobFailed) as refusal:
+        scorer.score(table)
+    assert refusal.value.reason is Reason.MODEL_NOT_ROWWISE

@@ -320,16 +320,6 @@ def test_a_model_that_depends_on_the_batch_is_accepted_one_row_at_a_time(tmp_pat
     assert scorer.score(table).table["score"].to_pylist() == [1.0, 1.0, 1.0]
 
 
-def test_a_single_row_does_not_vouch_for_those_that_come_together(tmp_path):
-    path = onnx_models.softmax_over_rows(tmp_path / "m.onnx")
-    table = pa.table({"x": pa.array([1.0, 2.0, 3.0], pa.float32())})
-    scorer = make_scorer(path, table.schema, batch_size=100)
-    scorer.score(table.slice(0, 1))
-    with pytest.raises(JobFailed) as refusal:
-        scorer.score(table)
-    assert refusal.value.reason is Reason.MODEL_NOT_ROWWISE
-
-
 def test_probing_passes_over_rows_that_cannot_be_scored(tmp_path):
     table = pa.table({"index": pa.array([99, 98, 0, 1, 2] * 20, pa.int64())})
     scorer = make_scorer(onnx_models.gather(tmp_path / "m.onnx"), table.schema)

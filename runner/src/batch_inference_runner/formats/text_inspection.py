@@ -174,13 +174,9 @@ def inspect_csv(
         is_empty = not texts and not any(map(has_rows, files))
     # Without a row any type is right, and nulls fit every input of a model.
     unknown = pa.null() if is_empty else pa.string()
-    schema = pa.schema(
-        [
-            pa.field(name, _inferred(name, texts, pa.float64() if name in numbers else unknown))
-            for name in names
-        ]
-    )
-    return schema, tuple(FileInventory(item.units) for item in found)
+    without_values = {name: pa.float64() if name in numbers else unknown for name in names}
+    fields = [pa.field(name, _inferred(name, texts, without_values[name])) for name in names]
+    return pa.schema(fields), tuple(FileInventory(item.units) for item in found)
 
 
 def _beginning_with_row(units: tuple[Unit, ...], offset: int) -> tuple[Unit, ...]:

@@ -82,12 +82,8 @@ class ModelScorer:
         self._call = ModelCall(self._model, names, fixed_batch=fixed)
         self._tolerance = _tolerance(signature, quantized=model.quantized)
         self._given_batch_size = fixed or execution.batch_size
-        if model.scaled_by_batch is not None and self._given_batch_size != 1:
-            raise not_rowwise(
-                f"operator {model.scaled_by_batch!r} quantizes all rows of a batch by one scale, "
-                "which an unusual row changes for the others",
-                "Quantize it statically (QDQ) instead of dynamically, or otherwise export",
-            )
+        if self._given_batch_size != 1:
+            _refuse_batch_scale(model.scaled_by_batch)
         self.batch_size = self._given_batch_size or probing.DEFAULT_BATCH_SIZE
         self._inputs = inputs
         self._maker = FeedMaker(inputs, block_rows=min(self.batch_size, probing.PROBE_ROWS))
@@ -263,6 +259,15 @@ def _columns_of(inputs: Iterable[InputPlan]) -> frozenset[str]:
 def _row_errors(feeds: Feeds, rows: Indices, error: str, message: str) -> RowErrors:
     indices = rows if feeds.kept is None else feeds.kept[rows]
     return RowErrors(indices, Stage.INFER, error, message)
+
+
+def _refuse_batch_scale(operator: str | None) -> None:
+    if operator is not None:
+        raise not_rowwise(
+            f"operator {operator!r} quantizes all rows of a batch by one scale, which an unusual "
+            "row changes for the others",
+            "Quantize it statically (QDQ) instead of dynamically, or otherwise export",
+        )
 
 
 def _tolerance(signature: Signature, *, quantized: bool) -> probing.Tolerance:
