@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from testkit.checkout import ROOT
-from testkit.cluster.kubectl import KubectlFailed, Manifest
+from testkit.cluster.api_server import Manifest, RequestFailed
 from testkit.cluster.local import LocalCluster
 from testkit.cluster.namespaces import Namespace
 from testkit.cluster_jobs import KIND, ClusterJob, HeldJob, make_cluster_job
@@ -199,7 +199,7 @@ def test_the_examples_for_argo_cd_and_flux_are_what_their_schemas_accept(
     namespace.kubectl.apply(*manifests, dry_run=True)
     for found in manifests:
         found["spec"]["misspelt"] = True
-        with pytest.raises(KubectlFailed, match="misspelt"):
+        with pytest.raises(RequestFailed, match="misspelt"):
             namespace.kubectl.apply(found, dry_run=True)
 
 

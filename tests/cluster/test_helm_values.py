@@ -14,7 +14,7 @@ from batch_inference_operator.cluster.rights import (
     NETWORK_POLICY_RIGHTS,
 )
 from batch_inference_operator.settings import Settings
-from testkit.cluster.kubectl import KubectlFailed, Manifest
+from testkit.cluster.api_server import Manifest, RequestFailed
 from testkit.cluster.namespaces import Namespace
 from testkit.cluster.provider import Cluster
 from testkit.helm import CHART, CRD_FILE, Helm, find_kind, helm_of
@@ -173,7 +173,7 @@ def test_what_prometheus_does_not_know_would_be_refused(
 ) -> None:
     (found,) = find_kind(helm.render(EVERYTHING, namespace=namespace.name), kind)
     found["spec"]["misspelt"] = True
-    with pytest.raises(KubectlFailed, match="misspelt"):
+    with pytest.raises(RequestFailed, match="misspelt"):
         dry_run([found], namespace)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from batch_inference_api.pod_contract import PERMANENT_EXIT_CODES
-from testkit.cluster.kubectl import KubectlFailed
+from testkit.cluster.api_server import RequestFailed
 from testkit.cluster.namespaces import Namespace, fresh_namespace
 from testkit.cluster.provider import Cluster
 from testkit.cluster_invariants import assert_invariants, assert_nothing_is_left
@@ -153,7 +153,7 @@ def test_the_pods_of_a_finished_job_go_after_its_ttl_and_it_never_runs_again(
 
 def test_what_was_computed_from_cannot_change(namespace: Namespace, tmp_path: Path) -> None:
     job = make_cluster_job(namespace, tmp_path).apply()
-    with pytest.raises(KubectlFailed, match=r"output cannot change once the job exists"):
+    with pytest.raises(RequestFailed, match=r"output cannot change once the job exists"):
         job.change(output={"storageUri": "s3://bucket/elsewhere/"})
 
 

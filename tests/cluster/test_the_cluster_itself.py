@@ -12,7 +12,7 @@ from obstore.store import S3Store
 
 from testkit.checkout import ROOT
 from testkit.cluster import local
-from testkit.cluster.kubectl import KubectlFailed
+from testkit.cluster.api_server import RequestFailed
 from testkit.cluster.local import LocalCluster
 from testkit.cluster.namespaces import Namespace
 from testkit.cluster.node import Node
@@ -58,7 +58,7 @@ def test_a_restricted_pod_runs_and_its_log_and_exec_work(namespace: Namespace) -
 def test_a_pod_that_is_not_restricted_is_refused(namespace: Namespace) -> None:
     pod = busybox_pod("root", "true")
     del pod["spec"]["securityContext"]
-    with pytest.raises(KubectlFailed, match='violates PodSecurity "restricted'):
+    with pytest.raises(RequestFailed, match='violates PodSecurity "restricted'):
         namespace.kubectl.apply(pod)
 
 

@@ -19,7 +19,7 @@ from testkit.readers import visible_bytes
 from testkit.s3_jobs import assert_no_secrets
 from testkit.status_recorder import StatusRecorder
 
-_CHILDREN = "jobs.batch,pods,services,secrets,networkpolicies"
+_CHILDREN = ("jobs.batch", "pods", "services", "secrets", "networkpolicies")
 _GONE_SECONDS = 60
 
 
@@ -77,8 +77,8 @@ def _has_started(pod: Manifest | None) -> bool:
 def assert_nothing_is_left(job: ClusterJob, *, seconds: float = _GONE_SECONDS) -> None:
     """I4: no child of any run is there any more, or will be soon."""
     wait_for(
-        lambda: not job.kubectl.list(_CHILDREN, job.selector),
+        lambda: not any(job.kubectl.list(kind, labels=job.selector) for kind in _CHILDREN),
         seconds=seconds,
         what=f"the children of {job.name} to be gone",
-        explain=lambda: job.kubectl("get", _CHILDREN, job.selector),
+        explain=lambda: job.kubectl("get", ",".join(_CHILDREN), f"--selector={job.selector}"),
     )

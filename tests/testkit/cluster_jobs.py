@@ -43,8 +43,8 @@ class ClusterJob:
 
     @property
     def selector(self) -> str:
-        """The flag that selects the job's children."""
-        return f"--selector=batchinference.dev/job-name={self.name}"
+        """Selects the job's children by their labels."""
+        return f"batchinference.dev/job-name={self.name}"
 
     def manifest(self) -> Manifest:
         return {
@@ -117,14 +117,14 @@ class ClusterJob:
 
     def jobs(self) -> list[Manifest]:
         """The batch/v1 Jobs of all of its runs."""
-        return self.kubectl.list("jobs.batch", self.selector)
+        return self.kubectl.list("jobs.batch", labels=self.selector)
 
     def pods(self) -> list[Manifest]:
-        return self.kubectl.list("pods", self.selector)
+        return self.kubectl.list("pods", labels=self.selector)
 
     def tokens(self) -> set[str]:
         """The tokens of the runs whose Jobs are there: no one but their pods may see them."""
-        found = self.kubectl.list("secrets", self.selector)
+        found = self.kubectl.list("secrets", labels=self.selector)
         return {base64.b64decode(secret["data"]["token"]).decode() for secret in found}
 
     def head(self) -> Manifest | None:

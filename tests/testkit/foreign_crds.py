@@ -15,8 +15,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from testkit.cluster.api_server import RequestFailed
 from testkit.cluster.binaries import BuildFailed, cached
-from testkit.cluster.kubectl import Kubectl, KubectlFailed
+from testkit.cluster.kubectl import Kubectl
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def created(kubectl: Kubectl, files: Iterable[Path]) -> Iterator[None]:
         errors = [line for line in done.stderr.splitlines() if not line.startswith("Warning: ")]
         refused = [line for line in errors if "already exists" not in line]
         if refused:
-            raise KubectlFailed("\n".join(refused))
+            raise RequestFailed("\n".join(refused))
         if names:
             kubectl.wait_until_established(*names)
         yield

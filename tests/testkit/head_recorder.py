@@ -5,7 +5,7 @@ from __future__ import annotations
 from subprocess import TimeoutExpired
 from typing import Self
 
-from testkit.cluster.kubectl import KubectlFailed
+from testkit.cluster.api_server import RequestFailed
 from testkit.cluster_jobs import INDEX_LABEL, RUN_LABEL, ClusterJob
 from testkit.watch import Event, Watch
 
@@ -24,7 +24,7 @@ class HeadRecorder:
         self._watch = Watch(
             job.kubectl,
             "pods",
-            f"{job.selector},{INDEX_LABEL}=0",
+            f"--selector={job.selector},{INDEX_LABEL}=0",
             take=self._take,
             begin=self._alive.clear,
         )
@@ -62,6 +62,6 @@ class HeadRecorder:
             return
         try:
             self.tokens |= self._job.tokens()
-        except (KubectlFailed, TimeoutExpired):
+        except (RequestFailed, TimeoutExpired):
             return  # no API server just now; the pod will change again
         self._runs.add(run)

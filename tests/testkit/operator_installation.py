@@ -19,7 +19,7 @@ from testkit.processes import kill
 
 NAMESPACE = "batch-inference"
 DEPLOYMENT = "batch-inference-operator"
-_SELECTOR = f"--selector=app.kubernetes.io/name={DEPLOYMENT}"
+_SELECTOR = f"app.kubernetes.io/name={DEPLOYMENT}"
 SETTINGS = {
     # Sooner than by default, so that tests need not wait for what they provoke.
     "BIO_FENCE_SECONDS": "20",
@@ -37,7 +37,7 @@ class Operator:
     runner_image: str
 
     def pods(self) -> list[dict]:
-        return self.kubectl.list("pods", _SELECTOR)
+        return self.kubectl.list("pods", labels=_SELECTOR)
 
     def logs(self) -> str:
         return logs_of_operator(self.kubectl)
@@ -96,7 +96,7 @@ class Operator:
 
 def logs_of_operator(kubectl: Kubectl) -> str:
     """What all of its replicas have logged; `kubectl` may be of any namespace."""
-    return kubectl.within(NAMESPACE)("logs", _SELECTOR, "--tail=-1")
+    return kubectl.within(NAMESPACE)("logs", f"--selector={_SELECTOR}", "--tail=-1")
 
 
 def install(cluster: Cluster) -> Operator:

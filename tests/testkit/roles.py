@@ -23,8 +23,8 @@ def rights_of(roles: Iterable[Manifest]) -> list[Right]:
 def roles_of(kubectl: Kubectl, *, namespace: str, account: str) -> Iterator[Manifest]:
     """Every role that is bound to a service account, wherever."""
     subject = {"kind": "ServiceAccount", "namespace": namespace, "name": account}
-    for kind, flags in (("clusterrolebindings", ()), ("rolebindings", ("--all-namespaces",))):
-        for binding in kubectl.list(kind, *flags):
+    for kind in ("clusterrolebindings", "rolebindings"):
+        for binding in kubectl.list(kind, everywhere=True):
             if any(subject.items() <= found.items() for found in binding.get("subjects", [])):
                 role = binding["roleRef"]
                 within = kubectl.within(binding["metadata"].get("namespace", ""))

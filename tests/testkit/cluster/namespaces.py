@@ -39,10 +39,9 @@ def fresh_namespace(cluster: Cluster, test: str) -> Iterator[Namespace]:
         kubectl.wait_for_service_account()
         yield Namespace(name, kubectl, cluster)
     finally:
-        cluster.kubectl("delete", "namespace", name, "--wait=false")
-        cluster.kubectl(
-            "delete", "persistentvolumes", f"--selector=tests/namespace={name}", "--wait=false"
-        )
+        cluster.kubectl.delete("namespace", name)
+        for volume in cluster.kubectl.list("persistentvolumes", labels=f"tests/namespace={name}"):
+            cluster.kubectl.delete("persistentvolume", volume["metadata"]["name"])
 
 
 def _manifest(name: str) -> dict[str, object]:
