@@ -83,3 +83,13 @@ def test_a_scorer_imports_neither_pydantic_nor_pandas_nor_what_most_jobs_never_n
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_scorers_numpy_lacks_nothing_but_docstrings():
+    code = (
+        "from batch_inference_runner.score.process import import_libraries; import_libraries(); "
+        "import numpy as np, numpy.typing as npt; "
+        "print(bool(np.ndarray.ravel.__doc__), npt.NDArray[np.int8], np.linalg.eigvals(np.eye(1)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("False numpy.ndarray[")

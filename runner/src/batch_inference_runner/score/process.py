@@ -72,10 +72,19 @@ def import_libraries() -> None:
     lean_imports.refuse(*_UNNEEDED)
     no_certificates = SimpleNamespace(cafile=None, capath=None)
     with lean_imports.uncollected():
+        _import_numpy()
         with lean_imports.replaced("ssl", get_default_verify_paths=lambda: no_certificates):
             import pyarrow.fs  # noqa: F401 (it looks for the certificates of its own S3 client)
         import batch_inference_runner.formats.parquet_files
         import batch_inference_runner.score.scorer  # noqa: F401
+
+
+def _import_numpy() -> None:
+    """Import NumPy without the docstrings of its C functions, nor what only annotations name."""
+    for name in ("numpy._core._add_newdocs", "numpy._core._add_newdocs_scalars"):
+        lean_imports.replace(name)
+    with lean_imports.replaced("numpy._typing", __getattr__=lambda _: list):
+        import numpy as np  # noqa: F401
 
 
 def _is_want_of_memory(error: Exception) -> bool:
