@@ -33,6 +33,26 @@ def open_output(store, config, plan=None):
     return Output.open(store, config, lambda: plan or plan_of(config))
 
 
+def begun(store, config):
+    """What was written to the store when a plan was begun; empty if none was."""
+    seen = []
+
+    def begin():
+        seen.append(sorted(info.key for info in store.list()))
+
+    Output.open(store, config, lambda: plan_of(config), begin_plan=begin)
+    return seen
+
+
+def test_a_plan_is_begun_before_the_store_is_tried(store):
+    assert begun(store, make_config()) == [[]]
+
+
+def test_no_plan_is_begun_for_a_run_that_goes_on(store):
+    open_output(store, make_config())
+    assert begun(store, make_config()) == []
+
+
 def refused(store, config, reason):
     with pytest.raises(JobFailed) as error:
         drive(store, config, attempt="x")

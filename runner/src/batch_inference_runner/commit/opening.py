@@ -54,26 +54,37 @@ class Opened:
     fresh: bool
 
 
-def open_location(store: Store, config: RunnerConfig, make_plan: Callable[[], Plan]) -> Opened:
-    """Settle whose turn it is.
+def open_location(
+    store: Store,
+    config: RunnerConfig,
+    make_plan: Callable[[], Plan],
+    begin_plan: Callable[[], object],
+) -> Opened:
+    """Settle whose turn it is. `make_plan` and `begin_plan` as in `Output.open`.
 
     Raises JobFailed(OutputPathClaimed, OutputExists, OutputStoreUnsafe, VersionSkew), whatever
     `make_plan` raises, and the store's exceptions.
     """
     for _ in range(_RACES):
-        opened = _open_once(store, config, make_plan)
+        opened = _open_once(store, config, make_plan, begin_plan)
         if opened is not None:
             return opened
     raise StoreError(f"{store.uri!r} changes hands again and again")
 
 
-def _open_once(store: Store, config: RunnerConfig, make_plan: Callable[[], Plan]) -> Opened | None:
+def _open_once(
+    store: Store,
+    config: RunnerConfig,
+    make_plan: Callable[[], Plan],
+    begin_plan: Callable[[], object],
+) -> Opened | None:
     """Return None when another driver came in between: look again."""
     held = read_claim(store)
     success = read_manifest(store)
     manifest = success[0] if success else None
     if held and not _is_over(held[0], manifest):
         return _resume(store, config, held[0])
+    begin_plan()
     foreign = _find_foreign(store, config, manifest)
     if foreign:
         if read_claim(store) != held:

@@ -58,14 +58,24 @@ class Output:
         self._lock = threading.Lock()
 
     @classmethod
-    def open(cls, store: Store, config: RunnerConfig, make_plan: Callable[[], Plan]) -> Output:
+    def open(
+        cls,
+        store: Store,
+        config: RunnerConfig,
+        make_plan: Callable[[], Plan],
+        *,
+        begin_plan: Callable[[], object] = lambda: None,
+    ) -> Output:
         """Settle whose turn it is at the location; plan only if nobody has planned yet.
+
+        `begin_plan` is called as soon as it is clear that `make_plan` will be, unless the location
+        cannot be used: a plan takes longer than all that is asked of the location before.
 
         Raises JobFailed(OutputExists, OutputPathClaimed, OutputStoreUnsafe, VersionSkew,
         AccessDenied, OutputVolumeFull), Unavailable, and whatever `make_plan` raises.
         """
         with run_errors(f"opening the output {store.uri!r}", missing=Reason.INVALID_SPEC):
-            output = cls(store, config, open_location(store, config, make_plan))
+            output = cls(store, config, open_location(store, config, make_plan, begin_plan))
         if output.complete is not None:
             # An earlier driver may have died between `_SUCCESS` and cleaning.
             output._clean(output.complete)

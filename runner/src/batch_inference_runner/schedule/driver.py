@@ -109,7 +109,7 @@ class _Run:
         self._progress.phase(RunPhase.PLANNING)
         store = open_store(self._config.output.location)
         planner = self._launched.planner
-        output = Output.open(store, self._config, planner.make_plan)
+        output = Output.open(store, self._config, planner.make_plan, begin_plan=planner.begin)
         planner.abandon()  # if somebody else has planned meanwhile
         added = planner.find_added(output.plan) if output.resumed else ()
         if added:

@@ -66,10 +66,12 @@ class Planner:
         self._begun: tuple[InputFile, ...] | None = None
 
     def begin(self) -> None:
-        """Let the scorer prepare before anybody has asked for the plan.
+        """Let the scorer prepare before anybody has asked for the plan; if it does so, go on.
 
         What goes wrong is left to `make_plan`, which tries again when it is its turn.
         """
+        if self._begun is not None:
+            return
         try:
             files = self._list()
         except RunnerError:
