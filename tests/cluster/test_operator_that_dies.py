@@ -7,7 +7,6 @@ deadline, cleared away. Its pods fit no node, so that nothing but the operator w
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +15,7 @@ import pytest
 from batch_inference_operator.cluster.kubernetes_client import connect
 from batch_inference_operator.keys import Key
 from batch_inference_operator.settings import Settings
+from testkit.cluster.api_server import Manifest
 from testkit.cluster.namespaces import Namespace
 from testkit.cluster_jobs import KIND
 from testkit.manifests import make_manifest
@@ -64,16 +64,16 @@ class Story:
 
     async def end(self) -> dict[str, Any]:
         """What is left of the job's children."""
-        left = await asyncio.to_thread(
-            self._kubectl.list, "jobs.batch", f"--selector=batchinference.dev/job-name={self._name}"
-        )
+        left = await asyncio.to_thread(self._runs)
         return {"jobs": len(left)}
 
     def _parallelism(self) -> int:
-        jobs = self._kubectl.list(
-            "jobs.batch", f"--selector=batchinference.dev/job-name={self._name}"
-        )
+        jobs = self._runs()
         return jobs[0]["spec"]["parallelism"] if jobs else 0
+
+    def _runs(self) -> list[Manifest]:
+        selector = f"batchinference.dev/job-name={self._name}"
+        return self._kubectl.list("jobs.batch", labels=selector)
 
     async def _apply(self) -> None:
         manifest = make_manifest(
@@ -88,9 +88,7 @@ class Story:
         await asyncio.to_thread(self._kubectl.apply, manifest)
 
     async def _change(self, spec: dict[str, Any]) -> None:
-        patch = json.dumps({"spec": spec})
-        arguments = ("patch", KIND, self._name, "--type=merge", "-p", patch)
-        await asyncio.to_thread(self._kubectl, *arguments)
+        await asyncio.to_thread(self._kubectl.patch, KIND, self._name, {"spec": spec})
 
 
 async def tell(

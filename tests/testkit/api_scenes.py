@@ -42,8 +42,7 @@ class Scene:
         self.namespace.kubectl.apply(make_hidden_job(name, **metadata))
 
     def change(self, name: str, **spec: Any) -> None:
-        patch = json.dumps({"spec": spec})
-        self.namespace.kubectl("patch", KIND, name, "--type=merge", "-p", patch)
+        self.namespace.kubectl.patch(KIND, name, {"spec": spec})
 
     def write_status(self, name: str, patch: list[dict[str, Any]]) -> None:
         """Write a status as somebody who should not."""
@@ -55,7 +54,7 @@ class Scene:
 
     def run_jobs(self, name: str) -> list[Job]:
         return self.namespace.kubectl.list(
-            "jobs.batch", f"--selector=batchinference.dev/job-name={name}"
+            "jobs.batch", labels=f"batchinference.dev/job-name={name}"
         )
 
     def wait_for_condition(

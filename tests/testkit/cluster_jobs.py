@@ -61,8 +61,7 @@ class ClusterJob:
 
     def change(self, **spec: Any) -> None:
         """Change fields of the spec on the server only."""
-        patch = json.dumps({"spec": spec})
-        self.kubectl("patch", KIND, self.name, "--type=merge", "-p", patch)
+        self.kubectl.patch(KIND, self.name, {"spec": spec})
 
     def get(self) -> Manifest:
         return self.kubectl.get(KIND, self.name)
