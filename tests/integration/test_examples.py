@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -64,13 +65,26 @@ def by_key(table: pa.Table, key: str) -> pa.Table:
     return table
 
 
-@pytest.fixture
-def example(request: pytest.FixtureRequest, tmp_path: Path) -> ExampleCopy:
-    return copy_example(request.param, tmp_path)
+@dataclass(frozen=True)
+class Shown:
+    """A copy of an example whose README's commands were run, and what they printed."""
+
+    copy: ExampleCopy
+    printed: str
+
+    @property
+    def folder(self) -> Path:
+        return self.copy.folder
 
 
-def on(name: str) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("example", [name], indirect=True)
+@pytest.fixture(scope="module")
+def example(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Shown:
+    copy = copy_example(request.param, tmp_path_factory.mktemp("example"))
+    return Shown(copy, copy.run_readme())
+
+
+def on(*names: str) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("example", names, indirect=True)
 
 
 def test_the_first_commands_of_the_readme_work_as_typed(tmp_path: Path) -> None:
@@ -88,8 +102,7 @@ def test_the_first_commands_of_the_readme_work_as_typed(tmp_path: Path) -> None:
 
 
 @on("01-linear-csv")
-def test_the_linear_example_scores_like_plain_onnxruntime(example: ExampleCopy) -> None:
-    printed = example.run_readme()
+def test_the_linear_example_scores_like_plain_onnxruntime(example: Shown) -> None:
     given = pyarrow.csv.read_csv(example.folder / "data" / "patients.csv").sort_by("patient_id")
     names = [name for name in given.column_names if name not in ("patient_id", "diagnosis")]
     (expected,) = score(example.folder, float_columns(given.to_pylist(), names), "probabilities")
@@ -103,12 +116,11 @@ def test_the_linear_example_scores_like_plain_onnxruntime(example: ExampleCopy) 
     assert result["label"].to_pylist() == labels
     right = sum(a == b for a, b in zip(labels, given["diagnosis"].to_pylist(), strict=True))
     assert right / given.num_rows > 0.9, "the model of the example is worth showing"
-    assert "patient_id,diagnosis,p_malignant,label" in printed.replace('"', "")
+    assert "patient_id,diagnosis,p_malignant,label" in example.printed.replace('"', "")
 
 
 @on("02-trees-parquet")
-def test_the_tree_example_scores_like_plain_onnxruntime(example: ExampleCopy) -> None:
-    example.run_readme()
+def test_the_tree_example_scores_like_plain_onnxruntime(example: Shown) -> None:
     given = pyarrow.dataset.dataset(example.folder / "data", partitioning="hive").to_table()
     given = given.sort_by("wine_id")
     features = [n for n in given.column_names if n not in ("wine_id", "declared", "year")]
@@ -130,8 +142,7 @@ def test_the_tree_example_scores_like_plain_onnxruntime(example: ExampleCopy) ->
 
 
 @on("03-neural-network-matrix")
-def test_the_neural_network_example_scores_like_plain_onnxruntime(example: ExampleCopy) -> None:
-    example.run_readme()
+def test_the_neural_network_example_scores_like_plain_onnxruntime(example: Shown) -> None:
     given = pq.read_table(example.folder / "data" / "digits.parquet").sort_by("image_id")
     pixels = np.array(given["pixels"].to_pylist(), np.float32)
     digits, probabilities = score(example.folder, {"pixels": pixels}, "label", "probabilities")
@@ -163,8 +174,8 @@ def readable_patients(lines: Iterable[str], floats: Iterable[str]) -> dict[str, 
 
 
 @on("04-rejects")
-def test_the_reject_example_rejects_the_broken_rows_and_only_them(example: ExampleCopy) -> None:
-    printed = example.run_readme()
+def test_the_reject_example_rejects_the_broken_rows_and_only_them(example: Shown) -> None:
+    printed = example.printed
     session = session_of(example.folder)
     names = [argument.name for argument in session.get_inputs()]
     lines = (example.folder / "data" / "patients.jsonl").read_text(encoding="utf-8").splitlines()
@@ -226,9 +237,8 @@ def test_the_s3_example_scores_like_plain_onnxruntime(
 
 
 @on("06-volume")
-def test_the_volume_example_scores_like_plain_onnxruntime(example: ExampleCopy) -> None:
-    example.run_readme()
-    volume = ExampleCopy(example.folder / "scoring", example.environment)
+def test_the_volume_example_scores_like_plain_onnxruntime(example: Shown) -> None:
+    volume = ExampleCopy(example.folder / "scoring", example.copy.environment)
     given = pq.read_table(volume.folder / "data" / "samples.parquet")
     matrix = np.stack(given["features"].to_numpy())
     (expected,) = score(volume.folder, {"features": matrix}, "probabilities")
@@ -261,13 +271,11 @@ def published_files(folder: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in files if "_bij" not in path.parts}
 
 
-@pytest.mark.parametrize("name", ["02-trees-parquet", "04-rejects"])
-def test_running_an_example_twice_does_nothing_the_second_time(name: str, tmp_path: Path) -> None:
-    example = copy_example(name, tmp_path)
-    example.sh("python prepare.py && bij run job.yaml")
+@on("02-trees-parquet", "04-rejects")
+def test_running_an_example_twice_does_nothing_the_second_time(example: Shown) -> None:
     before = published_files(example.folder)
 
-    printed = example.sh("bij run job.yaml")
+    printed = example.copy.sh("bij run job.yaml")
 
     assert published_files(example.folder) == before
     assert "complete" in printed
