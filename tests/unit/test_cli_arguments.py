@@ -37,6 +37,7 @@ def _no_scorer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         (["run", "job.yaml", "--output", ""], "argument --output: it is empty"),
         (["validate", "job.yaml", "--output", " "], "argument --output: it is empty"),
         (["run", "job.yaml", "--set", "spec.output.mode="], "'spec.output.mode=' has no value"),
+        (["run", "job.yaml", "--set", "spec.output.mode=  "], "'spec.output.mode=  ' has no value"),
         (["run", "job.yaml", "--volume", "claim="], "there is no folder ''"),
         (["run", "job.yaml", "--secret", "name="], "there is no folder ''"),
         (["run", "job.yaml", "--volume", "data"], "does not look like NAME=DIR"),
@@ -92,3 +93,9 @@ def test_repeated_options_add_up() -> None:
     assert arguments.set == ["spec.x=1", "spec.y=a=b"]
     assert arguments.secret == {}
     assert arguments.words[:2] == ("run", "job.yaml")
+
+
+@pytest.mark.parametrize("sign", ["\t", " ", "~"])
+def test_a_single_sign_is_a_value_even_if_it_is_blank(sign: str) -> None:
+    word = f"spec.input.csv.delimiter={sign}"
+    assert parse(["run", "job.yaml", "--set", word]).set == [word]

@@ -347,7 +347,8 @@ def _location(text: str) -> str:
 def _assignment(text: str) -> str:
     if not re.match(r"[^=\s]+=", text):
         raise argparse.ArgumentTypeError(f"{text!r} does not look like spec.output.mode=Overwrite")
-    if not text.partition("=")[2].strip():
+    value = text.partition("=")[2]
+    if len(value) != 1 and not value.strip():  # a tab or a space is a delimiter
         raise argparse.ArgumentTypeError(
             f"""{text!r} has no value; null removes the field, '""' is empty text"""
         )
