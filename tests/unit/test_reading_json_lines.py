@@ -112,6 +112,16 @@ BAD_LINES = {
 }
 
 
+@pytest.mark.parametrize("mark", ["", "\ufeff"], ids=["", "after a byte order mark"])
+@pytest.mark.parametrize(
+    "line", ["[2024-01-01] rotated", "[1, 2]", "[]", '["id", "x"]', "[[1, 2]]", "[{main}] up"]
+)
+def test_a_first_line_that_only_begins_as_an_array_is_one_rejected_row(dataset, line, mark):
+    chunks = dataset(f"{mark}{line}\n" + '{"a": 1}\n' * 3).read()
+    assert [error for _, error in rejected(chunks)] == ["InvalidJson"]
+    assert rows_of(chunks) == [{"a": 1}] * 3
+
+
 @pytest.mark.parametrize(("line", "error"), BAD_LINES.values(), ids=BAD_LINES.keys())
 @pytest.mark.parametrize("place", [1, 50, 100], ids=["second", "middle", "last"])
 def test_a_bad_line_is_rejected_and_its_neighbours_are_read(dataset, line, error, place):

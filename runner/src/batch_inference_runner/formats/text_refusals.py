@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 OBJECTS_ON_LINES = "write each object on a line of its own, not in an array or over several lines"
 HEAD_BYTES = 64
 _FIRST_BYTES = 64 * 1024
-_BLANK = b" \t\r\n"
+_ARRAY_OF_OBJECTS = re.compile(rb"""\s*\[\s*\{\s*(?:["}]|\Z)""")
 _OTHER_FORMATS = {b"PAR1": "Parquet", b"ARROW1": "Arrow"}
 _NOT_UTF8 = {b"\xff\xfe": "UTF-16 text", b"\xfe\xff": "UTF-16 text", b"PK\x03\x04": "a ZIP archive"}
 """What a spreadsheet program writes when it is not asked for CSV in UTF-8."""
@@ -65,9 +66,10 @@ def refuse_other_formats(foreign: ForeignFile, head: bytes) -> None:
 
 
 def refuse_array(foreign: ForeignFile, head: bytes) -> None:
-    """Refuse a file whose first line begins as an array does: its rows are not on their own lines.
+    """Refuse a file that begins as an array of objects does: they are not lines of their own.
 
-    All but the last of its lines would be rejected, since a comma follows their objects.
+    All but the last of them would be rejected, since a comma follows. Any other line that begins
+    with a bracket, as one of a log does, is one bad row.
 
     Raises InvalidJob (INPUT_CORRUPT).
     """
@@ -77,10 +79,10 @@ def refuse_array(foreign: ForeignFile, head: bytes) -> None:
         part = bytes(foreign.source.read_at(0, min(_FIRST_BYTES, foreign.size)))
         with suppress(TruncatedInput):
             text = next(decompressed(foreign, (part,), compression), b"")
-    if text.removeprefix(BOM).lstrip(_BLANK).startswith(b"["):
+    if _ARRAY_OF_OBJECTS.match(text.removeprefix(BOM)):
         raise InvalidJob(
             Reason.INPUT_CORRUPT,
-            f"{foreign.file.uri!r} begins with '[', as a JSON array does: {OBJECTS_ON_LINES}",
+            f"{foreign.file.uri!r} begins as a JSON array of objects does: {OBJECTS_ON_LINES}",
         )
 
 
