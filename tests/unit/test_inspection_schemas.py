@@ -201,6 +201,32 @@ def test_a_compression_that_is_not_read_is_named(tmp_path, kind, name, body):
     assert "gzip or zstd" in message
 
 
+def zstd_frame(header, text=b'{"a": 1}\n'):
+    """A frame of one block, which is not compressed (RFC 8878)."""
+    block = (len(text) << 3 | 1).to_bytes(3, "little")
+    return b"\x28\xb5\x2f\xfd" + header + block + text
+
+
+@pytest.mark.parametrize("kind", [DataFormat.CSV, DataFormat.JSON_LINES])
+@pytest.mark.parametrize(
+    "header",
+    [b"\x00\x90", b"\x00\x89", b"\xa0\x02\x00\x00\x08", b"\xe1\x07\0\0\0\0\1\0\0\0"],
+    ids=["--long=28", "a little above", "as long as its text", "with a dictionary"],
+)
+def test_a_zstd_window_above_128_mib_is_refused_by_name(tmp_path, kind, header):
+    file = write_text(tmp_path / "a.zst", zstd_frame(header))
+    reason, message = refusal(Dataset((pinned(file),), kind))
+    assert reason == "InputCorrupt"
+    assert "a.zst' is compressed with a zstd window above 128 MiB" in message
+    assert "--long=27" in message
+
+
+@pytest.mark.parametrize("header", [b"\x00\x88", b"\x20\x09"], ids=["--long=27", "short text"])
+def test_a_zstd_window_of_128_mib_or_less_is_read(tmp_path, header):
+    file = write_text(tmp_path / "a.zst", zstd_frame(header))
+    assert Dataset((pinned(file),), DataFormat.JSON_LINES).inspect().schema.names == ["a"]
+
+
 @pytest.mark.parametrize("kind", [DataFormat.CSV, DataFormat.JSON_LINES])
 def test_files_of_which_nothing_can_be_read_are_refused_for_their_damage(tmp_path, kind):
     body = bytes(pa.compress(b'{"a": 1}\n' * 50, "zstd"))[:-5]

@@ -21,6 +21,8 @@ ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 # Frames without content, with which pzstd begins: one of 16 first bytes before these (RFC 8878).
 _SKIPPABLE_FIRST = range(0x50, 0x60)
 _SKIPPABLE_REST = b"\x2a\x4d\x18"
+# What a decoder takes without being told that it may take more memory.
+MOST_ZSTD_WINDOW_BYTES = 128 * 1024 * 1024
 _SUFFIXES = {".gz": GZIP_MAGIC, ".zst": ZSTD_MAGIC, ".zstd": ZSTD_MAGIC}
 _GZIP_WRAPPER = 31
 _MOST_INFLATED_BYTES = 4 * 1024 * 1024
@@ -40,6 +42,23 @@ def compression_of(head: bytes) -> str | None:
 
 def _is_skippable(head: bytes) -> bool:
     return head[1:4] == _SKIPPABLE_REST and head[0] in _SKIPPABLE_FIRST
+
+
+def zstd_window_bytes(head: bytes) -> int:
+    """Tell how far the first frame of a file may refer back: 0 where there is none.
+
+    https://www.rfc-editor.org/rfc/rfc8878#section-3.1.1.1
+    """
+    if not head.startswith(ZSTD_MAGIC):
+        return 0
+    descriptor = int.from_bytes(head[4:5])
+    is_single_segment = descriptor & 0x20
+    if not is_single_segment:
+        exponent, eighths = divmod(int.from_bytes(head[5:6]), 8)
+        return (1 << 10 + exponent) * (8 + eighths) // 8
+    # The window is as long as the text, whose length follows the number of the dictionary.
+    start = 5 + (0, 1, 2, 4)[descriptor & 0b11]
+    return int.from_bytes(head[start : start + (1 << (descriptor >> 6))], "little")
 
 
 def promises_compression(uri: str) -> bool:

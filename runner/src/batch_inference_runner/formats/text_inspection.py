@@ -39,6 +39,7 @@ from batch_inference_runner.formats.text_refusals import (
     refuse_array,
     refuse_damaged,
     refuse_other_formats,
+    refuse_wide_window,
 )
 from batch_inference_runner.plan.plan import FileInventory, Unit
 
@@ -216,6 +217,7 @@ def _head(foreign: ForeignFile) -> bytes:
     """The first bytes of a file that is text, compressed or not; raises InvalidJob for others."""
     head = bytes(foreign.source.read_at(0, min(HEAD_BYTES, foreign.size))) if foreign.size else b""
     refuse_other_formats(foreign, head)
+    refuse_wide_window(foreign, head)
     return head
 
 

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 from batch_inference_api.reasons import Reason
 from batch_inference_runner.errors import InvalidJob
 from batch_inference_runner.formats.compressed_text import (
+    MOST_ZSTD_WINDOW_BYTES,
     TruncatedInput,
     compression_of,
     decompressed,
     promises_compression,
+    zstd_window_bytes,
 )
 from batch_inference_runner.formats.foreign_file import ForeignFile
 from batch_inference_runner.formats.json_lines import line_ends
@@ -62,6 +64,19 @@ def refuse_other_formats(foreign: ForeignFile, head: bytes) -> None:
             Reason.INPUT_CORRUPT,
             f"{foreign.file.uri!r} is named as a compressed file and is none; "
             "rename it, or write it again",
+        )
+
+
+def refuse_wide_window(foreign: ForeignFile, head: bytes) -> None:
+    """Refuse a zstd file that takes more memory than decoders give, which fail as if it is damaged.
+
+    Raises InvalidJob (INPUT_CORRUPT).
+    """
+    if zstd_window_bytes(head) > MOST_ZSTD_WINDOW_BYTES:
+        raise InvalidJob(
+            Reason.INPUT_CORRUPT,
+            f"{foreign.file.uri!r} is compressed with a zstd window above 128 MiB, which cannot be "
+            "read: compress it again with --long=27 or less, or leave the file out",
         )
 
 
