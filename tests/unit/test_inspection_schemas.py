@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
+import threading
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,7 +14,8 @@ import pytest
 from batch_inference_api.choices import DataFormat
 from batch_inference_runner.errors import InvalidJob
 from batch_inference_runner.formats.schemas import widest
-from testkit.datasets import Dataset, pinned, table_of, write_text
+from batch_inference_runner.formats.text_refusals import refuse_damaged
+from testkit.datasets import Dataset, open_local, pinned, table_of, write_text
 
 
 def parquet_files(tmp_path, *tables):
@@ -233,6 +235,28 @@ def test_files_of_which_nothing_can_be_read_are_refused_for_their_damage(tmp_pat
     reason, message = refusal(Dataset((pinned(write_text(tmp_path / "a.zst", body)),), kind))
     assert reason == "InputCorrupt"
     assert "a.zst' is compressed and damaged before the end of its first row" in message
+
+
+def open_together(files):
+    """Open files only when as many as there are have been asked for, as nothing waits its turn."""
+    opened = threading.Barrier(len(files), timeout=5)
+
+    def open_file(file):
+        opened.wait()
+        return open_local(file)
+
+    return open_file
+
+
+def test_files_that_may_be_damaged_are_looked_at_side_by_side(tmp_path):
+    file = pinned(write_text(tmp_path / "a.gz", gzip.compress(b"")))
+    refuse_damaged((file,) * 8, open_together((file,) * 8))
+
+
+def test_files_that_may_have_no_row_are_looked_at_side_by_side(tmp_path):
+    files = (pinned(write_text(tmp_path / "a.csv", b"a,b\n")),) * 8
+    data = Dataset(files, DataFormat.CSV, open_file=open_together(files))
+    assert [str(field.type) for field in data.inspect().schema] == ["null", "null"]
 
 
 def test_thousands_of_tiny_files_are_inspected(tmp_path):

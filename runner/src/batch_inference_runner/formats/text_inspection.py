@@ -172,7 +172,7 @@ def inspect_csv(
             with closing(ForeignFile(file, open_file)) as foreign:
                 return has_more_rows(foreign, int(options.header), dialect, pool=fetching)
 
-        is_empty = not texts and not any(map(has_rows, files))
+        is_empty = not texts and not any(pool.map(has_rows, files))
     # Without a row any type is right, and nulls fit every input of a model.
     unknown = pa.null() if is_empty else pa.string()
     without_values = {name: pa.float64() if name in numbers else unknown for name in names}

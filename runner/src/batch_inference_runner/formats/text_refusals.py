@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from batch_inference_api.reasons import Reason
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 OBJECTS_ON_LINES = "write each object on a line of its own, not in an array or over several lines"
 HEAD_BYTES = 64
+_THREADS = 16
 _FIRST_BYTES = 64 * 1024
 _ARRAY_OF_OBJECTS = re.compile(rb"""\s*\[\s*\{\s*(?:["}]|\Z)""")
 _OTHER_FORMATS = {b"PAR1": "Parquet", b"ARROW1": "Arrow"}
@@ -106,18 +108,25 @@ def refuse_damaged(files: Sequence[InputFile], open_file: OpenFile) -> None:
 
     Raises InvalidJob (INPUT_CORRUPT).
     """
-    with ThreadPoolExecutor(1, thread_name_prefix="fetch") as pool:
-        for file in files:
-            with closing(ForeignFile(file, open_file)) as foreign:
-                blocks = text_blocks(
-                    foreign, 0, foreign.size, row_ends=line_ends, quoted=False, pool=pool
-                )
-                with closing(blocks):
-                    first = next(blocks, None)
-            lost = () if first is None else first.unreadable
-            if any(rows.error == "TruncatedInput" for rows in lost):
+    look = partial(_is_damaged_at_once, open_file=open_file)
+    with ThreadPoolExecutor(_THREADS, thread_name_prefix="inspect") as pool:
+        for file, is_damaged in zip(files, pool.map(look, files), strict=True):
+            if is_damaged:
                 raise InvalidJob(
                     Reason.INPUT_CORRUPT,
                     f"{file.uri!r} is compressed and damaged before the end of its first row: "
                     "write it again, or leave the file out",
                 )
+
+
+def _is_damaged_at_once(file: InputFile, open_file: OpenFile) -> bool:
+    with (
+        ThreadPoolExecutor(1, thread_name_prefix="fetch") as pool,
+        closing(ForeignFile(file, open_file)) as foreign,
+        closing(
+            text_blocks(foreign, 0, foreign.size, row_ends=line_ends, quoted=False, pool=pool)
+        ) as blocks,
+    ):
+        first = next(blocks, None)
+    lost = () if first is None else first.unreadable
+    return any(rows.error == "TruncatedInput" for rows in lost)
