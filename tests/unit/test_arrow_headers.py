@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 
 import pyarrow as pa
@@ -9,7 +10,7 @@ import pytest
 
 from batch_inference_api.choices import DataFormat
 from batch_inference_runner.errors import InvalidJob
-from batch_inference_runner.formats.arrow_headers import batch_rows
+from batch_inference_runner.formats.arrow_headers import _Table, batch_rows
 from batch_inference_runner.storage.object_file import coalesce
 from testkit.datasets import Dataset, pinned
 
@@ -143,6 +144,35 @@ def test_a_file_with_such_a_batch_is_refused_by_name(tmp_path, stream, claimed):
     path.write_bytes(with_rows(sink.getvalue().to_pybytes(), 77_777, claimed))
     with pytest.raises(InvalidJob, match=r"a\.arrow.*not a readable Arrow IPC"):
         Dataset((pinned(path),), DataFormat.ARROW).inspect()
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["file", "stream"])
+@pytest.mark.parametrize("place", [0, 1], ids=["the batch", "its column"])
+def test_a_number_of_rows_that_is_said_but_once_is_refused(tmp_path, stream, place):
+    opened = pa.ipc.new_stream if stream else pa.ipc.new_file
+    sink = pa.BufferOutputStream()
+    table = pa.table({"v": pa.nulls(77_777, pa.int64())})
+    with opened(sink, table.schema) as writer:
+        writer.write_table(table)
+    said = re.compile(re.escape(struct.pack("<q", 77_777)))
+    body = bytearray(sink.getvalue().to_pybytes())
+    struct.pack_into("<q", body, list(said.finditer(body))[place].start(), 2**36)
+    path = tmp_path / "a.arrow"
+    path.write_bytes(body)
+    with pytest.raises(InvalidJob, match=r"a\.arrow.*not a readable Arrow IPC"):
+        Dataset((pinned(path),), DataFormat.ARROW).inspect()
+
+
+def test_a_header_without_columns_is_refused():
+    """No column then contradicts what is read as the number of rows."""
+    body = bytearray(file_of(77_777))
+    offset, _ = blocks_of(body, 1)[1][0]
+    batch = _Table.root(memoryview(body)[offset + 8 :]).table(2)
+    nodes = offset + 8 + batch._fields + 4 + 2 * 1
+    batch.body.release()
+    struct.pack_into("<H", body, nodes, 0)
+    with pytest.raises(pa.ArrowInvalid, match="lacks a part"):
+        batch_rows(Source(bytes(body)))
 
 
 def test_what_is_no_record_batch_is_refused():

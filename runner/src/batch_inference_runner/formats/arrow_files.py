@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from batch_inference_api.reasons import Reason
 from batch_inference_runner.errors import InvalidJob
-from batch_inference_runner.formats.arrow_headers import batch_rows, checked_rows
+from batch_inference_runner.formats.arrow_headers import batch_rows, message_rows
 from batch_inference_runner.formats.columns import ColumnPath, empty_table, take_columns
 from batch_inference_runner.formats.foreign_file import DECODE_ERRORS, ForeignFile, read_pieces
 from batch_inference_runner.formats.read_ahead import read_ahead
@@ -101,7 +101,7 @@ def _stream_units(foreign: ForeignFile) -> tuple[Unit, ...]:
     rows = 0
     for message in pa.ipc.MessageReader.open_stream(foreign.arrow):
         if message.type == "record batch":
-            rows += checked_rows(pa.ipc.read_record_batch(message, pa.schema([])).num_rows)
+            rows += message_rows(message)
     return (Unit(0, 1, foreign.size, rows),)
 
 

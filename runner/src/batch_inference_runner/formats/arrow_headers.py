@@ -40,17 +40,25 @@ def batch_rows(source: RandomAccess, ordinals: range | None = None) -> list[int]
     counts: list[int] = []
     try:
         for run in _runs(_blocks(source, ordinals)):
-            counts.extend(_rows(header) for header in source.read_ranges(run))
+            counts.extend(_rows(_unframed(header)) for header in source.read_ranges(run))
     except (struct.error, IndexError) as error:
-        raise pa.ArrowInvalid("the header of a record batch is damaged") from error
+        raise _damaged() from error
     return counts
 
 
-def checked_rows(rows: int) -> int:
-    """Return how many rows a batch says it has. Raises pa.ArrowInvalid for what cannot be."""
-    if not 0 <= rows <= MOST_UNIT_ROWS:
-        raise pa.ArrowInvalid("a record batch has an impossible number of rows")
-    return rows
+def message_rows(message: pa.Message) -> int:
+    """Read how many rows a record batch of a stream has.
+
+    Raises pa.ArrowInvalid for a header that makes no sense.
+    """
+    try:
+        return _rows(memoryview(message.metadata))
+    except (struct.error, IndexError) as error:
+        raise _damaged() from error
+
+
+def _damaged() -> pa.ArrowInvalid:
+    return pa.ArrowInvalid("the header of a record batch is damaged")
 
 
 def _blocks(source: RandomAccess, ordinals: range | None) -> Iterator[tuple[int, int]]:
@@ -93,16 +101,24 @@ def _runs(blocks: Iterable[tuple[int, int]]) -> Iterator[list[tuple[int, int]]]:
         yield run
 
 
+def _unframed(header: memoryview) -> memoryview:
+    return header[8 if header[:4] == _CONTINUATION else 4 :]
+
+
 def _rows(header: memoryview) -> int:
-    prefix = 8 if header[:4] == _CONTINUATION else 4
-    message = _Table.root(header[prefix:])
+    message = _Table.root(header)
     if message.byte(_TYPE_OF_HEADER) != _RECORD_BATCH:
         raise pa.ArrowInvalid("the header of a record batch is that of something else")
     batch = message.table(_HEADER_OF_MESSAGE)
-    rows = checked_rows(batch.long(_LENGTH_OF_BATCH))
+    rows = batch.long(_LENGTH_OF_BATCH)
+    if not 0 <= rows <= MOST_UNIT_ROWS:
+        raise pa.ArrowInvalid("a record batch has an impossible number of rows")
+    # Each column says the same once more. One number alone is not believed: rows that are lost
+    # are rejected one by one, and damage can make a hundred billion of seven.
     nodes, first = batch.vector(_NODES_OF_BATCH)
-    # Each column says the same once more.
-    if nodes and struct.unpack_from("<q", batch.body, first)[0] != rows:
+    if not nodes:
+        raise pa.ArrowInvalid("the header of a record batch lacks a part")
+    if struct.unpack_from("<q", batch.body, first)[0] != rows:
         raise pa.ArrowInvalid("the header of a record batch contradicts itself")
     return rows
 
