@@ -154,6 +154,23 @@ def test_batches_without_rows_count_none(tmp_path, dataset, stream):
     assert [unit.rows for unit in found.inventories[0].units] == ([2] if stream else [0, 2, 0])
 
 
+def test_no_thread_outlives_a_reader_that_runs_out_of_memory(tmp_path, monkeypatch):
+    """Left to the garbage collector it is waited for by whichever thread collects, even itself."""
+    file = write(tmp_path / "a.arrow", table_of(6), batch_rows=1)
+    get = arrow_files._Batches.get
+
+    def get_first(self, ordinal):
+        if ordinal:
+            raise pa.ArrowMemoryError("malloc of size 4096 failed")
+        return get(self, ordinal)
+
+    monkeypatch.setattr(arrow_files._Batches, "get", get_first)
+    with pytest.raises(MemoryError) as raised:
+        Dataset((file,), DataFormat.ARROW, open_file=open_remote).read()
+    assert raised.value.__traceback__ is not None  # which holds what its frames hold
+    assert [thread.name for thread in threading.enumerate() if "fetch" in thread.name] == []
+
+
 @given(st.integers(0, 10_000), st.binary(min_size=1, max_size=8))
 @settings(max_examples=300, deadline=None)
 def test_damage_anywhere_is_refused_or_rejected(tmp_path_factory, at, garbage):

@@ -7,6 +7,7 @@ to find a batch everything before it must be read, so a stream is one unit.
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,7 @@ from batch_inference_runner.plan.plan import FileInventory, Unit
 from batch_inference_runner.rows import CHUNK_ROWS, Chunk, Positions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from batch_inference_runner.formats.foreign_file import OpenFile
@@ -136,28 +137,29 @@ class ArrowReader:
         first = piece.first_row or 0
         stop = first + (piece.rows or 0)
         decoded = self._decoded(foreign, piece, names=names, shard=shard, frugal=frugal)
-        for ordinal, rows, batch in decoded:
-            try:
-                table = self._checked(batch, partitions)
-            except (MemoryError, *DECODE_ERRORS) as error:
-                if isinstance(error, MemoryError) and (not frugal or rows is None):
-                    raise  # rows of a stream that come later are not lost, only out of reach
-                foreign.raise_failed_fetch()
-                lost = stop - first if rows is None else rows
-                places = range(first, first + lost)
-                yield from self._unreadable(piece, places, ordinal=ordinal, error=error)
-                first += lost
-                continue
-            first += table.num_rows
-            yield from _sliced(piece.file, table, first - table.num_rows)
-            del batch, table  # or the next one would be decoded beside it
+        with closing(decoded):
+            for ordinal, rows, batch in decoded:
+                try:
+                    table = self._checked(batch, partitions)
+                except (MemoryError, *DECODE_ERRORS) as error:
+                    if isinstance(error, MemoryError) and (not frugal or rows is None):
+                        raise  # rows of a stream that come later are not lost, only out of reach
+                    foreign.raise_failed_fetch()
+                    lost = stop - first if rows is None else rows
+                    places = range(first, first + lost)
+                    yield from self._unreadable(piece, places, ordinal=ordinal, error=error)
+                    first += lost
+                    continue
+                first += table.num_rows
+                yield from _sliced(piece.file, table, first - table.num_rows)
+                del batch, table  # or the next one would be decoded beside it
         if first < stop:
             missing = range(first, stop)
             yield from self._unreadable(piece, missing, ordinal=piece.start, error=EOFError())
 
     def _decoded(
         self, foreign: ForeignFile, piece: Piece, *, names: list[str], shard: int, frugal: bool
-    ) -> Iterator[tuple[int, int | None, pa.RecordBatch | Exception]]:
+    ) -> Generator[tuple[int, int | None, pa.RecordBatch | Exception], None, None]:
         batches = _Batches(foreign, names)
         if not batches.is_file:
             yield from _stream(batches)
@@ -165,14 +167,16 @@ class ArrowReader:
         ordinals = range(piece.start, piece.stop)
         counts: list[int] = []  # what is decoded counts itself: mostly no header is needed
         watched = partial(self._watched, shard)
-        for ordinal, batch in _file(foreign, batches, ordinals, watched=watched, frugal=frugal):
-            if isinstance(batch, Exception):
-                foreign.raise_failed_fetch()
-                counts = counts or batch_rows(foreign.source, ordinals)
-                yield ordinal, counts[ordinal - piece.start], batch
-            else:
-                yield ordinal, batch.num_rows, batch
-            del batch
+        decoded = _file(foreign, batches, ordinals, watched=watched, frugal=frugal)
+        with closing(decoded):
+            for ordinal, batch in decoded:
+                if isinstance(batch, Exception):
+                    foreign.raise_failed_fetch()
+                    counts = counts or batch_rows(foreign.source, ordinals)
+                    yield ordinal, counts[ordinal - piece.start], batch
+                else:
+                    yield ordinal, batch.num_rows, batch
+                del batch
 
     def _checked(self, batch: pa.RecordBatch | Exception, partitions: dict[str, str]) -> pa.Table:
         if isinstance(batch, Exception):
@@ -212,8 +216,12 @@ def _file(
     *,
     watched: Callable[[], AbstractContextManager[object]],
     frugal: bool,
-) -> Iterator[tuple[int, pa.RecordBatch | Exception]]:
-    """Decode batches; while one is scored the next ones, where they have to be fetched."""
+) -> Generator[tuple[int, pa.RecordBatch | Exception], None, None]:
+    """Decode batches; while one is scored the next ones, where they have to be fetched.
+
+    It has to be closed, also behind an error. The garbage collector may do that in any thread: in
+    the one that is waited for then, or in one that holds a lock which that needs.
+    """
     if foreign.ranged is None or frugal:
         for ordinal in ordinals:
             if foreign.ranged is not None:
