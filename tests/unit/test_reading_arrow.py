@@ -171,6 +171,33 @@ def test_no_thread_outlives_a_reader_that_runs_out_of_memory(tmp_path, monkeypat
     assert [thread.name for thread in threading.enumerate() if "fetch" in thread.name] == []
 
 
+INTERVALS = {b"\0": "month_interval", b"\1": "day_time_interval"}
+
+
+def write_with_interval(path, kind, name):
+    """A file of id and i, an interval that pyarrow itself can neither write nor name."""
+    values = pa.array([(1, 2, 3)] * 9, pa.month_day_nano_interval())
+    write(path, pa.table({"id": range(9), "i": values}), batch_rows=9)
+    body = path.read_bytes()
+    for at in reversed([match.start() for match in re.finditer(b"\2", body)]):
+        path.write_bytes(body[:at] + kind + body[at + 1 :])
+        with suppress(pa.ArrowException, OSError):
+            if str(pa.ipc.open_file(str(path)).schema.field("i").type) == name:
+                return pinned(path)
+    raise AssertionError("the unit of the interval is not where it was")
+
+
+@pytest.mark.parametrize(("kind", "name"), INTERVALS.items(), ids=INTERVALS.values())
+def test_an_interval_that_pyarrow_cannot_hold_is_refused_where_it_is_needed(
+    tmp_path, dataset, kind, name
+):
+    data = dataset(write_with_interval(tmp_path / "a.arrow", kind, name))
+    assert rows_of(data.read(["id"])) == [{"id": i} for i in range(9)]
+    with pytest.raises(InvalidJob, match=f"column 'i' is {name}.*another type") as refused:
+        data.read()
+    assert refused.value.reason == "SchemaMismatch"
+
+
 @given(st.integers(0, 10_000), st.binary(min_size=1, max_size=8))
 @settings(max_examples=300, deadline=None)
 def test_damage_anywhere_is_refused_or_rejected(tmp_path_factory, at, garbage):

@@ -9,12 +9,16 @@ import numpy as np
 import pyarrow as pa
 
 from batch_inference_api.reasons import Reason
-from batch_inference_runner.errors import JobFailed
+from batch_inference_runner.errors import InvalidJob, JobFailed
 from batch_inference_runner.formats.partitions import partition_column
 from batch_inference_runner.formats.schemas import plain_type
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+
+
+# Arrow's C++ reads these, but of their values pyarrow makes no array.
+_WITHOUT_ARRAYS = (pa.lib.Type_INTERVAL_MONTHS, pa.lib.Type_INTERVAL_DAY_TIME)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,23 @@ def find_columns(schema: pa.Schema, names: Iterable[str]) -> tuple[ColumnPath, .
             raise KeyError(name)
         found.append(path)
     return tuple(found)
+
+
+def refuse_without_arrays(columns: Iterable[ColumnPath]) -> None:
+    """Raise InvalidJob(SCHEMA_MISMATCH) for a column of a type that cannot be read."""
+    for path in columns:
+        if _lacks_arrays(path.type):
+            raise InvalidJob(
+                Reason.SCHEMA_MISMATCH,
+                f"column {path.name!r} is {path.type}, which cannot be read: leave it out of the "
+                "job, or write the files with another type",
+            )
+
+
+def _lacks_arrays(kind: pa.DataType) -> bool:
+    if kind.id in _WITHOUT_ARRAYS:
+        return True
+    return any(_lacks_arrays(kind.field(place).type) for place in range(kind.num_fields))
 
 
 def with_floats(schema: pa.Schema, names: Iterable[str]) -> pa.Schema:

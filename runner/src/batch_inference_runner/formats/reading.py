@@ -6,7 +6,7 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Protocol
 
 from batch_inference_api.choices import DataFormat
-from batch_inference_runner.formats.columns import find_columns
+from batch_inference_runner.formats.columns import find_columns, refuse_without_arrays
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -52,9 +52,13 @@ def open_reader(
 
     `schema` is what `inspect` gave for these files. A column `a.b` that is not in the schema is
     field b of struct a. `watched` is entered, with the number of a shard, by threads of the reader
-    that decode for it. Raises KeyError for a column that is neither.
+    that decode for it.
+
+    Raises KeyError for a column that is neither, InvalidJob (SCHEMA_MISMATCH) for one of a type
+    that cannot be read.
     """
     paths = find_columns(schema, columns)
+    refuse_without_arrays(paths)
     if format == DataFormat.PARQUET:
         from batch_inference_runner.formats.parquet_files import ParquetReader
 
