@@ -80,6 +80,7 @@ class Dataset:
         *,
         inspection: Inspection | None = None,
         shard: Shard | None = None,
+        frugal: bool = False,
     ) -> list[Chunk]:
         found = inspection or self.inspect()
         reader = open_reader(
@@ -92,7 +93,7 @@ class Dataset:
             watched=self.watched,
         )
         try:
-            return list(reader.chunks(shard or whole(found.inventories)))
+            return list(reader.chunks(shard or whole(found.inventories), frugal=frugal))
         finally:
             reader.close()
 

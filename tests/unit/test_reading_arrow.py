@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+import resource
+import struct
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from random import Random
 
 import pyarrow as pa
@@ -198,6 +201,38 @@ def test_an_interval_that_pyarrow_cannot_hold_is_refused_where_it_is_needed(
     assert refused.value.reason == "SchemaMismatch"
 
 
+@contextmanager
+def limited_memory(more_bytes=1 << 30):
+    """Let allocations fail, as a scorer's do, before they take the memory of the whole machine."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    used = int(re.search(r"^VmData:\s+(\d+) kB$", status, re.MULTILINE)[1]) * 1024
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (used + more_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+
+
+def test_a_length_that_is_damaged_does_not_take_the_memory_of_the_machine(tmp_path):
+    """What a buffer will hold once it is decompressed is in its first eight bytes."""
+    table = pa.table({"v": pa.array([b"x" * 1000] * 9)})
+    path = tmp_path / "a.arrow"
+    write(path, table, batch_rows=9, compression="zstd")
+    length = struct.pack("<q", 9000)
+    body = path.read_bytes()
+    path.write_bytes(body.replace(length + ZSTD_MAGIC, struct.pack("<q", 1 << 36) + ZSTD_MAGIC))
+    data = Dataset((pinned(path),), DataFormat.ARROW)
+    found = data.inspect()
+    with limited_memory():
+        with pytest.raises(MemoryError):
+            data.read(inspection=found)
+        chunks = data.read(inspection=found, frugal=True)
+    assert rejected(chunks) == [(row, "OutOfMemory") for row in range(9)]
+    (lost,) = chunks[0].unreadable
+    assert lost.message == "record batch 0 needs more memory than the scorer has"
+
+
 @given(st.integers(0, 10_000), st.binary(min_size=1, max_size=8))
 @settings(max_examples=300, deadline=None)
 def test_damage_anywhere_is_refused_or_rejected(tmp_path_factory, at, garbage):
@@ -207,7 +242,7 @@ def test_damage_anywhere_is_refused_or_rejected(tmp_path_factory, at, garbage):
     at %= len(body)
     body[at : at + len(garbage)] = garbage
     path.write_bytes(body)
-    with suppress(InvalidJob, MemoryError):  # a size can be damaged, too
+    with suppress(InvalidJob, MemoryError), limited_memory():  # a size can be damaged, too
         Dataset((pinned(path),), DataFormat.ARROW, open_file=open_remote).read()
 
 
