@@ -247,7 +247,7 @@ def _enough_memory_for(doing: str) -> Iterator[None]:
 
 
 def _allow_open_files() -> None:
-    """Raise the soft limit: partitioned output holds a file open for each of its folders."""
+    """Raise the soft limit: partitioned output holds a file open for each folder with many rows."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
