@@ -97,6 +97,24 @@ def test_one_row_before_the_others_does_not_hide_it(tmp_path, write, data_format
     assert not list(job.output.rglob("part-*")), "rows were scored before the model was tried"
 
 
+def test_wide_rows_of_which_the_first_are_alike_do_not_hide_it(tmp_path):
+    width = 20_000
+    model = onnx_models.less_the_mean(tmp_path / "mean.onnx", width)
+    job = job_over(tmp_path, "Parquet", {"model.storageUri": str(model), "model.inputs": ...})
+    type_ = pa.list_(pa.float32(), width)
+    schema = pa.schema([("id", pa.int64()), ("x", type_)])
+    with pq.ParquetWriter(tmp_path / "data" / "a.parquet", schema) as writer:
+        for values in (*[np.ones(400, np.float32)] * 3, np.arange(400, dtype=np.float32)):
+            lists = pa.FixedSizeListArray.from_arrays(np.repeat(values, width), type=type_)
+            writer.write_table(pa.table({"id": range(400), "x": lists}, schema=schema))
+
+    ended = fail(job)
+
+    assert ended.message.startswith("ModelNotRowwise")
+    parts = [pq.read_table(path) for path in job.output.rglob("part-*.parquet")]
+    assert all(score == 0 for part in parts for score in part["score"].to_pylist())
+
+
 @pytest.mark.parametrize("count", [0, 1])
 def test_where_there_are_no_two_rows_nothing_can_be_mixed(tmp_path, count):
     job = softmax_job(tmp_path, "Parquet")

@@ -343,6 +343,21 @@ def test_a_model_that_was_begun_row_by_row_is_not_resumed_in_larger_batches(tmp_
     assert result.column("score") == [1.0] * 400
 
 
+def test_equal_rows_do_not_vouch_for_larger_batches_at_a_resume(tmp_path):
+    model = onnx_models.less_the_mean(tmp_path / "m.onnx")
+    group = [1.0] * 300 + list(range(300))
+    table = pa.table({"id": range(12_000), "x": pa.array(group * 20, pa.float32())})
+    fields = {"batching.batchSize": 1, "sharding.targetRowsPerShard": 600}
+    job = column_job(tmp_path, model, table, fields)
+    pq.write_table(table, tmp_path / "input" / "0.parquet", row_group_size=600)
+    interrupt(job, after_shards=1)
+
+    assert fail(set_fields(job, {"batching.batchSize": 64})).message.startswith("ModelNotRowwise")
+
+    result = succeed(set_fields(job, {"batching.batchSize": 1}))
+    assert result.column("score") == [0.0] * 12_000
+
+
 def test_an_input_that_changes_while_it_is_scored_fails_the_job(tmp_path):
     job = slow_job(tmp_path, {"execution.batchTimeoutSeconds": 600})
     process = job.start()

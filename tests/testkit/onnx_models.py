@@ -107,6 +107,20 @@ def softmax_over_rows(path: Path) -> Path:
     )
 
 
+def less_the_mean(path: Path, width: int = 1) -> Path:
+    """Not row-wise, but only where rows differ: less the mean of the batch."""
+    return save(
+        path,
+        [
+            helper.make_node("ReduceMean", ["x"], ["of_row"], axes=[1], keepdims=1),
+            helper.make_node("ReduceMean", ["of_row"], ["mean"], axes=[0], keepdims=1),
+            helper.make_node("Sub", ["of_row", "mean"], ["score"]),
+        ],
+        [("x", TensorProto.FLOAT, ["N", width])],
+        [("score", TensorProto.FLOAT, ["N", 1])],
+    )
+
+
 def compress(path: Path) -> Path:
     """Not row-wise: returns only the rows that are greater than zero."""
     return save(

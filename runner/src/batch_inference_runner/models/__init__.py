@@ -10,7 +10,8 @@
     output_binding  outputs -> columns, decided before anything is scored
     outputs         arrays of the model -> columns
     scoring         puts the above together
-    probing         is the model row-wise, and how many rows at once are fastest?
+    probing         do these rows show that the model is not row-wise, and how many at once are
+                    fastest? trial asks of one table after the other, until one could tell
     isolator        scores in a process that may crash or hang, row by row where it does;
                     isolator_child is that process, isolator_wire what the two say to each other
 

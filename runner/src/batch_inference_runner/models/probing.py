@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from batch_inference_runner.models.calling import not_rowwise
+from batch_inference_runner.models.feeds import Dense
 from batch_inference_runner.models.onnx import InferenceFailed
 
 if TYPE_CHECKING:
@@ -50,22 +51,33 @@ FLOAT16 = Tolerance(1e-2, 5e-3, exact_discrete=False)
 QUANTIZED = Tolerance(5e-2, 5e-2, exact_discrete=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What was compared: the seconds that one row takes alone, and whether the rows differed."""
+
+    row_seconds: float
+    differed: bool
+
+
 def can_tell(feeds: Feeds) -> bool:
-    """Say if these are as many rows as `check_rowwise` takes, and not all alike.
+    """Say if these are as many rows as `check_rowwise` takes, and not all alike."""
+    return feeds.count >= most_checked(feeds) and len(feeds.unlike(0)) > 0
 
-    Where all of PROBE_ROWS are alike, the next ones may well be, too.
+
+def rows_that_tell(feeds: Feeds, *, row_seconds: float) -> int:
+    """Return how many rows, not all alike, say whether a model scores row by row.
+
+    Of larger tables `check_rowwise` compares no more of them, either.
     """
-    if feeds.count >= PROBE_ROWS:
-        return True
-    return feeds.count >= _most_checked(feeds) and len(feeds.unlike(0)) > 0
+    return _CHECKED_ROWS if row_seconds >= _SLOW_ROW_SECONDS else most_checked(feeds)
 
 
-def check_rowwise(call: Call, feeds: Feeds, tolerance: Tolerance) -> float | None:
+def check_rowwise(call: Call, feeds: Feeds, tolerance: Tolerance) -> Checked | None:
     """Compare rows scored alone with the same rows scored together.
 
     Rows that cannot be scored alone are passed over. The rows lie all over the table, and those
-    that differ from the first one come first: beside its like no row's score changes. Returns the
-    seconds that one row takes alone, None if there were no two rows to compare.
+    that differ from the first one come first: beside its like no row's score changes. Returns None
+    if there were no two rows to compare.
 
     Raises:
         JobFailed: ModelNotRowwise.
@@ -81,14 +93,15 @@ def check_rowwise(call: Call, feeds: Feeds, tolerance: Tolerance) -> float | Non
             alone.append(scored)
     if len(alone) == 1:
         return None
+    differed = False
     for count in range(2, len(alone) + 1):
-        _compare(call, sample, alone[:count], tolerance)
+        differed |= _compare(call, sample, alone[:count], tolerance)
     seconds = min(scored.seconds for scored in alone)
     if seconds < _SLOW_ROW_SECONDS and len(rows) > _CHECKED_ROWS:
         known = {scored.row for scored in alone}
         others = [row for row in range(len(rows)) if row not in known]
-        _compare(call, sample, alone, tolerance, others)
-    return seconds
+        differed |= _compare(call, sample, alone, tolerance, others)
+    return Checked(seconds, differed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,14 +131,15 @@ def _alone(call: Call, feed: dict[str, Array], row: int) -> _Alone | None:
 
 def _rows_to_check(feeds: Feeds, first: int) -> list[int]:
     """Return different rows, as many as are scored together: `first`, its unlikes, then others."""
-    size = _most_checked(feeds)
+    size = most_checked(feeds)
     unlike = feeds.unlike(first)
     unlike = unlike[_spread(len(unlike), _CHECK_BATCH // 2)]
     rows = dict.fromkeys([first, *unlike.tolist(), *_spread(feeds.count, size)])
     return list(rows)[:size]
 
 
-def _most_checked(feeds: Feeds) -> int:
+def most_checked(feeds: Feeds) -> int:
+    """Return how many rows are compared at most: fewer where they are wide."""
     return min(_CHECK_BATCH, max(_CHECKED_ROWS, _MAX_BATCH_BYTES // _row_bytes(feeds)))
 
 
@@ -204,13 +218,17 @@ def _compare(
     alone: Sequence[_Alone],
     tolerance: Tolerance,
     others: Sequence[int] = (),
-) -> None:
-    """Require of rows scored together, and with `others`, what they give alone."""
+) -> bool:
+    """Require of rows scored together, and with `others`, what they give alone.
+
+    Say if any of these rows differ, that is, if their scores could have changed.
+    """
     rows = [*(scored.row for scored in alone), *others]
+    picked = _picked(sample, rows)
     try:
-        together = call(_picked(sample, rows))
+        together = call(picked)
     except InferenceFailed:
-        return
+        return False
     for name, values in together.items():
         for place, scored in enumerate(alone):
             if not _same(values[place : place + 1], scored.outputs[name], tolerance):
@@ -218,6 +236,7 @@ def _compare(
                     f"output {name!r} of a row changes when it is scored with {len(rows) - 1} "
                     "others"
                 )
+    return any(len(Dense(array).unlike(0)) for array in picked.values())
 
 
 def _same(left: Array, right: Array, tolerance: Tolerance) -> bool:

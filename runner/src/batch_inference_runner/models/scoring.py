@@ -19,6 +19,7 @@ from batch_inference_runner.models.onnx import InferenceFailed, OnnxModel
 from batch_inference_runner.models.output_binding import bind_outputs
 from batch_inference_runner.models.outputs import Outputs
 from batch_inference_runner.models.signature import DTYPES, Signature, ValueSpec
+from batch_inference_runner.models.trial import Trial
 from batch_inference_runner.rows import RowErrors, Stage, StageResult
 
 if TYPE_CHECKING:
@@ -90,7 +91,8 @@ class ModelScorer:
         self.required = _columns_of(inputs)
         self.only_floats = self.required - _columns_of(p for p in inputs if not p.takes_floats)
         self.added = tuple(plan.field for plan in self._plans)
-        self._probed = self._given_batch_size == 1  # then rows never meet
+        self._trial = Trial(self._tolerance, needless=self._given_batch_size == 1)
+        self._sized = self._given_batch_size is not None
         self._lock = threading.Lock()
         self._isolator_lock = threading.Lock()
         self._isolator: Isolator | None = None
@@ -109,58 +111,62 @@ class ModelScorer:
         return self._inputs
 
     def probe(self, table: pa.Table) -> None:
-        """Check on real rows that the model scores row by row, and settle `batch_size`.
+        """Compare rows of `table` scored alone and together, and settle `batch_size`.
 
-        Takes a few dozen milliseconds for small models; later calls do nothing. A single row says
-        nothing of rows side by side: then the next table is asked.
+        Takes a few dozen milliseconds for small models. Rows that cannot tell, because they are
+        few or all alike, leave the question open: `score` asks it of its tables until some could.
 
         Raises:
             JobFailed: ModelNotRowwise.
         """
-        if not self._probed:
+        if not self._trial.over:
             self._probe(self._maker.make(table.slice(0, probing.PROBE_ROWS)), self._call)
 
     def probe_unless_few(self, table: pa.Table) -> pa.Table | None:
         """Probe rows that can tell whether the model scores row by row; return others.
 
         Rows that are few, or all alike, cannot: those of them that fit the inputs are returned, to
-        be probed together with more.
+        be probed together with more. But where PROBE_ROWS are alike, the next ones may well be,
+        too: these are probed, which leaves the question open as `probe` does.
 
         Raises:
             JobFailed: ModelNotRowwise.
         """
-        if self._probed:
+        if self._trial.over:
             return None
         feeds = self._maker.make(table)
-        if not probing.can_tell(feeds):
+        if feeds.count < probing.PROBE_ROWS and not probing.can_tell(feeds):
             return table if feeds.kept is None else table.take(int64_array(feeds.kept))
         self._probe(feeds, self._call)
         return None
 
     def _probe(self, feeds: Feeds, call: Call) -> None:
+        if not self._trial.wants(feeds):
+            return
         with self._lock:
-            if self._probed or feeds.count == 0:
-                return
-            row_seconds = probing.check_rowwise(call, feeds, self._tolerance)
-            if row_seconds is None:
-                return  # there are no two rows to compare: the next table is asked
+            checked = self._trial.compare(call, feeds)
             # How long an isolator takes says little about how long this process would.
-            if self._given_batch_size is None and call is self._call:
-                self.batch_size = probing.find_batch_size(call, feeds, row_seconds=row_seconds)
-                self._maker = FeedMaker(self._inputs, block_rows=self.batch_size)
-            self._probed = True
+            if checked is None or self._sized or call is not self._call:
+                return
+            seconds = checked.row_seconds
+            self.batch_size = probing.find_batch_size(call, feeds, row_seconds=seconds)
+            self._maker = FeedMaker(self._inputs, block_rows=self.batch_size)
+            self._sized = True
 
     def score(self, table: pa.Table, *, frugal: bool = False) -> StageResult:
         """Append the model's outputs to `table`; rows that cannot be scored are rejected.
 
-        `frugal`: nothing else uses the memory, so a row for which it does not suffice is, too.
+        Until rows could tell whether the model scores row by row, those of `table` are compared
+        first.
+
+        `frugal`: nothing else uses the memory, so a row for which it does not suffice is rejected.
 
         Raises:
             JobFailed: ModelNotRowwise, or an output is not what was declared.
             MemoryError: memory did not suffice for a row, which may be the fault of others.
         """
-        self.probe(table)
         feeds = self._maker.make(table)
+        self._probe(feeds, self._call)
         scored = _Scored(Outputs(self._plans, feeds.count))
         size = self.batch_size  # which a probe of another thread's rows may settle meanwhile
         for start in range(0, feeds.count, size):
@@ -180,10 +186,8 @@ class ModelScorer:
         with self._isolator_lock:
             if self._isolator is None:
                 self._isolator = Isolator(self._isolation)
-            if not self._probed:
-                first = self._maker.make(table.slice(0, probing.PROBE_ROWS))
-                self._probe(first, self._isolator.call)
             feeds = self._maker.make(table)
+            self._probe(feeds, self._isolator.call)
             scored = _Scored(Outputs(self._plans, feeds.count))
             self._isolator.score(feeds, scored, batch_size=self.batch_size)
         return self._result(table, feeds, scored)

@@ -29,7 +29,7 @@ def probe_on_real_rows(
 
     As a rule one chunk has enough rows to tell whether the model scores each by itself. Of a folder
     of tiny files, or behind a filter, more chunks are read, for about that many seconds at most.
-    What could not be told then is told by the rows that are scored first.
+    What could not be told then, every scorer asks of the rows that it scores, until some could.
 
     Raises:
         JobFailed: MODEL_NOT_ROWWISE.
