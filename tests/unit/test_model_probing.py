@@ -91,6 +91,69 @@ def test_rounding_is_told_from_dependence_on_the_batch(noise, tolerance, accepte
             probing.check_rowwise(call, feeds, tolerance)
 
 
+COARSE = [probing.QUANTIZED, probing.FLOAT16]
+NUMBERS = [np.int64, np.bool_, np.uint8]
+TEXT = np.array(["no", "yes"], dtype=object)
+
+
+def labels_of(kind, values: np.ndarray) -> np.ndarray:
+    return TEXT[values.astype(int)] if kind is str else values.astype(kind)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 1.0], ids=["fast", "slow"])
+@pytest.mark.parametrize("tolerance", COARSE)
+@pytest.mark.parametrize("kind", [*NUMBERS, str])
+def test_labels_that_follow_the_batch_are_refused_of_coarse_models_too(
+    clock, seconds, tolerance, kind
+):
+    def call(feeds):
+        clock.seconds += seconds * len(feeds["x"])
+        return {"label": labels_of(kind, feeds["x"] > feeds["x"].mean())}
+
+    with pytest.raises(JobFailed, match="'label' of a row changes when it is scored with"):
+        probing.check_rowwise(call, feeds_of(np.arange(1000.0)), tolerance)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 1.0], ids=["fast", "slow"])
+@pytest.mark.parametrize("count", [2, 5, 20, 1000])
+@pytest.mark.parametrize("kind", [*NUMBERS, str])
+def test_a_label_may_flip_at_a_tie_where_the_model_is_coarse(clock, seconds, count, kind):
+    values = np.arange(float(count))
+
+    def call(feeds):
+        clock.seconds += seconds * len(feeds["x"])
+        together = len(feeds["x"]) > 1
+        return {"label": labels_of(kind, (feeds["x"] == count - 1) & together)}
+
+    for tolerance in COARSE:
+        assert probing.check_rowwise(call, feeds_of(values), tolerance).differed
+    with pytest.raises(JobFailed):
+        probing.check_rowwise(call, feeds_of(values), probing.FLOAT32)
+
+
+def test_scores_by_label_of_a_coarse_model_are_compared_as_numbers():
+    def call(feeds):
+        scores = np.empty(len(feeds["x"]), dtype=object)
+        scores[:] = [{"no": 0.0, "yes": float(len(scores) > 1)} for _ in scores]
+        return {"scores": scores}
+
+    with pytest.raises(JobFailed, match="'scores' of a row changes"):
+        probing.check_rowwise(call, feeds_of(np.arange(3.0)), probing.QUANTIZED)
+
+
+@pytest.mark.usefixtures("clock")
+def test_more_rows_are_scored_alone_where_labels_may_flip():
+    calls = []
+
+    def call(feeds):
+        calls.append(len(feeds["x"]))
+        return {"label": feeds["x"].astype(np.int64)}
+
+    probing.check_rowwise(call, feeds_of(np.arange(1000.0)), probing.QUANTIZED)
+
+    assert calls == [*[1] * 20, 2, 3, 20, 64]
+
+
 def less_the_mean(feeds):
     """As a layer does that normalises over the batch."""
     return {"y": feeds["x"] - feeds["x"].mean(axis=0)}

@@ -147,3 +147,27 @@ def test_scales_that_are_part_of_the_model_are_accepted(tmp_path):
     scores = np.array(scorer.score(table).table["score"].to_pylist(), np.float32)
     expected = run_plainly(path, {"input": ROWS})[0][:, 0]
     np.testing.assert_allclose(scores, expected, atol=0.05)
+
+
+def labels_by_the_mean(folder: Path) -> Path:
+    """Statically quantized, and its label says if a row is beyond the mean of the batch."""
+    return onnx_models.save(
+        folder / "m.onnx",
+        [
+            helper.make_node("QuantizeLinear", ["input", "scale", "zero"], ["steps"]),
+            helper.make_node("DequantizeLinear", ["steps", "scale", "zero"], ["coarse"]),
+            helper.make_node("ReduceMean", ["coarse"], ["mean"], axes=[0], keepdims=1),
+            helper.make_node("Greater", ["coarse", "mean"], ["beyond"]),
+            helper.make_node("Cast", ["beyond"], ["label"], to=TensorProto.INT64),
+        ],
+        [("input", TensorProto.FLOAT, ["N", WIDTH])],
+        [("label", TensorProto.INT64, ["N", WIDTH])],
+        [("scale", np.float32(0.05)), ("zero", np.uint8(128))],
+    )
+
+
+def test_labels_of_a_quantized_model_are_compared(tmp_path):
+    table = table_of(ROWS)
+
+    with pytest.raises(JobFailed, match="'label' of a row changes when it is scored with"):
+        make_scorer(labels_by_the_mean(tmp_path), table.schema).probe(table)

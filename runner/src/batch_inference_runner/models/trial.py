@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from batch_inference_runner.models.probing import check_rowwise, most_checked, rows_that_tell
+from batch_inference_runner.models.probing import check_rowwise, most_checked
 
 if TYPE_CHECKING:
     from batch_inference_runner.models.calling import Call
@@ -46,8 +46,7 @@ class Trial:
             return None
         if checked.differed:
             self._rows_that_differ += feeds.count
-            enough = rows_that_tell(feeds, row_seconds=checked.row_seconds)
-            self.over = self._rows_that_differ >= enough
+            self.over = self._rows_that_differ >= checked.enough
         else:
             self._rows_alike += feeds.count
         return checked
