@@ -19,8 +19,9 @@ from batch_inference_api.reasons import Reason
 from batch_inference_api.runner_contract import Location, ModelConfig
 from batch_inference_runner.errors import InvalidJob, Unavailable
 from batch_inference_runner.models import model_file
-from batch_inference_runner.models.graph_facts import NotOnnx, read_graph_facts
+from batch_inference_runner.models.graph_facts import read_graph_facts
 from batch_inference_runner.models.model_file import fetch_model
+from batch_inference_runner.models.onnx_wire import NotOnnx
 from batch_inference_runner.storage.store import FileAccessDenied, NotFound
 from testkit import onnx_models
 from testkit.scorers import run_plainly

@@ -1,6 +1,7 @@
 """ONNX models: fetching, loading, binding to columns, calling, isolating rows that crash.
 
-    model_file      fetches and verifies what is loaded; graph_facts reads it without loading it
+    model_file      fetches and verifies what is loaded; graph_facts reads it without loading it,
+                    quantizer_scales what quantizers make of a batch, both by way of onnx_wire
     onnx            the only module that calls ONNX Runtime
     signature       what a model takes and gives
     binding         columns -> inputs, decided before anything is scored

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 from batch_inference_api.reasons import Reason
 from batch_inference_runner.errors import InvalidJob, Unavailable
-from batch_inference_runner.models.graph_facts import GraphFacts, NotOnnx, read_graph_facts
+from batch_inference_runner.models.graph_facts import GraphFacts, read_graph_facts
+from batch_inference_runner.models.onnx_wire import NotOnnx
 from batch_inference_runner.redaction import public_uri
 from batch_inference_runner.storage.posix_errors import as_store_error
 from batch_inference_runner.storage.store import (
@@ -49,7 +50,7 @@ class ModelFile:
     """A verified private copy: `digest` is `sha256:<64 hex>` of exactly these bytes.
 
     In `quantized` models a difference in rounding may become one of a whole step.
-    `scaled_by_batch` is an operator that chooses these steps by all rows of a call, if there is
+    `scaled_by_batch` is an operator that takes these steps from the rows of a call, if there is
     one. Of `unchecked_shapes` ONNX Runtime does not find out by itself how wide the outputs are, so
     they may be declared wrongly.
     """
@@ -167,7 +168,8 @@ def _require_safe(facts: GraphFacts) -> None:
 def _scaled_by_batch(facts: GraphFacts) -> str | None:
     # A function of this name that the model defines itself may do anything.
     names = {name for _, name in facts.operators - facts.functions}
-    return min((name for name in names if name.startswith(_SCALED_BY_BATCH)), default=None)
+    by_name = {name for name in names if name.startswith(_SCALED_BY_BATCH)}
+    return min(by_name or facts.computed_scales, default=None)
 
 
 def _unsafe(why: str) -> InvalidJob:

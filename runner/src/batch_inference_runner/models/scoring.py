@@ -59,7 +59,7 @@ class ModelScorer:
 
         Raises:
             InvalidJob: the model cannot be loaded or bound, or a provider is not active.
-            JobFailed: ModelNotRowwise, the model quantizes all rows of a call by one scale.
+            JobFailed: ModelNotRowwise, the model quantizes by a scale that the rows of a call give.
         """
         self._model = OnnxModel(
             model.path,
@@ -268,8 +268,8 @@ def _row_errors(feeds: Feeds, rows: Indices, error: str, message: str) -> RowErr
 def _refuse_batch_scale(operator: str | None) -> None:
     if operator is not None:
         raise not_rowwise(
-            f"operator {operator!r} quantizes all rows of a batch by one scale, which an unusual "
-            "row changes for the others",
+            f"operator {operator!r} quantizes by a scale that is computed from the rows of a "
+            "batch, so that an unusual row changes the scores of others",
             "Quantize it statically (QDQ) instead of dynamically, or otherwise export",
         )
 
