@@ -165,6 +165,37 @@ def test_external_data_that_does_not_lie_beside_the_model_is_refused(tmp_path, l
     assert refusal(path, tmp_path / "private").reason is Reason.MODEL_UNSAFE
 
 
+@pytest.mark.parametrize(
+    ("locations", "says"),
+    [
+        pytest.param(("w.bin", "w.bin/x"), ("'w.bin/x'", "'w.bin'"), id="a file and a folder"),
+        pytest.param(("a/b", "a/b/c/d"), ("'a/b/c/d'", "'a/b'"), id="further below"),
+        pytest.param(("w.bin", "m.onnx/w"), ("'m.onnx/w'", "'m.onnx'"), id="below the model"),
+        pytest.param(("w.bin", "w" * 256), ("longer than 255 bytes",), id="a name too long"),
+    ],
+)
+def test_external_data_that_cannot_be_copied_is_refused(tmp_path, locations, says):
+    path = with_weights_at(tmp_path / "m.onnx", *locations)
+    (tmp_path / "weights.bin").rename(tmp_path / "w.bin")
+
+    error = refusal(path, tmp_path / "private")
+
+    assert error.reason is Reason.MODEL_UNSAFE
+    assert all(words in error.message for words in says)
+
+
+@pytest.mark.parametrize("file", ["w.bin", "layers/w.bin"])
+def test_missing_external_data_is_named(tmp_path, file):
+    path = with_weights_at(tmp_path / "m.onnx", file, file)
+
+    error = refusal(path, tmp_path / "private")
+
+    assert error.reason is Reason.MODEL_NOT_FOUND
+    assert f"'{file}'" in error.message
+    assert "must lie beside the .onnx file" in error.message
+    assert "there is no model" not in error.message
+
+
 def test_external_data_may_be_named_in_several_ways(tmp_path):
     path = with_weights_at(tmp_path / "m.onnx", "./weights.bin", ".//weights.bin")
     (tmp_path / "plain").mkdir()

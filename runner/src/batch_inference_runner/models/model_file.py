@@ -42,6 +42,7 @@ _SCALED_BY_BATCH = "DynamicQuantize"  # DynamicQuantizeLinear, ...MatMul, ...LST
 _MAX_GRAPH_BYTES = 2 * 1024**3  # protobuf's own limit
 _MAX_EXTERNAL_FILES = 10_000
 _MAX_TOTAL_BYTES = 256 * 1024**3
+_MAX_NAME_BYTES = 255  # of a file or a folder, on every usual file system
 _BLOCK_BYTES = 8 * 1024 * 1024
 
 
@@ -112,18 +113,36 @@ def _fetched(source: _Source, into: Path, uri: str) -> tuple[Path, GraphFacts, d
     path = into / name
     digests = {name: source.copy(name, path, limit=_MAX_GRAPH_BYTES)}
     facts = _facts(path, uri)
+    left = _MAX_TOTAL_BYTES
+    for file in _external_files(facts, name):
+        target = into / file
+        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            digests[file] = source.copy(file, target, limit=left)
+        except NotFound as error:
+            raise InvalidJob(
+                Reason.MODEL_NOT_FOUND,
+                f"the model at {uri!r} refers to the external data {file!r}, which is not there "
+                f"({error}); it must lie beside the .onnx file, under this name: put it there, or "
+                "export the model into a single file",
+            ) from error
+        left -= target.stat().st_size
+    return path, facts, digests
+
+
+def _external_files(facts: GraphFacts, model_name: str) -> list[str]:
+    """Return the plain names of external data, which can be files beside the model."""
     files = {_inside(file) for file in facts.external_files}
     if len(files) > _MAX_EXTERNAL_FILES:
         raise _unsafe(f"it refers to {len(files)} external files, more than {_MAX_EXTERNAL_FILES}")
-    left = _MAX_TOTAL_BYTES
+    if model_name in files:
+        raise _unsafe("it names itself as external data")
+    taken = files | {model_name}
     for file in sorted(files):
-        if file == name:
-            raise _unsafe("it names itself as external data")
-        target = into / file
-        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        digests[file] = source.copy(file, target, limit=left)
-        left -= target.stat().st_size
-    return path, facts, digests
+        for folder in map(str, PurePosixPath(file).parents):
+            if folder in taken:
+                raise _unsafe(f"its external data {file!r} would lie inside the file {folder!r}")
+    return sorted(files)
 
 
 def _inside(file: str) -> str:
@@ -131,6 +150,8 @@ def _inside(file: str) -> str:
     parts = PurePosixPath(file).parts
     if not parts or ".." in parts or file.startswith("/") or "\\" in file or "\0" in file:
         raise _unsafe(f"its external data {file!r} does not lie beside it")
+    if any(len(part.encode()) > _MAX_NAME_BYTES for part in parts):
+        raise _unsafe(f"the name of its external data {file!r} is longer than 255 bytes")
     return str(PurePosixPath(file))
 
 
