@@ -104,6 +104,37 @@ def test_loose_columns_are_never_bound_by_guess_but_offered_as_a_snippet():
     }
 
 
+DEEP = pa.struct([(f"field_{n}", FLOAT) for n in range(1000)])
+
+
+@pytest.mark.parametrize(
+    ("columns", "says"),
+    [
+        pytest.param(
+            {"id;x": pa.string()}, "the input's columns are 'id;x' (string)", id="another delimiter"
+        ),
+        pytest.param(
+            {"id": pa.int64(), "day": pa.date32(), "tags": pa.list_(pa.string())},
+            "'id' (int64), 'day' (date32[day]), 'tags' (list<item: string>)",
+            id="of every type",
+        ),
+        pytest.param({}, "no rows that would say which columns there are", id="none at all"),
+        pytest.param({"a" * 5000: FLOAT}, f"'{'a' * 97}...' (float)", id="a name without end"),
+        pytest.param(
+            {f"column_{n}": FLOAT for n in range(5000)}, " and 4950 more", id="columns without end"
+        ),
+        pytest.param({"nested": DEEP}, "...)", id="a type without end"),
+    ],
+)
+@pytest.mark.parametrize("shape", [(None, 2), (None,)])
+def test_a_refusal_shows_which_columns_there_are(columns, says, shape):
+    with pytest.raises(InvalidJob) as caught:
+        bind(spec(shape=shape), columns)
+
+    assert says in caught.value.message
+    assert len(caught.value.message) < 8000
+
+
 SOME = {"id": pa.int64(), "a": FLOAT}
 
 

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from batch_inference_api.runner_contract import ModelInputBinding
 
 _FLOATS = frozenset({"float16", "float", "double"})
+_MOST_LISTED = 50
+_LONGEST_SHOWN = 100
+_NO_COLUMNS = "the input has no rows that would say which columns there are"
 _WANTED = {
     "bool": "a boolean column",
     "string": "a string column",
@@ -152,13 +155,13 @@ def _require_columns(
 
 def _what_there_is(name: str, schema: pa.Schema) -> str:
     if not schema.names:
-        return "the input has no rows that would say which columns there are"
+        return _NO_COLUMNS
     import difflib
 
     by_lower_case = {column.strip().lower(): column for column in schema.names}
     near = difflib.get_close_matches(name.lower(), by_lower_case, n=1)
     hint = f"did you mean {by_lower_case[near[0]]!r}? " if near else ""
-    return f"{hint}the columns are {_listed(schema.names)}"
+    return f"{hint}the columns are {_with_types(schema)}"
 
 
 def _scalar_shape(
@@ -337,11 +340,12 @@ def _no_column(spec: ValueSpec, schema: pa.Schema) -> InvalidJob:
     kinds = [("scalar", scalars)] if len(trailing) <= 1 else []
     kinds += [("list", lists)] if trailing else []
     found = "; ".join(f"{kind} columns: {_listed(names)}" for kind, names in kinds)
+    there = f"the input's columns are {_with_types(schema)}" if schema.names else _NO_COLUMNS
     return InvalidJob(
         Reason.SCHEMA_MISMATCH,
         f"model input {spec.name!r} is {spec} and takes {per_row} value(s) a row, but no column of "
-        f"that name fits. Columns that may fit are: {found}. Say which feed it, in the order "
-        f"the model was trained with, for example:\n{snippet(spec.name, chosen)}",
+        f"that name fits; {there}. Columns that may fit are: {found}. Say which feed it, in the "
+        f"order the model was trained with, for example:\n{snippet(spec.name, chosen)}",
     )
 
 
@@ -355,8 +359,21 @@ def snippet(name: str, columns: Sequence[str]) -> str:
     )
 
 
+def _with_types(schema: pa.Schema) -> str:
+    shown = schema.names[:_MOST_LISTED]
+    types = (_cut(str(schema.field(place).type)) for place in range(len(shown)))
+    texts = [f"{_cut(name)!r} ({type_})" for name, type_ in zip(shown, types, strict=True)]
+    return _joined(texts, schema.names)
+
+
 def _listed(names: Sequence[str]) -> str:
-    if not names:
-        return "none"
-    shown = ", ".join(map(repr, names[:50]))
-    return shown if len(names) <= 50 else f"{shown} and {len(names) - 50} more"
+    return _joined([repr(_cut(name)) for name in names[:_MOST_LISTED]], names) or "none"
+
+
+def _joined(shown: Sequence[str], of: Sequence[str]) -> str:
+    more = f" and {len(of) - len(shown)} more" if len(of) > len(shown) else ""
+    return ", ".join(shown) + more
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 3]}..."
