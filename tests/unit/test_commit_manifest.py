@@ -53,6 +53,7 @@ CHANGES = [
     (("job",), "job"),
     (("inputs",), ["a"]),
     (("details",), None),
+    *((("details", "outputColumns"), columns) for columns in [5, None, ["id: int64", 5]]),
     (("earlier",), [None]),
 ]
 
