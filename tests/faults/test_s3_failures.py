@@ -6,6 +6,8 @@ import itertools
 import random
 import re
 import signal
+import subprocess
+import time
 
 import pytest
 
@@ -14,10 +16,11 @@ from testkit import onnx_models
 from testkit.deadlines import wait_for
 from testkit.faulty_store import Fault
 from testkit.forked_runs import CRASHED, ForkedRuns
-from testkit.gate import Gate
+from testkit.gate import Gate, silent
 from testkit.s3 import running_s3, write_credentials
 from testkit.s3_jobs import (
     WRONG_KEY,
+    S3Job,
     assert_exact,
     assert_no_secrets,
     config_of,
@@ -25,7 +28,7 @@ from testkit.s3_jobs import (
     parquet_of,
     upload,
 )
-from testkit.s3_proxy import Mischief, misbehaving
+from testkit.s3_proxy import Mischief, Proxy, misbehaving
 
 pytestmark = pytest.mark.s3
 
@@ -136,6 +139,97 @@ def test_a_store_that_falls_silent_does_not_hold_up_the_end(job, proxy, ending):
     gate.open()
     job.spec.pop("activeDeadlineSeconds", None)
     assert job.run().code == 0
+    assert_exact(job, ROWS)
+
+
+def is_listing_of_input(method: str, path: str) -> bool:
+    return method == "GET" and "list-type=2" in path and "data" in path
+
+
+def is_reading_of_claim(method: str, path: str) -> bool:
+    return method == "GET" and path.endswith("claim.json")
+
+
+def is_record_of_attempt(method: str, path: str) -> bool:
+    return method == "PUT" and "/attempts/" in path
+
+
+def is_result(method: str, path: str) -> bool:
+    return method == "PUT" and path.endswith("_SUCCESS")
+
+
+def is_cleaning(method: str, path: str) -> bool:
+    return method == "GET" and "list-type=2" in path and "stage" in path
+
+
+def end_in_silence(job: S3Job, proxy: Proxy, begins, *, by: str, deadline_seconds: int = 8) -> int:
+    """Run the job until its store falls silent, end it, and let the store come to itself."""
+    if by == "a deadline":
+        job.spec["activeDeadlineSeconds"] = deadline_seconds
+    with silent(proxy, begins) as silence:
+        run = job.start()
+        try:
+            assert silence.has_begun.wait(30)
+            began = time.monotonic()
+            if by != "a deadline":
+                run.send_signal(signal.Signals[by])
+            code = run.wait(30)
+        finally:
+            run.kill()
+    # A supervisor kills its driver 8 seconds after SIGTERM, and there must be time for a report.
+    left = deadline_seconds if by == "a deadline" else 0
+    assert time.monotonic() - began < left + 7.5
+    job.spec.pop("activeDeadlineSeconds", None)
+    return code
+
+
+@pytest.mark.parametrize(
+    ("begins", "by", "code"),
+    [
+        pytest.param(is_listing_of_input, "SIGINT", 130, id="the input is listed, Ctrl-C"),
+        pytest.param(is_record_of_attempt, "SIGTERM", 143, id="an attempt is recorded, SIGTERM"),
+        pytest.param(is_result, "SIGINT", 130, id="the result is written, Ctrl-C"),
+        pytest.param(is_result, "a deadline", 70, id="the result is written, a deadline"),
+    ],
+)
+def test_a_run_ends_wherever_it_waits_for_a_silent_store(job, proxy, runs, begins, by, code):
+    assert end_in_silence(job, proxy, begins, by=by) == code
+    assert runs.run(config_of(job)).code == 0
+    assert_exact(job, ROWS)
+
+
+@pytest.mark.parametrize(
+    ("begins", "by", "code"),
+    [
+        pytest.param(is_reading_of_claim, "a deadline", 70, id="the claim is read, a deadline"),
+        pytest.param(is_listing_of_input, "SIGTERM", 143, id="the input is listed, SIGTERM"),
+    ],
+)
+def test_so_does_one_that_resumes(job, proxy, runs, begins, by, code):
+    assert runs.run(config_of(job), at=40, fault=Fault.CRASH_AFTER).code == CRASHED
+    before = job.markers()
+    assert before
+    assert end_in_silence(job, proxy, begins, by=by, deadline_seconds=1) == code
+    assert runs.run(config_of(job)).code == 0
+    assert {key: job.markers()[key] for key in before} == before
+    assert_exact(job, ROWS)
+
+
+def test_so_does_a_validation(job, proxy):
+    command = job.command()
+    command[command.index("run")] = "validate"
+    with silent(proxy, is_listing_of_input) as silence:
+        validation = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        try:
+            assert silence.has_begun.wait(30)
+            validation.send_signal(signal.SIGINT)
+            assert validation.wait(30) == 130
+        finally:
+            validation.kill()
+
+
+def test_a_result_counts_although_what_it_leaves_could_not_be_removed(job, proxy):
+    assert end_in_silence(job, proxy, is_cleaning, by="SIGINT") == 0
     assert_exact(job, ROWS)
 
 

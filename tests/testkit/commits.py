@@ -83,7 +83,7 @@ def drive(store, config, *, attempt, shards=3, by_attempt=False):
     """Run the job to its end, or until the store fails; return the manifest."""
     output = Output.open(store, config, lambda: plan_of(config, shards=shards))
     if output.complete is not None:
-        return output.complete
+        return output.finalize(run={})
     done = output.committed()
     todo = [shard.index for shard in output.plan.shards if shard.index not in done]
     for start in range(0, len(todo), 2):

@@ -7,12 +7,12 @@ is held at the gate is not, on any machine, and costs no processor while it wait
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from socket import socket
-from threading import Condition
+from threading import Condition, Event
 
-from testkit.s3_proxy import misbehaving
+from testkit.s3_proxy import Proxy, misbehaving
 
 
 class Gate:
@@ -46,6 +46,37 @@ class Gate:
                 lambda: path in self._passed or len(self._passed) < self._at_most
             )
             self._passed.add(path)
+
+
+class Silence:
+    """From the first request that `begins` it on, no request is answered until it has ended."""
+
+    def __init__(self, begins: Callable[[str, str], bool]) -> None:
+        self.has_begun = Event()
+        self._begins = begins
+        self._ended = Event()
+
+    def hold(self, method: str, path: str) -> None:
+        """Come back when the request may go on to the server."""
+        if self.has_begun.is_set() or self._begins(method, path):
+            self.has_begun.set()
+            self._ended.wait()
+
+    def end(self) -> None:
+        """Let everything through, also what was held."""
+        self._ended.set()
+
+
+@contextmanager
+def silent(proxy: Proxy, begins: Callable[[str, str], bool]) -> Iterator[Silence]:
+    """Let the server behind the proxy fall silent at a request, for as long as entered."""
+    silence = Silence(begins)
+    proxy.choose = silence.hold
+    try:
+        yield silence
+    finally:
+        proxy.choose = lambda *_: None
+        silence.end()
 
 
 @contextmanager

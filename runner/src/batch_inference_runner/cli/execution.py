@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,9 @@ from batch_inference_runner.cli.failures import failure_of, is_expected
 from batch_inference_runner.cli.interrupts import Interrupts
 from batch_inference_runner.errors import ExitCode, Interrupted, JobFailed
 from batch_inference_runner.progress.counters import Progress
+from batch_inference_runner.schedule.deadline import Deadline
 from batch_inference_runner.schedule.launch import launch
+from batch_inference_runner.schedule.run_thread import RunThread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,8 +59,10 @@ def execute(
     """Run the job to its end and return how it ended; raises OSError if a service cannot listen.
 
     SIGINT and SIGTERM stop the run. Every other ending is in the result, defects included, because
-    a final report must be left whatever happens. `progress` may know of earlier attempts.
+    a final report must be left whatever happens: also if the run still waits for a store, on a
+    thread that is left behind. `progress` may know of earlier attempts.
     """
+    deadline = Deadline.after(config.budget.active_deadline_seconds, began=time.monotonic())
     progress = progress or Progress(config.job, run_number=config.run.number)
     stop = threading.Event()
     with contextlib.ExitStack() as stack:
@@ -65,12 +70,17 @@ def execute(
         interrupts = stack.enter_context(Interrupts(stop))
         if renderer is not None:
             stack.enter_context(Display(progress, stop, renderer))
-        try:
-            launched = launch(config, stop=stop, scorer=scorer)
+        thread: RunThread[Outcome] = RunThread()
+
+        def score() -> Outcome:
+            launched = launch(config, stop=stop, scorer=scorer, deadline=deadline)
             with lean_imports.uncollected():  # while the scorer prepares
                 from batch_inference_runner.schedule import driver
 
-            outcome = driver.run(launched, progress=progress, members=members)
+            return driver.run(launched, progress=progress, members=members, settle=thread.settle)
+
+        try:
+            outcome = thread.finish(score, stop=stop, deadline=deadline)
         except Exception as error:  # noqa: BLE001 - the edge of a run: a report must be left
             return _failed(error, progress, interrupts)
         return _succeeded(outcome, progress)

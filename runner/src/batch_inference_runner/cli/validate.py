@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 from batch_inference_runner import logs
@@ -14,11 +15,14 @@ from batch_inference_runner.cli.wording import count, size
 from batch_inference_runner.errors import ExitCode, Interrupted
 from batch_inference_runner.redaction import redact
 from batch_inference_runner.schedule import driver
+from batch_inference_runner.schedule.deadline import Deadline
 from batch_inference_runner.schedule.launch import launch
+from batch_inference_runner.schedule.run_thread import RunThread
 
 if TYPE_CHECKING:
     import argparse
 
+    from batch_inference_api.runner_contract import RunnerConfig
     from batch_inference_runner.cli.manifest import LoadedManifest
     from batch_inference_runner.plan.plan import Plan
     from batch_inference_runner.schedule.scorer_process import ScorerProcess
@@ -31,7 +35,12 @@ def validate(arguments: argparse.Namespace, scorer: ScorerProcess) -> int:
     as_json = arguments.output_format == "json"
     logs.configure(json_lines=as_json, verbose=arguments.verbose, quiet=not arguments.verbose)
     loaded = load_manifest(arguments)
-    plan = _plan(loaded, scorer)
+    stop = threading.Event()
+    with Interrupts(stop) as interrupts:
+        try:
+            plan = _plan(loaded.config, scorer, stop)
+        except Interrupted:
+            return interrupts.exit_code
     if as_json:
         write_document(_document(plan, loaded))
     else:
@@ -40,13 +49,14 @@ def validate(arguments: argparse.Namespace, scorer: ScorerProcess) -> int:
     return ExitCode.SUCCESS
 
 
-def _plan(loaded: LoadedManifest, scorer: ScorerProcess) -> Plan:
-    stop = threading.Event()
-    with Interrupts(stop) as interrupts:
-        try:
-            return driver.validate(launch(loaded.config, stop=stop, scorer=scorer))
-        except Interrupted:
-            sys.exit(interrupts.exit_code)
+def _plan(config: RunnerConfig, scorer: ScorerProcess, stop: threading.Event) -> Plan:
+    deadline = Deadline.after(config.budget.active_deadline_seconds, began=time.monotonic())
+
+    def plan() -> Plan:
+        return driver.validate(launch(config, stop=stop, scorer=scorer, deadline=deadline))
+
+    thread: RunThread[Plan] = RunThread()
+    return thread.finish(plan, stop=stop, deadline=deadline)
 
 
 def _document(plan: Plan, loaded: LoadedManifest) -> dict[str, Any]:

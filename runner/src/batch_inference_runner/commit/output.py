@@ -1,9 +1,9 @@
 """One output location, as the driver sees it: open, commit shards, finalize.
 
 output = Output.open(store, config, make_plan)
-if output.complete: nothing to do
-done = output.committed()                    resume: what earlier drivers have committed
-output.commit([staged, ...])                 from any thread, as attempts end
+unless output.complete:
+    done = output.committed()                resume: what earlier drivers have committed
+    output.commit([staged, ...])             from any thread, as attempts end
 manifest = output.finalize(run={...})
 """
 
@@ -45,7 +45,7 @@ class Output:
     def __init__(self, store: Store, config: RunnerConfig, opened: Opened) -> None:
         self.plan: Plan = opened.plan
         self.complete: Manifest | None = opened.complete
-        """The manifest, if an equal plan has finished here already: nothing is left to do."""
+        """The manifest, if an equal plan has finished here already: `finalize` cleans up."""
         self.resumed = opened.complete is None and not opened.fresh
         """Whether this driver goes on with a plan that an earlier one has made."""
         self.work: str = opened.claim.work if opened.claim else opened.plan.hash
@@ -75,11 +75,7 @@ class Output:
         AccessDenied, OutputVolumeFull), Unavailable, and whatever `make_plan` raises.
         """
         with run_errors(f"opening the output {store.uri!r}", missing=Reason.INVALID_SPEC):
-            output = cls(store, config, open_location(store, config, make_plan, begin_plan))
-        if output.complete is not None:
-            # An earlier driver may have died between `_SUCCESS` and cleaning.
-            output._clean(output.complete)
-        return output
+            return cls(store, config, open_location(store, config, make_plan, begin_plan))
 
     def committed(self) -> dict[int, StagedShard]:
         """Return, by shard, what is committed already, by whichever driver."""
@@ -113,25 +109,33 @@ class Output:
         self._drop_losers(staged, winners)
         return tuple(winners[shard.shard] for shard in staged)
 
-    def finalize(self, *, run: dict[str, Any]) -> Manifest:
+    def finalize(
+        self, *, run: dict[str, Any], on_success: Callable[[Manifest], None] | None = None
+    ) -> Manifest:
         """Publish what is missing, check all sums, write `_SUCCESS`, clean; return the manifest.
 
-        `run` is recorded as it is (timings, versions). Errors after `_SUCCESS` are logged only.
+        Args:
+            run: recorded as it is (timings, versions).
+            on_success: told of the manifest once the result stands, before anything is cleaned.
 
-        Raises JobFailed(RowCountMismatch, OutputExists, OutputPathClaimed) and Unavailable.
+        Raises JobFailed(RowCountMismatch, OutputExists, OutputPathClaimed) and Unavailable. Errors
+        after `_SUCCESS` are logged only.
         """
-        if self.complete is not None:
-            return self.complete
+        manifest = self.complete = self.complete or self._write_success(run)
+        if on_success is not None:
+            on_success(manifest)
+        # If it was complete before: an earlier driver may have died between `_SUCCESS` and this.
+        self._clean(manifest)
+        return manifest
+
+    def _write_success(self, run: dict[str, Any]) -> Manifest:
         if self._claim is None:
             raise RuntimeError("an output that is not complete always has a claim")
         with run_errors(f"finalizing {self._store.uri!r}"):
             missing = [s.index for s in self.plan.shards if s.index not in self._winners]
             self._winners.update(read_markers(self._store, self.work, missing))
             result = Result(self.plan, self._claim, self._format, dict(self._winners), run)
-            manifest = write_success(self._store, result)
-        self.complete = manifest
-        self._clean(manifest)
-        return manifest
+            return write_success(self._store, result)
 
     def _check(self, staged: StagedShard) -> None:
         shards = self.plan.shards

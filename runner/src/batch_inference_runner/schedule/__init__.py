@@ -1,6 +1,7 @@
 """The driver: which scorer works on which shard, and what happens when one is lost.
 
     launch          the first moments: a scorer begins to prepare
+    run_thread      the thread that all of it runs on, and how long the main one waits for it
     driver          the run from opening the output to the manifest
     planning        the plan: the driver lists, a scorer inspects, the driver cuts
     dispatch        the loop: assignments out, events in

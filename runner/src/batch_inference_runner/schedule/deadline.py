@@ -1,4 +1,4 @@
-"""How long a run may take: `activeDeadlineSeconds`, from its start to its last commit. Pure."""
+"""How long a run may take: `activeDeadlineSeconds`, from its start to its result. Pure."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ from batch_inference_runner.storage.store import StoreError
 from batch_inference_runner.version import VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from batch_inference_runner.commit.manifest import Manifest
     from batch_inference_runner.plan.plan import Plan
@@ -48,13 +48,20 @@ class Outcome:
     already_complete: bool
 
 
-def run(launched: Launch, *, progress: Progress, members: RayNodes | None = None) -> Outcome:
+def run(
+    launched: Launch,
+    *,
+    progress: Progress,
+    members: RayNodes | None = None,
+    settle: Callable[[Outcome], None] = lambda _: None,
+) -> Outcome:
     """Score the dataset, or what is left of it, and publish the manifest.
 
     Args:
         launched: the run, with its first scorer at work.
         progress: is told how far the run is.
         members: other workers of the run; None: this process's own scorers are all.
+        settle: told the outcome once it stands, before the output is cleaned.
 
     Raises:
         JobFailed: the job cannot succeed as it is.
@@ -62,7 +69,7 @@ def run(launched: Launch, *, progress: Progress, members: RayNodes | None = None
         Interrupted: the run was asked to stop.
     """
     with _store_failures_explained(), ExitStack() as cleanup:
-        return _Run(launched, progress, cleanup).score(members)
+        return _Run(launched, progress, settle, cleanup).score(members)
 
 
 def validate(launched: Launch) -> Plan:
@@ -75,11 +82,18 @@ def validate(launched: Launch) -> Plan:
 class _Run:
     """The state that the steps of one run share."""
 
-    def __init__(self, launched: Launch, progress: Progress, cleanup: ExitStack) -> None:
+    def __init__(
+        self,
+        launched: Launch,
+        progress: Progress,
+        settle: Callable[[Outcome], None],
+        cleanup: ExitStack,
+    ) -> None:
         self._launched = launched
         self._config = launched.config
         self._events = launched.events
         self._progress = progress
+        self._settle = settle
         self._cleanup = cleanup
 
     def score(self, members: RayNodes | None) -> Outcome:
@@ -90,13 +104,10 @@ class _Run:
         output = self._open_output()
         if output.complete is not None:
             self._count(output.complete, shards=len(output.plan.shards))
-            self._show(output.complete)
-            return Outcome(output.complete, already_complete=True)
+            return self._finalize(output, audit={})
         dispatch = self._dispatch(output, members)
         self._progress.phase(RunPhase.FINALIZING)
-        manifest = output.finalize(run=self._audit(dispatch))
-        self._show(manifest)
-        return Outcome(manifest, already_complete=False)
+        return self._finalize(output, audit=self._audit(dispatch))
 
     def _start_slots(self) -> None:
         first, *others = self._launched.slots
@@ -136,6 +147,16 @@ class _Run:
         on_other = partial(members.on_event, dispatch) if members else _unexpected
         dispatch.run(deadline=self._launched.deadline, on_other=on_other)
         return dispatch
+
+    def _finalize(self, output: Output, *, audit: dict[str, Any]) -> Outcome:
+        already_complete = output.complete is not None
+
+        def on_success(manifest: Manifest) -> None:
+            self._show(manifest)
+            self._settle(Outcome(manifest, already_complete))
+
+        manifest = output.finalize(run=audit, on_success=on_success)
+        return Outcome(manifest, already_complete)
 
     def _audit(self, dispatch: Dispatch) -> dict[str, Any]:
         report = self._progress.report()

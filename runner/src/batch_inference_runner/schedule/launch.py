@@ -40,16 +40,23 @@ class Launch:
     planner: Planner
 
 
-def launch(config: RunnerConfig, *, stop: Event, scorer: ScorerProcess | None = None) -> Launch:
+def launch(
+    config: RunnerConfig,
+    *,
+    stop: Event,
+    scorer: ScorerProcess | None = None,
+    deadline: Deadline | None = None,
+) -> Launch:
     """Begin a run; nothing is written.
 
     Args:
         config: the job.
         stop: when set, the run ends soon and can be resumed.
         scorer: one that was spawned early.
+        deadline: when its time is over; None: as the job says, from now on.
     """
     began = time.monotonic()
-    deadline = Deadline.after(config.budget.active_deadline_seconds, began=began)
+    deadline = deadline or Deadline.after(config.budget.active_deadline_seconds, began=began)
     events: queue.SimpleQueue[object] = queue.SimpleQueue()
     slots = _local_slots(config)
     slots[0].start(events.put, scorer)

@@ -40,7 +40,8 @@ class ScorerProcess:
     def spawn(cls, *, gpu: int | None = None) -> ScorerProcess:
         """Start a scorer; it loads its libraries at once and waits for the first message.
 
-        Call it from the main thread: the child asks the kernel to die with the thread that made it.
+        Call it from the main thread, or from the run's: the child asks the kernel to die with the
+        thread that made it.
         `gpu` is the ordinal of the only GPU that it may see; None leaves the environment as it is.
         """
         ours, theirs = socket.socketpair()
