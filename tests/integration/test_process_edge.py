@@ -54,6 +54,8 @@ def test_a_command_succeeds_although_nobody_can_be_told(finished, command, strea
     assert ("stdout cannot be written: No space left" in ended.stderr) is (
         streams == STDOUT["full"]
     )
+    if streams == STDOUT["closed"]:
+        assert "stdout" not in ended.stderr
 
 
 @pytest.mark.parametrize("streams", [*STDERR.values(), "<&- >&- 2>&-"], ids=[*STDERR, "all closed"])
