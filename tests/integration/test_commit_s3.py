@@ -117,7 +117,7 @@ def test_lost_responses_of_every_kind_leave_one_result(server):
 
 def test_a_committed_file_that_is_gone_for_good_fails_the_job(server):
     store = server.store("expired")
-    lost = commit_and_lose(store, make_config())
+    _, lost = commit_and_lose(store, make_config())
     with pytest.raises(JobFailed) as failure:
         drive(store, make_config(), attempt="b")
     assert failure.value.reason is Reason.OUTPUT_PATH_CLAIMED

@@ -96,12 +96,12 @@ def drive(store, config, *, attempt, shards=3, by_attempt=False):
 
 
 def commit_and_lose(store, config, *, staged_too=True):
-    """Commit every shard and delete a file of one, published or staged; return that file."""
+    """Commit every shard and delete a file of one, published or staged; return output and file."""
     output = Output.open(store, config, lambda: plan_of(config))
     output.commit([stage(store, output, shard, "a") for shard in range(3)])
     lost = output.committed()[1].files[0]
     store.delete([lost.path, lost.staged_key] if staged_too else [lost.path])
-    return lost
+    return output, lost
 
 
 def expected_rows(shards=3):

@@ -21,7 +21,7 @@ from batch_inference_runner.commit.layout import part_stem
 from batch_inference_runner.commit.marker import commit_shards, find_markers, read_markers
 from batch_inference_runner.commit.opening import open_location
 from batch_inference_runner.commit.outcome import STORE_FAILURES, run_errors
-from batch_inference_runner.commit.publish import publish_all
+from batch_inference_runner.commit.publish import check_kept, publish_all
 from batch_inference_runner.commit.staged import REPORT_IT, imbalance_of
 from batch_inference_runner.errors import JobFailed
 from batch_inference_runner.redaction import redact
@@ -78,11 +78,18 @@ class Output:
             return cls(store, config, open_location(store, config, make_plan, begin_plan))
 
     def committed(self) -> dict[int, StagedShard]:
-        """Return, by shard, what is committed already, by whichever driver."""
+        """Return, by shard, what is committed already, by whichever driver.
+
+        Raises JobFailed(OutputPathClaimed) if a file of it is gone, before more is spent on a
+        result that cannot be finished; JobFailed(VersionSkew, AccessDenied) and Unavailable.
+        """
         if not self._fresh:
-            with run_errors(f"reading commit markers in {self._store.uri!r}"):
+            with run_errors(f"reading what is committed in {self._store.uri!r}"):
                 shards = [shard.index for shard in self.plan.shards]
                 found = find_markers(self._store, self.work, shards)
+                if self._claim is not None and self.complete is None:
+                    files = [file for shard in found.values() for file in shard.files]
+                    check_kept(self._store, files, self._claim)
             with self._lock:
                 self._winners.update(found)
         with self._lock:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from batch_inference_api.reasons import Reason
 from batch_inference_runner.commit.claim import check_held
 from batch_inference_runner.commit.exclusive import DELAYS_SECONDS, FINAL
+from batch_inference_runner.commit.foreign import list_sizes
+from batch_inference_runner.commit.layout import stage_folder
 from batch_inference_runner.commit.parallel import run_each
 from batch_inference_runner.errors import JobFailed
 from batch_inference_runner.storage.store import AlreadyExists, NotFound, StoreError
@@ -37,6 +39,35 @@ def publish_all(
     is neither staged nor published any more. Raises StoreError when an outcome stays unknown.
     """
     run_each(store, lambda file: _publish(store, file, claim, pause), files)
+
+
+def check_kept(store: Store, files: Sequence[StagedFile], claim: Claim) -> None:
+    """Check that files of committed shards are there, published or still staged.
+
+    Two listings tell; what both lack is asked for by name, because listings may lag.
+
+    Raises JobFailed(OutputPathClaimed) for one that is gone, and the store's exceptions.
+    """
+    published = list_sizes(store)
+    unpublished = [file for file in files if file.path not in published]
+    if not unpublished:
+        return
+    staged = {info.key for info in store.list(stage_folder(claim.work))}
+    for file in unpublished:
+        # The staged copy first: if it has just been cleaned away, the other one was there before.
+        if file.staged_key not in staged and not (
+            _exists(store, file.staged_key) or _exists(store, file.path)
+        ):
+            check_held(store, claim)
+            raise _lost(store, file)
+
+
+def _exists(store: Store, key: str) -> bool:
+    try:
+        store.info(key)
+    except NotFound:
+        return False
+    return True
 
 
 def check_sizes(store: Store, files: Sequence[StagedFile], sizes: Mapping[str, int]) -> None:
