@@ -1,4 +1,4 @@
-"""Is the store safe? Asked before any compute.
+"""Is the store safe? Asked before anything is written or scored.
 
 The protocol stands on three promises: of several exclusive creates exactly one wins, an exclusive
 publish does not replace, and (to overwrite or append) a conditional replace respects its
