@@ -41,6 +41,7 @@ def test_suspending_takes_the_pods_and_resuming_goes_on(held_job: HeldJob) -> No
             assert [pod for pod in held_job.pods() if _is_live(pod)] == []
             committed = held_job.on_s3.markers()
             held_job.change(suspend=False)
+            held_job.wait_for_run(cycle + 2)
         held_job.finish()
     after = held_job.on_s3.markers()
     assert {key: after[key] for key in committed} == committed, "a shard was scored again"
@@ -57,12 +58,7 @@ def test_what_was_changed_while_suspended_holds_though_nobody_saw_the_suspension
         held_job.change(suspend=True)
         held_job.change(workers={"resources": {"requests": {"cpu": "150m"}}})
         held_job.change(suspend=False)
-    wait_for(
-        lambda: held_job.status()["run"]["number"] == 2,
-        seconds=90,
-        what="the next run",
-        explain=held_job.explain,
-    )
+    held_job.wait_for_run(2)
     held_job.finish()
     (run,) = held_job.jobs()
     (container,) = run["spec"]["template"]["spec"]["containers"]

@@ -92,6 +92,15 @@ class ClusterJob:
         """Wait until the job says what it is waiting for."""
         return self.wait_for_condition("Reconciling", reason=reason, seconds=seconds)
 
+    def wait_for_run(self, number: int, *, seconds: float = 90) -> None:
+        """Wait until so many runs were begun."""
+        wait_for(
+            lambda: self.status().get("run", {}).get("number") == number,
+            seconds=seconds,
+            what=f"run {number} of {self.name}",
+            explain=self.explain,
+        )
+
     def wait_for_shards(self, committed: int, *, seconds: float = 90) -> None:
         """Wait until so many shards are committed, as the store shows."""
         wait_for(

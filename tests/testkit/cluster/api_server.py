@@ -39,6 +39,10 @@ class Resource:
     plural: str
     is_namespaced: bool
 
+    @property
+    def api_version(self) -> str:
+        return f"{self.group}/{self.version}" if self.group else self.version
+
     def path(self, namespace: str | None, name: str = "") -> str:
         """Return the path of one object, or of all; without a namespace, of all namespaces."""
         root = f"/apis/{self.group}" if self.group else "/api"

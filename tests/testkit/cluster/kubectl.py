@@ -94,9 +94,12 @@ class Kubectl:
 
     def list(self, kind: str, *, labels: str = "", everywhere: bool = False) -> list[Manifest]:
         """Return the objects that a selector of labels selects, of all namespaces or of this."""
-        path = self._server.resource(kind).path(None if everywhere else self._within)
-        found = self._server.request("GET", path, labelSelector=labels)
-        return [] if found is None else found["items"]
+        resource = self._server.resource(kind)
+        path = resource.path(None if everywhere else self._within)
+        found = self._server.request("GET", path, labelSelector=labels) or {"items": []}
+        # In a list the server leaves these out.
+        header = {"apiVersion": resource.api_version, "kind": resource.kind}
+        return [header | item for item in found["items"]]
 
     def delete(self, kind: str, name: str) -> None:
         """Have an object deleted, and do not wait until it is gone."""
@@ -122,7 +125,7 @@ class Kubectl:
             wait_for(lambda crd=crd: self._is_established(crd), seconds=seconds, what=crd)
 
     def _is_established(self, crd: str) -> bool:
-        status = self.get("crd", crd.removeprefix("crd/")).get("status") or {}
+        status = self.get("crd", crd.rpartition("/")[2]).get("status") or {}
         return any(
             found["type"] == "Established" and found["status"] == "True"
             for found in status.get("conditions") or ()
