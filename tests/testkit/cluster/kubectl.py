@@ -119,17 +119,22 @@ class Kubectl:
     def wait_until_established(self, *crds: str, seconds: float = 60) -> None:
         """Wait until kinds are served, for `crd/NAME`s.
 
-        `kubectl wait` fails at once on one that has no conditions yet.
+        `kubectl wait` fails at once on one that has no conditions yet. Being established is not
+        enough: one that is deleted before its objects were ever listed may take a minute to go.
         """
         for crd in crds:
-            wait_for(lambda crd=crd: self._is_established(crd), seconds=seconds, what=crd)
+            wait_for(lambda crd=crd: self._is_served(crd), seconds=seconds, what=crd)
 
-    def _is_established(self, crd: str) -> bool:
-        status = self.get("crd", crd.rpartition("/")[2]).get("status") or {}
-        return any(
-            found["type"] == "Established" and found["status"] == "True"
-            for found in status.get("conditions") or ()
+    def _is_served(self, crd: str) -> bool:
+        found = self.get("crd", crd.rpartition("/")[2])
+        conditions = (found.get("status") or {}).get("conditions") or ()
+        is_established = any(
+            each["type"] == "Established" and each["status"] == "True" for each in conditions
         )
+        spec = found["spec"]
+        version = next(each["name"] for each in spec["versions"] if each["served"])
+        path = f"/apis/{spec['group']}/{version}/{spec['names']['plural']}"
+        return is_established and self._server.request("GET", path) is not None
 
     def wait_for_service_account(self) -> None:
         """Wait until a new namespace accepts pods: they are refused before it has this account."""
