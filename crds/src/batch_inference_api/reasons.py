@@ -45,9 +45,10 @@ class Reason(StrEnum):
     Write the file again, take it out of the input, or correct `spec.input.format`.
     """
     MODEL_NOT_FOUND = "ModelNotFound"
-    """The model's file is not there.
+    """The model's file is not there, or its external data.
 
-    `spec.model.storageUri` must name an `.onnx` file, or a folder with exactly one.
+    `spec.model.storageUri` must name an `.onnx` file, or a folder with exactly one; external data
+    must lie beside it.
     """
     MODEL_DIGEST_MISMATCH = "ModelDigestMismatch"
     """The model is not the one that was pinned, or not the one that the output was planned with.
