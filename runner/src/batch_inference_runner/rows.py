@@ -6,13 +6,12 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
-
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     import pyarrow as pa
 
-Indices = npt.NDArray[np.int64]
+    Indices = npt.NDArray[np.int64]
 
 CHUNK_ROWS = 131_072
 """Readers give chunks of at most this many rows."""

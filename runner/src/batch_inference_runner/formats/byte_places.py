@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from batch_inference_runner.rows import Indices
 
 # The comparison's result stays in the cache: twice as fast as comparing megabytes at once.

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from batch_inference_api.reasons import Reason
 from batch_inference_runner.errors import JobFailed
@@ -13,9 +12,11 @@ from batch_inference_runner.errors import JobFailed
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import numpy.typing as npt
+
     from batch_inference_runner.models.onnx import OnnxModel
 
-Array = npt.NDArray[Any]
+    Array = npt.NDArray[Any]
 
 
 class Call(Protocol):

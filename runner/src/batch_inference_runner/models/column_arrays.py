@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.types as pt
 
@@ -20,7 +19,9 @@ from batch_inference_runner.models.signature import DTYPES
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-Mask = npt.NDArray[np.bool_]
+    import numpy.typing as npt
+
+    Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(slots=True)

@@ -7,21 +7,22 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from batch_inference_runner.models.column_arrays import Problems, list_values, scalar_values
 from batch_inference_runner.models.signature import DTYPES
-from batch_inference_runner.rows import Indices, RowErrors, Stage
+from batch_inference_runner.rows import RowErrors, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy.typing as npt
     import pyarrow as pa
 
     from batch_inference_runner.models.binding import InputPlan
+    from batch_inference_runner.rows import Indices
 
-Array = npt.NDArray[Any]
-Mask = npt.NDArray[np.bool_]
+    Array = npt.NDArray[Any]
+    Mask = npt.NDArray[np.bool_]
 
 _LOOK_AT_VALUES = 1 << 16  # fits the cache; all rows at once could be gigabytes
 _LOOK_AT_COLUMNS = 128  # in less than a millisecond

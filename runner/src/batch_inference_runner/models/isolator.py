@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from batch_inference_api.reasons import Reason
 from batch_inference_runner.errors import JobFailed, Unavailable
@@ -24,9 +23,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    import numpy.typing as npt
+
     from batch_inference_runner.models.feeds import Feeds
 
-Array = npt.NDArray[Any]
+    Array = npt.NDArray[Any]
 
 _REQUEST_BYTES = 64 * 1024 * 1024
 

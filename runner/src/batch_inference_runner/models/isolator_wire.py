@@ -10,13 +10,14 @@ import struct
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Mapping
 
-Array = npt.NDArray[Any]
+    import numpy.typing as npt
+
+    Array = npt.NDArray[Any]
 
 _LENGTHS = struct.Struct("<IQ")
 PREFIX_BYTES = _LENGTHS.size

@@ -6,7 +6,6 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.types as pt
 
@@ -18,10 +17,12 @@ from batch_inference_runner.models.column_arrays import bool_array, int64_array,
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import numpy.typing as npt
+
     from batch_inference_runner.models.output_binding import OutputPlan
 
-Array = npt.NDArray[Any]
-Mask = npt.NDArray[np.bool_]
+    Array = npt.NDArray[Any]
+    Mask = npt.NDArray[np.bool_]
 
 
 class Outputs:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from batch_inference_runner.models.calling import not_rowwise
 from batch_inference_runner.models.feeds import Dense
@@ -17,10 +16,12 @@ from batch_inference_runner.models.onnx import InferenceFailed
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy.typing as npt
+
     from batch_inference_runner.models.calling import Call
     from batch_inference_runner.models.feeds import Feeds
 
-Array = npt.NDArray[Any]
+    Array = npt.NDArray[Any]
 
 PROBE_ROWS = 8192
 DEFAULT_BATCH_SIZE = 1024
