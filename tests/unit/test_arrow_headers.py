@@ -41,11 +41,11 @@ class Source:
         return [sum(length for _, length in coalesce(ranges)) for ranges in self.asked]
 
 
-def file_of(*batches: int, width: int = 8) -> bytes:
+def file_of(*batches: int, width: int = 8, stream: bool = False) -> bytes:
     """Make a file of batches with so many rows, each of `width` bytes."""
     sink = pa.BufferOutputStream()
     schema = pa.schema([("v", pa.binary(width))])
-    with pa.ipc.new_file(sink, schema) as writer:
+    with (pa.ipc.new_stream if stream else pa.ipc.new_file)(sink, schema) as writer:
         for rows in batches:
             writer.write_batch(pa.record_batch([pa.array([b"x" * width] * rows)], schema=schema))
     return sink.getvalue().to_pybytes()
@@ -132,35 +132,26 @@ def test_a_batch_with_an_impossible_number_of_rows_is_refused(claimed):
         batch_rows(Source(with_rows(file_of(77_777), 77_777, claimed)))
 
 
+def assert_refused_by_name(path, body):
+    path.write_bytes(body)
+    with pytest.raises(InvalidJob, match=rf"{path.name}.*not a readable Arrow IPC"):
+        Dataset((pinned(path),), DataFormat.ARROW).inspect()
+
+
 @pytest.mark.parametrize("claimed", [-5, 2**40 + 1, 2**62])
 @pytest.mark.parametrize("stream", [False, True], ids=["file", "stream"])
 def test_a_file_with_such_a_batch_is_refused_by_name(tmp_path, stream, claimed):
-    opened = pa.ipc.new_stream if stream else pa.ipc.new_file
-    sink = pa.BufferOutputStream()
-    table = pa.table({"v": pa.nulls(77_777, pa.int64())})
-    with opened(sink, table.schema) as writer:
-        writer.write_table(table)
-    path = tmp_path / "a.arrow"
-    path.write_bytes(with_rows(sink.getvalue().to_pybytes(), 77_777, claimed))
-    with pytest.raises(InvalidJob, match=r"a\.arrow.*not a readable Arrow IPC"):
-        Dataset((pinned(path),), DataFormat.ARROW).inspect()
+    body = with_rows(file_of(77_777, stream=stream), 77_777, claimed)
+    assert_refused_by_name(tmp_path / "a.arrow", body)
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["file", "stream"])
 @pytest.mark.parametrize("place", [0, 1], ids=["the batch", "its column"])
 def test_a_number_of_rows_that_is_said_but_once_is_refused(tmp_path, stream, place):
-    opened = pa.ipc.new_stream if stream else pa.ipc.new_file
-    sink = pa.BufferOutputStream()
-    table = pa.table({"v": pa.nulls(77_777, pa.int64())})
-    with opened(sink, table.schema) as writer:
-        writer.write_table(table)
+    body = bytearray(file_of(77_777, stream=stream))
     said = re.compile(re.escape(struct.pack("<q", 77_777)))
-    body = bytearray(sink.getvalue().to_pybytes())
     struct.pack_into("<q", body, list(said.finditer(body))[place].start(), 2**36)
-    path = tmp_path / "a.arrow"
-    path.write_bytes(body)
-    with pytest.raises(InvalidJob, match=r"a\.arrow.*not a readable Arrow IPC"):
-        Dataset((pinned(path),), DataFormat.ARROW).inspect()
+    assert_refused_by_name(tmp_path / "a.arrow", body)
 
 
 def test_a_header_without_columns_is_refused():
