@@ -142,7 +142,8 @@ def _mistake(row: bytes, dialect: CsvDialect) -> str | None:
     if not is_well_quoted(row, dialect):
         return (
             "has text behind a closing quote, or opens a quote that is not closed before the next "
-            "one: close every quote, and write one that belongs to a name twice"
+            "one: close every quote, and write one that belongs to a name twice; or set "
+            "spec.input.csv.delimiter to what separates the names"
         )
     return None
 
