@@ -24,6 +24,7 @@ LATER = (
 WATCHED_RUN = """
 import sys
 from batch_inference_runner.__main__ import main
+from batch_inference_runner.schedule import scorer_process
 from batch_inference_runner.schedule.scorer_process import ScorerProcess
 
 spawn, send, modules = ScorerProcess.spawn, ScorerProcess.send, {}
@@ -37,20 +38,46 @@ def watched_send(scorer, message):
     send(scorer, message)
 
 ScorerProcess.spawn, ScorerProcess.send = watched_spawn, watched_send
+scorer_process._MAIN = sys.argv[3]
 exit_code = main(["run", sys.argv[1]])
 import json; json.dump(modules, open(sys.argv[2], "w"))
 sys.exit(exit_code)
 """
+WATCHED_SCORER = """
+import json, sys
+from batch_inference_runner.score import process
+
+import_libraries, send, known = process.import_libraries, process.send, set()
+
+def watched_imports():
+    import_libraries()
+    known.update(sys.modules)
+
+def watched_send(connection, message):
+    if type(message).__name__ == "FirstRow":
+        with open({told!r}, "w") as file:
+            json.dump(sorted(set(sys.modules) - known), file)
+    send(connection, message)
+
+process.import_libraries, process.send = watched_imports, watched_send
+process.main()
+"""
 
 
 @pytest.fixture(scope="module")
-def modules(tmp_path_factory) -> dict[str, list[str]]:
-    """What the driver of a run has imported when it spawns its scorer, and at each message."""
+def run_folder(tmp_path_factory) -> Path:
+    """Where a run has told what it had imported when."""
     folder: Path = tmp_path_factory.mktemp("run")
-    job = linear_job(folder)
-    told = folder / "modules.json"
-    subprocess.run([sys.executable, "-c", WATCHED_RUN, job.write(), told], check=True, timeout=60)
-    found: dict[str, list[str]] = json.loads(told.read_text())
+    scorer = WATCHED_SCORER.format(told=str(folder / "scorer.json"))
+    command = [sys.executable, "-c", WATCHED_RUN, linear_job(folder).write()]
+    subprocess.run([*command, folder / "driver.json", scorer], check=True, timeout=60)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def modules(run_folder) -> dict[str, list[str]]:
+    """What the driver of a run has imported when it spawns its scorer, and at each message."""
+    found: dict[str, list[str]] = json.loads((run_folder / "driver.json").read_text())
     return found
 
 
@@ -67,3 +94,7 @@ def test_the_scorer_begins_to_prepare_before_the_driver_imports(modules, unwante
 @pytest.mark.parametrize("unwanted", [*FOREIGN, *SLOW])
 def test_the_first_shard_is_assigned_before_the_driver_imports(modules, unwanted):
     assert unwanted not in modules["Score"]
+
+
+def test_a_scorer_imports_all_that_it_needs_before_it_is_asked_for_anything(run_folder):
+    assert json.loads((run_folder / "scorer.json").read_text()) == []

@@ -7,6 +7,7 @@ repeat what they were sent. The runner masks the very values that it was given a
 from __future__ import annotations
 
 import re
+from functools import cache
 
 MASK = "***"
 
@@ -21,44 +22,48 @@ _SETTING_NAMES = (
     r"|client_?secret|private_?key|password|passwd|token|secret"
 )
 
-_RULES: tuple[tuple[re.Pattern[str], str], ...] = (
-    # scheme://user:password@host, whatever stands before the last @ of the authority
-    (re.compile(r"\b([a-z][a-z0-9+.-]*://)[^/\s?#'\"<>]*@", re.IGNORECASE), rf"\1{MASK}@"),
-    # ?X-Amz-Signature=..., &sig=...
-    (re.compile(rf"([?&;](?:{_QUERY_NAMES})=)[^&;\s'\"<>#)]*", re.IGNORECASE), rf"\1{MASK}"),
-    # Authorization: Bearer ..., also as a header in the text of a dict
-    (
-        re.compile(
-            r"(\b(?:proxy-)?authorization\b['\"]?\s*[:=]\s*['\"]?)"
-            r"(?:(?:bearer|basic|digest|negotiate|aws4-hmac-sha256)\s+)?[^\r\n'\"]+",
-            re.IGNORECASE,
+
+@cache
+def _rules() -> tuple[tuple[re.Pattern[str], str], ...]:
+    # Compiled when the first text comes: 3 ms in which a run could begin.
+    return (
+        # scheme://user:password@host, whatever stands before the last @ of the authority
+        (re.compile(r"\b([a-z][a-z0-9+.-]*://)[^/\s?#'\"<>]*@", re.IGNORECASE), rf"\1{MASK}@"),
+        # ?X-Amz-Signature=..., &sig=...
+        (re.compile(rf"([?&;](?:{_QUERY_NAMES})=)[^&;\s'\"<>#)]*", re.IGNORECASE), rf"\1{MASK}"),
+        # Authorization: Bearer ..., also as a header in the text of a dict
+        (
+            re.compile(
+                r"(\b(?:proxy-)?authorization\b['\"]?\s*[:=]\s*['\"]?)"
+                r"(?:(?:bearer|basic|digest|negotiate|aws4-hmac-sha256)\s+)?[^\r\n'\"]+",
+                re.IGNORECASE,
+            ),
+            rf"\1{MASK}",
         ),
-        rf"\1{MASK}",
-    ),
-    (re.compile(r"\b(bearer|basic)\s+[a-z0-9._~+/=-]{8,}", re.IGNORECASE), rf"\1 {MASK}"),
-    # name=value and 'name': 'value' of the usual credentials
-    (
-        re.compile(
-            rf"(\b(?:{_SETTING_NAMES})['\"]?\s*[:=]\s*['\"]?)[^\s'\",;&}})]+", re.IGNORECASE
+        (re.compile(r"\b(bearer|basic)\s+[a-z0-9._~+/=-]{8,}", re.IGNORECASE), rf"\1 {MASK}"),
+        # name=value and 'name': 'value' of the usual credentials
+        (
+            re.compile(
+                rf"(\b(?:{_SETTING_NAMES})['\"]?\s*[:=]\s*['\"]?)[^\s'\",;&}})]+", re.IGNORECASE
+            ),
+            rf"\1{MASK}",
         ),
-        rf"\1{MASK}",
-    ),
-    (re.compile(r"\b(?:AKIA|ASIA|AROA|AIDA|AGPA|ANPA)[A-Z0-9]{12,}\b"), MASK),
-    (re.compile(r"\bhf_[A-Za-z0-9]{20,}\b|\bgh[pousr]_[A-Za-z0-9]{20,}\b"), MASK),
-    # JSON Web Tokens, such as those of service accounts
-    (re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*"), MASK),
-    (
-        re.compile(
-            r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)",
-            re.DOTALL,
+        (re.compile(r"\b(?:AKIA|ASIA|AROA|AIDA|AGPA|ANPA)[A-Z0-9]{12,}\b"), MASK),
+        (re.compile(r"\bhf_[A-Za-z0-9]{20,}\b|\bgh[pousr]_[A-Za-z0-9]{20,}\b"), MASK),
+        # JSON Web Tokens, such as those of service accounts
+        (re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*"), MASK),
+        (
+            re.compile(
+                r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)",
+                re.DOTALL,
+            ),
+            MASK,
         ),
-        MASK,
-    ),
-)
+    )
 
 
 def redact(text: str) -> str:
     """Replace credentials in `text` by `***`; everything else stays as it is."""
-    for pattern, replacement in _RULES:
+    for pattern, replacement in _rules():
         text = pattern.sub(replacement, text)
     return text

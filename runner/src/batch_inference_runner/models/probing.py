@@ -33,7 +33,7 @@ _TRIED_ROWS = 16  # to find as many as _CHECKED_ROWS that can be scored
 _CHECK_BATCH = 64
 _SLOW_ROW_SECONDS = 0.002
 _SLOW_CALL_SECONDS = 0.5
-_BUDGET_SECONDS = 0.03
+_BUDGET_SECONDS = 0.015
 _CLEARLY_FASTER = 1.15  # two calls a size are not exact
 _SIZES = (64, 256, 512, 1024, 2048, 4096, 8192)
 _MAX_BATCH_BYTES = 32 * 1024 * 1024
@@ -166,7 +166,7 @@ def _spread(count: int, wanted: int) -> list[int]:
 
 
 def find_batch_size(call: Call, feeds: Feeds, *, row_seconds: float) -> int:
-    """Find how many rows a call should take, within a few dozen milliseconds.
+    """Find how many rows a call should take, within some 15 milliseconds.
 
     Small models are fastest while a micro-batch fits the cache, about a thousand rows; for slow
     ones the batch hardly matters and small ones keep memory and latency low.

@@ -67,7 +67,8 @@ _UNNEEDED = (
 def import_libraries() -> None:
     """Import what scorers need, without what that can do without: pandas alone takes 0.3 s.
 
-    Parquet too, although only some jobs read it: the driver is not ready to ask for anything yet.
+    Parquet and folders too, although only some jobs have them: the driver is not ready to ask for
+    anything yet.
     """
     lean_imports.refuse(*_UNNEEDED)
     no_certificates = SimpleNamespace(cafile=None, capath=None)
@@ -76,7 +77,9 @@ def import_libraries() -> None:
         with lean_imports.replaced("ssl", get_default_verify_paths=lambda: no_certificates):
             import pyarrow.fs  # noqa: F401 (it looks for the certificates of its own S3 client)
         import batch_inference_runner.formats.parquet_files
-        import batch_inference_runner.score.scorer  # noqa: F401
+        import batch_inference_runner.score.scorer
+        import batch_inference_runner.storage.folder
+        import batch_inference_runner.storage.local_file  # noqa: F401
 
 
 def _import_numpy() -> None:
