@@ -29,7 +29,7 @@ CLUSTER := PYTHONPATH=tests $(BIN)/python -m testkit.cluster
 WHOLE_LINES := sed --unbuffered ''
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
-.PHONY: help demo venv test test-here test-cluster check format tools cluster cluster-install cluster-shell cluster-down soak images manifests bench bench-full pins clean
+.PHONY: help demo venv test test-here test-ray test-cluster check format tools cluster cluster-install cluster-shell cluster-down soak images manifests bench bench-full pins clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,14 +40,16 @@ demo: $(DEMO_STAMP) ## Train a model, score millions of rows, kill the run half-
 venv: $(DEV_STAMP) ## Create .venv with everything for development, pinned and hash-checked.
 	@echo "Ready: . $(BIN)/activate"
 
-test: $(DEV_STAMP) tools ## Run every test, here and on a real cluster, both at once (about 25 minutes).
-	@$(MAKE) --keep-going --jobs=2 test-here test-cluster
+test: $(DEV_STAMP) tools ## Run every test, here, with Ray and on a real cluster, all at once (about 25 minutes).
+	@$(MAKE) --keep-going --jobs=3 test-here test-ray test-cluster
 
-test-here: $(DEV_STAMP) tools ## Run the tests that need no cluster: unit, repository, integration, faults, Ray.
+test-here: $(DEV_STAMP) tools ## Run the tests that need neither Ray nor a cluster: unit, repository, integration, faults.
 	@echo "==> Tests: unit, repository, integration, faults"
 	@$(BIN)/python -m pytest -m "not ray and not cluster" | $(WHOLE_LINES)
+
+test-ray: $(DEV_STAMP) tools ## Run the tests that start Ray on this machine.
 	@echo "==> Tests that start Ray, in a network namespace of their own: Ray listens on every address"
-	@$(BIN)/python tests/tools/private_network.py $(BIN)/python -m pytest -m ray | $(WHOLE_LINES)
+	@$(BIN)/python tests/tools/private_network.py $(BIN)/python -m pytest -m ray -o cache_dir=.pytest_cache/ray | $(WHOLE_LINES)
 
 test-cluster: $(DEV_STAMP) tools ## Run the tests on a real Kubernetes cluster of this machine.
 	@tests/tools/install_cluster_packages
