@@ -93,6 +93,17 @@ MISSED: dict[str, tuple[Case, str, str]] = {
         Reason.PROGRESS_DEADLINE_EXCEEDED,
         "no row was scored for 600 s",
     ),
+    "a run that scored rows again, and no more": (
+        (
+            BETWEEN,
+            scored(5000),
+            begun(5000),
+            make_pod(),
+            STANDING.model_copy(update={"idle_seconds": 600, "rows_per_second": 3}),
+        ),
+        Reason.PROGRESS_DEADLINE_EXCEEDED,
+        "no row was scored for 600 s",
+    ),
     "a run that has never scored a row": (
         (BETWEEN, None, begun(600), make_pod(), NOTHING_YET),
         Reason.PROGRESS_DEADLINE_EXCEEDED,
@@ -175,6 +186,13 @@ NOT_MISSED: dict[str, Case] = {
         make_pod(),
         make_report(rows=RowCounts(total=1000, processed=300, written=300), rows_per_second=3),
     ),
+    "rows that are scored again, so slowly that the rate is none": (
+        BETWEEN,
+        scored(5000),
+        begun(5000),
+        make_pod(),
+        STANDING.model_copy(update={"idle_seconds": 599}),
+    ),
     "files that are published: no rows are scored then": (
         BETWEEN,
         scored(5000),
@@ -237,6 +255,24 @@ def test_a_run_that_has_begun_stays_begun_when_its_first_pod_is_replaced_before_
         plan = plan_for(record, observe(begun(601), make_ended_pod(137)))
         assert plan.status.phase == "Pending"
         record = stored(record, plan.status)
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        STANDING.model_copy(update={"phase": RunPhase.FINALIZING}),
+        STANDING.model_copy(update={"idle_seconds": 1}),
+    ],
+    ids=["it published", "it scored again what was counted before"],
+)
+def test_a_first_pod_that_is_lost_is_not_blamed_for_how_it_got_on(report) -> None:
+    record = make_record(BETWEEN, status=scored(5000))
+    run = begun(5000)
+    record = stored(record, plan_for(record, observe(run, make_pod(), report)).status)
+
+    plan = plan_for(record, observe(run, make_ended_pod(137)))
+
+    assert plan.status.phase == "Pending"
 
 
 def test_the_last_counts_are_kept_when_a_limit_is_missed() -> None:

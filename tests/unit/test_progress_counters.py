@@ -117,6 +117,38 @@ def test_a_stalled_run_shows_that_it_stalls() -> None:
     assert (report.rows_per_second, report.estimated_remaining_seconds) == (0, None)
 
 
+def test_rows_that_are_scored_again_count_for_the_rate_but_not_twice() -> None:
+    clock = Clock()
+    progress = running(clock=clock)
+    clock.now += 10
+    progress.advanced(0, 80)
+    progress.lost(0)
+    clock.now += 40
+    for _ in range(4):
+        clock.now += 10
+        progress.advanced(0, progress._in_flight.get(0, 0) + 10)
+
+    report = progress.report()
+    assert (report.rows.processed, report.rows_per_second, report.idle_seconds) == (80, 1, 0)
+    assert report.estimated_remaining_seconds == report.rows.total - 40
+
+
+def test_a_driver_that_replaces_another_counts_its_own_rows_for_the_rate() -> None:
+    clock = Clock()
+    progress = Progress(JOB, processed=500, clock=clock)
+    progress.planned(shards=10, rows=1000)
+    progress.phase(RunPhase.RUNNING)
+    progress.resumed([CommittedCounts(0, written=100)])
+    assert progress.report().idle_seconds is None
+    clock.now += 10
+    progress.advanced(1, 50)
+    clock.now += 10
+
+    report = progress.report()
+    assert (report.rows.processed, report.rows_per_second, report.idle_seconds) == (500, 2, 10)
+    assert report.estimated_remaining_seconds == (1000 - 150) / 2.5
+
+
 def test_no_rate_is_told_in_the_first_instant() -> None:
     clock = Clock()
     progress = running(clock=clock)

@@ -345,6 +345,8 @@ class ProgressReport(ContractDocument):
     percentage: int | None = None
     rows_per_second: int | None = None
     estimated_remaining_seconds: int | None = None
+    idle_seconds: int | None = None
+    """How long ago a row was last scored, or scored again; None before the first."""
     elapsed_seconds: int = 0
     cpu_seconds: int = 0
     gpu_seconds: int | None = None

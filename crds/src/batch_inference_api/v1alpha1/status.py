@@ -52,7 +52,7 @@ class ProgressStatus(ResourceModel):
     estimated_remaining_seconds: Count | None = None
     """Seconds until the end at this rate."""
     last_updated_time: Instant | None = None
-    """When rows were last scored."""
+    """When rows were last scored, scored again, or published."""
 
 
 class CompletionStats(ResourceModel):

@@ -9,7 +9,7 @@ from batch_inference_api.reasons import Reason
 from batch_inference_api.runner_contract import RunPhase
 from batch_inference_operator.decide.conditions import PLANNED
 from batch_inference_operator.decide.head import head_uid, is_head_silent
-from batch_inference_operator.decide.progress import rows_processed
+from batch_inference_operator.decide.progress import got_on_at, rows_processed
 from batch_inference_operator.decide.record import parse_time, start_of
 from batch_inference_operator.decide.verdict import Failed
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
+    from batch_inference_api.runner_contract import ProgressReport
     from batch_inference_operator.decide.record import Record
     from batch_inference_operator.observation import Observation, RunJob
     from batch_inference_operator.settings import Settings
@@ -48,7 +49,7 @@ def find_missed_deadline(
     settings: Settings,
 ) -> Failed | None:
     """The first limit that is over; `waiting_for` says what the pods lack, if anything."""
-    for limit in _limits(record, run, observation, settings=settings):
+    for limit in _limits(record, run, observation, now=now, settings=settings):
         if limit.left_seconds(now) <= 0:
             message = f"{limit.message}: {waiting_for}" if waiting_for else limit.message
             return Failed(
@@ -64,7 +65,7 @@ def seconds_to_next_deadline(
     record: Record, run: RunJob, observation: Observation, *, now: datetime, settings: Settings
 ) -> float | None:
     """How long it is until a limit could be missed."""
-    limits = _limits(record, run, observation, settings=settings)
+    limits = _limits(record, run, observation, now=now, settings=settings)
     return min((max(0.0, limit.left_seconds(now)) for limit in limits), default=None)
 
 
@@ -83,7 +84,7 @@ def pre_running_seconds(record: Record, settings: Settings) -> int:
 
 
 def _limits(
-    record: Record, run: RunJob, observation: Observation, *, settings: Settings
+    record: Record, run: RunJob, observation: Observation, *, now: datetime, settings: Settings
 ) -> Iterator[_Limit]:
     """The limits that apply; none does while a queue holds the job back."""
     if run.suspended:
@@ -99,11 +100,11 @@ def _limits(
         )
     if not is_head_silent(run, observation):
         # A run that only cannot be reached may be scoring all the time.
-        yield from _limits_of_progress(record, run, observation, settings=settings)
+        yield from _limits_of_progress(record, run, observation, now=now, settings=settings)
 
 
 def _limits_of_progress(
-    record: Record, run: RunJob, observation: Observation, *, settings: Settings
+    record: Record, run: RunJob, observation: Observation, *, now: datetime, settings: Settings
 ) -> Iterator[_Limit]:
     before_rows = pre_running_seconds(record, settings)
     has_run = _has_run(record, observation)
@@ -118,7 +119,7 @@ def _limits_of_progress(
     if between and has_run and not _gets_on(record, observation):
         yield _Limit(
             reason=Reason.PROGRESS_DEADLINE_EXCEEDED,
-            since=_last_progress(record, run),
+            since=_last_progress(record, run, observation.report, now=now),
             seconds=between,
             message=f"no row was scored for {between} s",
         )
@@ -136,21 +137,19 @@ def _has_run(record: Record, observation: Observation) -> bool:
 
 
 def _gets_on(record: Record, observation: Observation) -> bool:
-    """Whether the run scores rows just now, or publishes what is scored.
-
-    A run that resumes scores rows again that were counted already: only its rate tells.
-    """
+    """Whether the run scores rows just now, or publishes what is scored."""
     report = observation.report
     if report is None:
         return False
     is_ending = report.phase in (RunPhase.FINALIZING, RunPhase.SUCCEEDED)
-    is_ahead = report.rows.processed > rows_processed(record.status)
-    return is_ending or is_ahead or bool(report.rows_per_second)
+    return is_ending or report.rows.processed > rows_processed(record.status)
 
 
-def _last_progress(record: Record, run: RunJob) -> datetime:
-    """When a row was last scored, or when this run began."""
+def _last_progress(
+    record: Record, run: RunJob, report: ProgressReport | None, *, now: datetime
+) -> datetime:
+    """When a row was last scored, also again, or published, or when this run began."""
     progress = record.status.progress
-    updated = parse_time(progress.last_updated_time if progress else None)
-    began = run.started or run.created
-    return max(updated, began) if updated else began
+    known = parse_time(progress.last_updated_time if progress else None)
+    told = got_on_at(report, now=now) if report is not None else None
+    return max(at for at in (known, told, run.started or run.created) if at is not None)

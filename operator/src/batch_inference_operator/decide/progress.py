@@ -5,10 +5,12 @@ A driver that resumes knows what is committed and not what was in flight, so it 
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from pydantic_core import to_json
 
+from batch_inference_api.runner_contract import RunPhase
 from batch_inference_api.v1alpha1.status import (
     CompletionStats,
     ModelStatus,
@@ -21,7 +23,7 @@ from batch_inference_api.v1alpha1.status import (
 from batch_inference_operator.build.claims import as_claim
 from batch_inference_operator.decide.bounds import as_count, as_text
 from batch_inference_operator.decide.consumption import with_consumption
-from batch_inference_operator.decide.record import format_time
+from batch_inference_operator.decide.record import format_time, parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,6 +41,9 @@ _MAX_SAMPLE_BYTES = 8 * 1024
 """Of all samples together: a final report of an honest runner has less than half of it."""
 _MAX_RANGES = 1024
 _MAX_URI_BYTES = 1024
+_SAME_MOMENT = timedelta(seconds=2)
+_LONGEST_IDLE_SECONDS = 10 * 365 * 86400
+"""Of what a pod says: the beginning of time is not to be reckoned with."""
 
 
 def with_report(
@@ -91,7 +96,6 @@ def _progress(before: ProgressStatus, report: ProgressReport, *, now: datetime) 
     percentage = before.percentage
     if report.percentage is not None:
         percentage = min(100, _highest(before.percentage, report.percentage))
-    advanced = before.rows_processed is None or processed > before.rows_processed
     return before.model_copy(
         update={
             "rows_processed": processed,
@@ -100,9 +104,32 @@ def _progress(before: ProgressStatus, report: ProgressReport, *, now: datetime) 
             "summary": summarise(processed, total, percentage),
             "rows_per_second": as_count(report.rows_per_second),
             "estimated_remaining_seconds": as_count(report.estimated_remaining_seconds),
-            "last_updated_time": format_time(now) if advanced else before.last_updated_time,
+            "last_updated_time": _last_updated(before, report, processed=processed, now=now),
         }
     )
+
+
+def _last_updated(
+    before: ProgressStatus, report: ProgressReport, *, processed: int, now: datetime
+) -> str | None:
+    """When rows were last scored; the same text where that is no later than was known."""
+    known = parse_time(before.last_updated_time)
+    got_on = got_on_at(report, now=now)
+    if got_on is None and (before.rows_processed is None or processed > before.rows_processed):
+        got_on = now
+    # Whole seconds of two clocks: what is later by one may be the same moment.
+    if got_on is None or (known is not None and got_on - known < _SAME_MOMENT):
+        return before.last_updated_time
+    return format_time(got_on)
+
+
+def got_on_at(report: ProgressReport, *, now: datetime) -> datetime | None:
+    """When a run last scored a row, also again, or published; None if it does not say."""
+    idle = as_count(report.idle_seconds)
+    # A runner of an older version tells only its rate.
+    if report.phase is RunPhase.FINALIZING or (idle is None and report.rows_per_second):
+        return now
+    return None if idle is None else now - timedelta(seconds=min(idle, _LONGEST_IDLE_SECONDS))
 
 
 def summarise(processed: int, total: int | None, percentage: int | None) -> str:

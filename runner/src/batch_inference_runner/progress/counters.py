@@ -51,7 +51,8 @@ class Progress:
     """The counters of one run; every method may be called from any thread.
 
     `processed` and the percentage are high-water marks: they include rows in flight and never go
-    back, also when a shard is lost. Committed rows and shards are counted apart.
+    back, also when a shard is lost. Committed rows and shards are counted apart. The rate is of
+    what this driver scores, also again.
 
     Args:
         job: whose run it is.
@@ -90,6 +91,8 @@ class Progress:
         self._in_flight: dict[int, int] = {}
         self._in_flight_rows = 0
         self._processed = processed
+        self._scored = 0
+        self._scored_at: float | None = None
         self._is_catching_up = processed > 0
         self._rows_rate = SlidingRate()
         self._shards_rate = SlidingRate()
@@ -109,11 +112,11 @@ class Progress:
             self._phase = phase
             if phase is RunPhase.RUNNING and self._running_since is None:
                 self._running_since = now
-                self._rows_rate.start(now, self._processed)
+                self._rows_rate.start(now, self._scored)
                 self._shards_rate.start(now, self._counts[_COMMITTED])
 
     def attempt(self, number: int) -> None:
-        """Say which start of a driver this is; a number that is not above what is known is none."""
+        """Say which start of a driver this is, if it is above what is known."""
         with self._lock:
             self._attempt = max(self._attempt, number)
 
@@ -125,14 +128,15 @@ class Progress:
             self._rows_total = rows
 
     def resumed(self, counts: Sequence[CommittedCounts]) -> None:
-        """Take over what an earlier attempt committed; it does not count for the rate."""
+        """Take over what an earlier attempt committed; it was not scored by this driver."""
         with self._lock:
             for shard in counts:
                 self._commit(shard)
             self._is_catching_up = False
             self._resumed_rows = self._committed_rows()
+            self._scored, self._scored_at = 0, None
             now = self._clock()
-            self._rows_rate.start(now, self._processed)
+            self._rows_rate.start(now, self._scored)
             self._shards_rate.start(now, self._counts[_COMMITTED])
 
     def started(self, shard: int) -> None:
@@ -149,9 +153,10 @@ class Progress:
                 self._move(shard, _ACTIVE)
             elif state != _ACTIVE:
                 return
-            self._in_flight_rows += rows - self._in_flight.get(shard, 0)
+            more = rows - self._in_flight.get(shard, 0)
             self._in_flight[shard] = rows
-            self._raise_processed()
+            self._in_flight_rows += more
+            self._note_scored(more)
 
     def lost(self, shard: int) -> None:
         """The shard's attempt is gone; it will be scored again."""
@@ -266,21 +271,28 @@ class Progress:
     def _commit(self, counts: CommittedCounts) -> None:
         if counts.shard >= len(self._states) or self._states[counts.shard] == _COMMITTED:
             return
+        known = self._known_rows()
         self._drop_in_flight(counts.shard)
         self._move(counts.shard, _FAILED if counts.given_up else _COMMITTED)
         self._written += counts.written
         self._rejected += counts.rejected
         self._filtered += counts.filtered
         self._sample(counts.samples)
-        self._raise_processed()
+        self._note_scored(self._known_rows() - known)
 
     def _committed_rows(self) -> int:
         return self._written + self._rejected + self._filtered
 
-    def _raise_processed(self) -> None:
+    def _known_rows(self) -> int:
+        return self._committed_rows() + self._in_flight_rows
+
+    def _note_scored(self, rows: int) -> None:
         now = self._beat_at = self._clock()
-        self._processed = max(self._processed, self._committed_rows() + self._in_flight_rows)
-        self._rows_rate.note(now, self._processed)
+        if rows > 0:
+            self._scored += rows
+            self._scored_at = now
+        self._processed = max(self._processed, self._known_rows())
+        self._rows_rate.note(now, self._scored)
         self._shards_rate.note(now, self._counts[_COMMITTED])
 
     def _sample(self, samples: Iterable[Mapping[str, Any]]) -> None:
@@ -305,7 +317,7 @@ class Progress:
         now = self._clock()
         if self._phase is RunPhase.RUNNING:
             # Without this a run that stalls would go on showing its last good rate.
-            self._rows_rate.note(now, self._processed)
+            self._rows_rate.note(now, self._scored)
             self._shards_rate.note(now, self._counts[_COMMITTED])
         rate = self._rows_rate.per_second() if self._running_since is not None else None
         cpu_seconds, gpu_seconds = self._used()
@@ -320,6 +332,7 @@ class Progress:
             percentage=self._percentage(),
             rows_per_second=None if rate is None else round(rate),
             estimated_remaining_seconds=self._remaining_seconds(rate),
+            idle_seconds=None if self._scored_at is None else int(now - self._scored_at),
             elapsed_seconds=int(now - self._started_at),
             cpu_seconds=round(cpu_seconds),
             gpu_seconds=None if gpu_seconds is None else round(gpu_seconds),
@@ -362,7 +375,7 @@ class Progress:
         if self._phase is not RunPhase.RUNNING:
             return None
         if self._rows_total is not None:
-            remaining, rate = self._rows_total - self._processed, rows_per_second
+            remaining, rate = self._rows_total - self._known_rows(), rows_per_second
         else:
             remaining = self._counts[_PENDING] + self._counts[_ACTIVE]
             rate = self._shards_rate.per_second()
@@ -372,8 +385,7 @@ class Progress:
         if self._running_since is None:
             return None
         # Publishing and cleaning up took time too, but scored nothing.
-        until = self._running_until or self._clock()
-        elapsed_seconds = until - self._running_since
+        elapsed_seconds = (self._running_until or self._clock()) - self._running_since
         scored = self._processed - self._resumed_rows
         return round(scored / elapsed_seconds) if elapsed_seconds > 0 else None
 
