@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -85,6 +87,55 @@ def test_a_quota_is_told_and_the_job_starts_when_there_is_room(job: ClusterJob) 
     job.kubectl("delete", "resourcequota", "tight")
     job.wait_until_complete(seconds=180)
     assert_invariants(job)
+
+
+@pytest.mark.parametrize(("group", "resource"), [("batch", "jobs"), ("", "pods")])
+def test_a_webhook_that_is_away_is_told_and_the_job_starts_when_it_is_gone(
+    job: ClusterJob, group: str, resource: str
+) -> None:
+    with unanswered_webhook(job.namespace, group=group, resource=resource):
+        job.apply()
+        found = job.wait_for_reason("AdmissionUnavailable")
+        assert 'failed calling webhook "away.tests.example"' in found["message"]
+    job.wait_until_complete(seconds=180)
+    assert_invariants(job)
+
+
+@contextmanager
+def unanswered_webhook(namespace: Namespace, *, group: str, resource: str) -> Iterator[None]:
+    """Have objects of a namespace admitted by a service that does not exist."""
+    kind, kubectl = "validatingwebhookconfigurations", namespace.cluster.kubectl
+    kubectl.apply(
+        {
+            "apiVersion": "admissionregistration.k8s.io/v1",
+            "kind": "ValidatingWebhookConfiguration",
+            "metadata": {"name": namespace.name},
+            "webhooks": [
+                {
+                    "name": "away.tests.example",
+                    "clientConfig": {"service": {"namespace": namespace.name, "name": "away"}},
+                    "rules": [
+                        {
+                            "apiGroups": [group],
+                            "apiVersions": ["v1"],
+                            "operations": ["CREATE"],
+                            "resources": [resource],
+                        }
+                    ],
+                    "namespaceSelector": {
+                        "matchLabels": {"kubernetes.io/metadata.name": namespace.name}
+                    },
+                    "failurePolicy": "Fail",
+                    "sideEffects": "None",
+                    "admissionReviewVersions": ["v1"],
+                }
+            ],
+        }
+    )
+    try:
+        yield
+    finally:
+        kubectl.delete(kind, namespace.name)
 
 
 def test_a_quota_for_a_limit_that_the_pods_lack_is_told(job: ClusterJob) -> None:

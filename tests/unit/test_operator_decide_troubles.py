@@ -29,6 +29,7 @@ from testkit.observations import (
 )
 
 NO_LIMIT = 'pods "churn-x" is forbidden: failed quota: cpu: must specify limits.cpu for: runner'
+WEBHOOK_AWAY = 'Internal error occurred: failed calling webhook "injector": EOF'
 QUOTA = 'pods "churn-x" is forbidden: exceeded quota: gpu, requested: cpu=4, used: cpu=8, limited: cpu=8'
 SECURITY = 'pods "churn-x" is forbidden: violates PodSecurity "restricted:latest"'
 ACCOUNT = 'pods "churn-x" is forbidden: error looking up service account scoring/scorer: serviceaccount "scorer" not found'
@@ -130,6 +131,9 @@ TROUBLES = {
     "the quota leaves no room": (
         [make_warning("FailedCreate", QUOTA)],
         Reason.QUOTA_EXCEEDED, f"{QUOTA}; the pods start as soon as there is room",
+    ),
+    "the webhook that admits pods is away": (
+        [make_warning("FailedCreate", WEBHOOK_AWAY)], Reason.ADMISSION_UNAVAILABLE, WEBHOOK_AWAY,
     ),
     "the quota counts a limit that the pods do not have": (
         [make_warning("FailedCreate", NO_LIMIT)],

@@ -8,6 +8,7 @@ import pytest
 
 from batch_inference_api.v1alpha1.status import JobStatus
 from batch_inference_operator.decide.status import is_worth_writing
+from batch_inference_operator.observation import Termination
 from testkit.observations import (
     ago,
     make_ended_pod,
@@ -131,12 +132,16 @@ def test_the_first_steps_of_a_job_are_told_at_once(parts, phase):
 
 
 NAMED = make_record(status=running_status())
+GONE = Termination(exit_code=1, finished=ago(400))
 LOOKS = {
     "every second while the first rows are near": ((make_pod(running_since=ago(59)),), 1),
     "no longer after a minute of planning": ((make_pod(running_since=ago(60)),), 5),
     "as often as others when nobody answers for a minute": ((make_pod(running_since=ago(61)),), 5),
     "for progress once there is some": ((make_pod(), make_report()), 5),
     "for progress though the pods wait": ((make_waiting_pod(),), 5),
+    "less often when they have waited long": ((make_waiting_pod(created=ago(400)),), 20),
+    "but still every minute": ((make_waiting_pod(created=ago(40_000)),), 60),
+    "less often when it is long gone": ((make_ended_pod(1, termination=GONE),), 20),
     "for the pod that replaces the first one": ((make_ended_pod(1),), 5),
 }
 

@@ -13,7 +13,13 @@ from batch_inference_api.reasons import Reason
 from batch_inference_api.runner_contract import RowCounts
 from batch_inference_operator.cache import Kind, ObjectCache
 from batch_inference_operator.carry_out import status_document
-from batch_inference_operator.cluster.api import AlreadyExists, Conflict, Forbidden
+from batch_inference_operator.cluster.api import (
+    AlreadyExists,
+    ClusterError,
+    Conflict,
+    Forbidden,
+    Unadmitted,
+)
 from batch_inference_operator.keys import Key
 from batch_inference_operator.names import run_name
 from batch_inference_operator.progress_poll import Poll, PollTarget
@@ -35,6 +41,7 @@ class Server:
     calls: list[str] = field(default_factory=list)
     refused: str = ""
     """A kind that may not be created."""
+    refusal: ClusterError = field(default_factory=lambda: Forbidden("exceeded quota"))
     in_the_way: dict[str, Any] | None = None
     """Metadata of a Job that has the name of the run."""
 
@@ -45,7 +52,7 @@ class Server:
     async def create(self, manifest: dict[str, Any]) -> dict[str, Any]:
         self.calls.append(f"create {manifest['kind']}")
         if manifest["kind"] == self.refused:
-            raise Forbidden("exceeded quota")
+            raise self.refusal
         if manifest["kind"] == "Job" and self.in_the_way is not None:
             raise AlreadyExists(f"{manifest['metadata']['name']} already exists")
         return manifest
@@ -245,6 +252,23 @@ def test_what_was_refused_is_asked_for_at_once_when_the_job_was_edited():
     server.change(status=server.stored["status"])
     operator.hear()
     operator.look(after_seconds=1)
+
+    assert server.calls.count("create Job") == 2
+
+
+def test_a_job_whose_webhook_is_away_says_so_and_begins_when_it_is_back():
+    server = make_server({})
+    server.refused, server.refusal = "Job", Unadmitted('failed calling webhook "kueue"')
+    operator = Operator(server)
+    operator.look()
+    operator.hear()
+    assert why(make_record(status=server.stored["status"]).status) == (
+        Reason.ADMISSION_UNAVAILABLE,
+        'failed calling webhook "kueue"',
+    )
+
+    server.refused = ""
+    operator.look(after_seconds=5)
 
     assert server.calls.count("create Job") == 2
 

@@ -13,6 +13,7 @@ from batch_inference_operator.cluster.api import (
     Forbidden,
     Invalid,
     NotFound,
+    Unadmitted,
     Unreachable,
 )
 from batch_inference_operator.cluster.refusals import Expired, refusal_of
@@ -49,7 +50,7 @@ def refuse(
         pytest.param(400, "BadRequest", True, Invalid, id="not understood"),
         pytest.param(401, "Unauthorized", False, Unreachable, id="a token that was rotated"),
         pytest.param(429, "TooManyRequests", False, Unreachable, id="slow down"),
-        pytest.param(500, "InternalError", False, Unreachable, id="a webhook that fails"),
+        pytest.param(500, "InternalError", False, Unreachable, id="a server that fails"),
         pytest.param(504, "Timeout", False, Unreachable, id="too slow"),
         pytest.param(302, "", False, Unreachable, id="a login page in front of it"),
     ],
@@ -58,6 +59,18 @@ def test_an_answer_is_the_error(
     code: int, reason: str, is_create: bool, expected: type[ClusterError]
 ) -> None:
     assert type(refuse(code, reason=reason, is_create=is_create)) is expected
+
+
+WEBHOOK_AWAY = (
+    'Internal error occurred: failed calling webhook "mjob.kb.io": failed to call webhook: Post '
+    '"https://kueue.kueue-system.svc:443/mutate?timeout=10s": service "kueue" not found'
+)
+
+
+def test_a_webhook_that_gives_no_answer_is_no_fault_of_the_server() -> None:
+    error = refuse(500, reason="InternalError", message=WEBHOOK_AWAY)
+    assert type(error) is Unadmitted
+    assert str(error) == WEBHOOK_AWAY
 
 
 def test_the_message_is_the_servers() -> None:

@@ -202,6 +202,12 @@ class Reason(StrEnum):
 
     Change what the message names, or ask the platform team.
     """
+    ADMISSION_UNAVAILABLE = "AdmissionUnavailable"
+    """An admission webhook that has a say in the run's objects does not answer.
+
+    Nothing is wrong with the job: it goes on as soon as the webhook answers. The message names it:
+    ask the platform team to mend the service behind it.
+    """
     NAME_TAKEN = "NameTaken"
     """A Job of somebody else has the name that the job's next run would have.
 

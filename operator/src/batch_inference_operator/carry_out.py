@@ -22,6 +22,7 @@ from batch_inference_operator.cluster.api import (
     Forbidden,
     Invalid,
     NotFound,
+    Unadmitted,
 )
 from batch_inference_operator.decide.plan import (
     CreateCompanions,
@@ -44,6 +45,13 @@ if TYPE_CHECKING:
     from batch_inference_operator.settings import Settings
 
 _logger = logging.getLogger(__name__)
+
+_REASONS = {
+    Forbidden: Reason.POD_FORBIDDEN,
+    Invalid: Reason.INVALID_SPEC,
+    Unadmitted: Reason.ADMISSION_UNAVAILABLE,
+}
+_REFUSED = tuple(_REASONS)
 
 
 class Refused(Exception):
@@ -148,7 +156,7 @@ async def _create_run(
                 "runs have other names"
             )
             raise Refused(Refusal(reason=Reason.NAME_TAKEN, message=message)) from None
-    except (Forbidden, Invalid) as error:
+    except _REFUSED as error:
         raise Refused(_explain(error)) from error
 
 
@@ -175,7 +183,7 @@ async def _create_companions(
             await cluster.create(manifest)
         except AlreadyExists:
             continue
-        except (Forbidden, Invalid) as error:
+        except _REFUSED as error:
             raise Refused(_explain(error)) from error
 
 
@@ -196,7 +204,7 @@ async def _scale_run(action: ScaleRun, record: Record, *, cluster: Cluster) -> N
         )
     except NotFound:
         return  # the next look finds out what became of it
-    except (Forbidden, Invalid) as error:  # a queue may hold a Job to its size
+    except _REFUSED as error:  # a queue may hold a Job to its size
         raise Refused(_explain(error)) from error
 
 
@@ -204,9 +212,7 @@ def _explain(error: ClusterError) -> Refusal:
     message = str(error)
     if "exceeded quota" in message:
         return Refusal(reason=Reason.QUOTA_EXCEEDED, message=message)
-    is_invalid = isinstance(error, Invalid)
-    reason = Reason.INVALID_SPEC if is_invalid else Reason.POD_FORBIDDEN
-    return Refusal(reason=reason, message=message)
+    return Refusal(reason=_REASONS[type(error)], message=message)
 
 
 def _event(announcement: Announcement, record: Record, *, now: datetime) -> dict[str, Any]:

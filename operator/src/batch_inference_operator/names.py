@@ -41,6 +41,8 @@ KUEUE_EQUAL_COMPLETIONS_ANNOTATION = "kueue.x-k8s.io/job-completions-equal-paral
 
 FIELD_MANAGER = MANAGED_BY
 EVENT_COMPONENT = MANAGED_BY
+UNANSWERED_WEBHOOK = "failed calling webhook"
+"""In what an API server says of an admission webhook that gave no answer."""
 
 
 def run_name(job_name: str, uid: str, number: int) -> str:

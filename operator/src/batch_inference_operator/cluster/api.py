@@ -19,6 +19,7 @@ class ClusterError(Exception):
         Conflict        the object changed since it was read, or is another one of that name
         Forbidden       policy: rights, quota, Pod Security, admission, a terminating namespace
         Invalid         the object breaks the server's schema
+        Unadmitted      a webhook that has to admit it gave no answer
         Unreachable     no answer, a 5xx, or told to slow down: worth trying again
     """
 
@@ -45,6 +46,13 @@ class Forbidden(ClusterError):
 
 class Invalid(ClusterError):
     """The object breaks the server's schema."""
+
+
+class Unadmitted(ClusterError):
+    """A webhook that has to admit it gave no answer, in the server's own words.
+
+    The server answers 500 then, but is well: it may go on for as long as the webhook is away.
+    """
 
 
 class Unreachable(ClusterError):

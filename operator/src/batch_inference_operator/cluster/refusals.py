@@ -18,8 +18,10 @@ from batch_inference_operator.cluster.api import (
     Forbidden,
     Invalid,
     NotFound,
+    Unadmitted,
     Unreachable,
 )
+from batch_inference_operator.names import UNANSWERED_WEBHOOK
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -59,14 +61,14 @@ def refusal_of(
     """The error that an answer other than 2xx to `call` stands for."""
     status = _read_status(body, headers)
     message = status.message or f"the API server answered {code} {_phrase(code)} to {call}"
-    kind = _kind_of(code, status.reason, is_create=is_create)
+    kind = _kind_of(code, status, is_create=is_create)
     return kind(message[:_MESSAGE_LENGTH], retry_after_seconds=status.retry_after_seconds)
 
 
-def _kind_of(code: int, reason: str, *, is_create: bool) -> type[ClusterError]:
+def _kind_of(code: int, status: ServerStatus, *, is_create: bool) -> type[ClusterError]:
     if code == HTTPStatus.CONFLICT:
         # A quota that changed meanwhile also answers 409 to a create, with the reason Conflict.
-        taken = reason == "AlreadyExists" or (is_create and not reason)
+        taken = status.reason == "AlreadyExists" or (is_create and not status.reason)
         return AlreadyExists if taken else Conflict
     if code == HTTPStatus.FORBIDDEN:
         return Forbidden
@@ -74,6 +76,8 @@ def _kind_of(code: int, reason: str, *, is_create: bool) -> type[ClusterError]:
         return NotFound
     if code == HTTPStatus.GONE:
         return Expired
+    if code == HTTPStatus.INTERNAL_SERVER_ERROR and UNANSWERED_WEBHOOK in status.message:
+        return Unadmitted
     # 401 too: a token is rotated while the pod lives, and the next call carries the new one.
     return Invalid if code in _INVALID else Unreachable
 

@@ -37,6 +37,9 @@ _STARTING_SECONDS = 1.0
 _SHORTEST_PAUSE_SECONDS = 1.0
 _LONGEST_SILENCE_SECONDS = 60.0
 """A head that has long been silent is asked this seldom."""
+_LONGEST_WAIT_SECONDS = 60.0
+"""A head that has long been kept from starting is looked at this seldom: each look may list events,
+and a watch tells of everything else."""
 _LONGEST_START_SECONDS = 60.0
 """A run that plans for longer than this is looked at no more often than others."""
 
@@ -127,10 +130,26 @@ def _look_again(
         return None
     is_starting = _is_starting(run, observation, now=now)
     again = _STARTING_SECONDS if is_starting else float(settings.progress_seconds)
+    waited = _waited_seconds(run, observation, now=now)
+    again = max(again, min(waited / 20, _LONGEST_WAIT_SECONDS))
     if not _is_head_leaving(run, observation):
         # Each look at a head that does not answer keeps other jobs waiting for its timeout.
         again = max(again, min(observation.unreachable_seconds / 2, _LONGEST_SILENCE_SECONDS))
     return again if deadline is None else min(again, max(deadline, _SHORTEST_PAUSE_SECONDS))
+
+
+def _waited_seconds(run: RunJob, observation: Observation, *, now: datetime) -> float:
+    """For how long index 0, or the pod that is to replace it, has been kept from starting."""
+    head = find_head(run, observation)
+    if head is None:
+        since = run.started or run.created
+    elif head.is_waiting:
+        since = head.created
+    elif head.is_over:
+        since = (head.termination and head.termination.finished) or now
+    else:
+        since = now
+    return (now - since).total_seconds()
 
 
 def _is_head_leaving(run: RunJob, observation: Observation) -> bool:

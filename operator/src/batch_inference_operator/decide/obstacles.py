@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from batch_inference_api.reasons import Reason
 from batch_inference_operator.decide.scene import FRESH, Trouble
+from batch_inference_operator.names import UNANSWERED_WEBHOOK
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,6 +50,7 @@ TOLD_BY_EVENTS = frozenset(
         Reason.QUOTA_EXCEEDED,
         Reason.SERVICE_ACCOUNT_NOT_FOUND,
         Reason.POD_FORBIDDEN,
+        Reason.ADMISSION_UNAVAILABLE,
         Reason.VOLUME_NOT_READY,
         Reason.CONTAINER_CANNOT_RUN,
     )
@@ -132,7 +134,9 @@ def _is_a_pod_refused(scene: Scene) -> Trouble | None:
             return Trouble(reason=Reason.QUOTA_EXCEEDED, message=f"{text}; {_NAME_IT}")
         if re.search(r"serviceaccount .* not found", text, re.IGNORECASE):
             return Trouble(reason=Reason.SERVICE_ACCOUNT_NOT_FOUND, message=text)
-        return Trouble(reason=Reason.POD_FORBIDDEN, message=text)
+        is_away = UNANSWERED_WEBHOOK in text
+        reason = Reason.ADMISSION_UNAVAILABLE if is_away else Reason.POD_FORBIDDEN
+        return Trouble(reason=reason, message=text)
     return None
 
 
