@@ -98,6 +98,27 @@ def test_trees_give_every_target_although_one_is_declared(tmp_path, kind, target
         make_scorer(tmp_path / "m.onnx", table.schema, outputs=(beyond,))
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_sums_whose_large_terms_cancel_are_no_dependence_on_other_rows(tmp_path, seed):
+    """Of the year and the place a linear model subtracts thousands again: float32 leaves noise."""
+    from skl2onnx import to_onnx
+    from sklearn.linear_model import LinearRegression
+
+    rng = np.random.default_rng(seed)
+    unscaled = [rng.integers(1950, 2025, ROWS), rng.normal(48.1, 0.1, ROWS)]
+    values = np.stack([*unscaled, *rng.normal(size=(14, ROWS))], 1).astype(np.float32)
+    target = 0.02 * (values[:, 0] - 1990) + 3 * (values[:, 1] - 48.1) + rng.normal(0, 0.3, ROWS)
+    model = LinearRegression().fit(values.astype(np.float64), target)
+    (tmp_path / "m.onnx").write_bytes(to_onnx(model, values[:1]).SerializeToString())
+    table = pa.table({"X": pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), 16)})
+    scorer = make_scorer(tmp_path / "m.onnx", table.schema)
+
+    scorer.probe(table)
+
+    scores = scorer.score(table).table["variable"].to_numpy()
+    np.testing.assert_allclose(scores, model.predict(values), atol=1e-3)
+
+
 def test_clusters_come_as_labels_and_distances(tmp_path):
     from skl2onnx import to_onnx
     from sklearn.cluster import KMeans

@@ -91,6 +91,25 @@ def test_rounding_is_told_from_dependence_on_the_batch(noise, tolerance, accepte
             probing.check_rowwise(call, feeds, tolerance)
 
 
+def test_noise_of_sums_that_nearly_cancel_is_rounding():
+    """It is small beside the scores of other rows, and large beside one that is almost zero."""
+
+    def call(feeds):
+        noise = 5e-5 if len(feeds["x"]) > 1 else 0.0
+        return {"y": feeds["x"] + noise}
+
+    assert probing.check_rowwise(call, feeds_of(np.linspace(-2, 2, 1001)), probing.FLOAT32)
+
+
+@pytest.mark.parametrize("share", [1e-3, 1e-4])
+def test_however_small_is_what_other_rows_change_it_is_dependence(share):
+    def call(feeds):
+        return {"y": feeds["x"] + share * feeds["x"].max()}
+
+    with pytest.raises(JobFailed, match="changes when it is scored with"):
+        probing.check_rowwise(call, feeds_of(np.linspace(-2, 2, 1001)), probing.FLOAT32)
+
+
 COARSE = [probing.QUANTIZED, probing.FLOAT16]
 NUMBERS = [np.int64, np.bool_, np.uint8]
 TEXT = np.array(["no", "yes"], dtype=object)
