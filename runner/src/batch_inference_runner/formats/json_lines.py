@@ -11,7 +11,6 @@ newline inside of a string is an error, so equal counts mean equal rows.)
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -26,19 +25,16 @@ from batch_inference_runner.formats.columns import ColumnPath, empty_table, take
 from batch_inference_runner.formats.foreign_file import ForeignFile, read_pieces
 from batch_inference_runner.formats.json_values import (
     MAX_DEPTH,
-    NATURAL,
     BadLine,
     conform,
-    merged_type,
     parse_line,
-    type_of,
 )
 from batch_inference_runner.formats.text_blocks import TextBlock, text_blocks
 from batch_inference_runner.formats.utf8 import is_utf8
 from batch_inference_runner.rows import CHUNK_ROWS, Chunk, Positions, UnreadableRows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from batch_inference_runner.formats.foreign_file import OpenFile
     from batch_inference_runner.plan.plan import InputFile, Piece, Shard
@@ -56,54 +52,6 @@ _OTHER_NUMBERS = tuple(
 def line_ends(text: bytes) -> Indices:
     """Find the end, behind the newline, of every complete line."""
     return byte_places(np.frombuffer(text, np.uint8), ord("\n")) + 1
-
-
-def infer_schema(samples: Iterable[bytes], *, numbers: frozenset[str]) -> pa.Schema:
-    """Infer column types from sampled lines, given as texts of whole lines.
-
-    A key has the type that most of its values agree on (int64 and float64 together are float64);
-    a key that is always null is a float64 if it is one of `numbers`, else a string. Lines that
-    are no objects say nothing.
-    """
-    seen: defaultdict[str, Counter[pa.DataType]] = defaultdict(Counter)
-    for sample in samples:
-        for line in sample.split(b"\n"):
-            if not line.strip():
-                continue
-            try:
-                row = parse_line(line)
-            except BadLine:
-                continue
-            for name, value in row.items():
-                seen[name][type_of(value)] += 1
-    types = {name: _agreed(kinds) for name, kinds in seen.items()}
-    types |= {name: pa.float64() for name in numbers & types.keys() if types[name] == pa.null()}
-    return pa.schema([pa.field(name, _settled(kind)) for name, kind in types.items()])
-
-
-def _agreed(kinds: Counter[pa.DataType]) -> pa.DataType:
-    groups: list[tuple[pa.DataType, int]] = []
-    for kind, count in kinds.items():
-        for index, (other, total) in enumerate(groups):
-            merged = merged_type(other, kind)
-            if merged is not None:
-                groups[index] = (merged, total + count)
-                break
-        else:
-            groups.append((kind, count))
-    return max(groups, key=lambda group: group[1])[0]
-
-
-def _settled(kind: pa.DataType) -> pa.DataType:
-    if pa.types.is_null(kind):
-        return pa.string()
-    if kind == NATURAL:
-        return pa.int64()
-    if pa.types.is_list(kind):
-        return pa.list_(_settled(kind.value_type))
-    if pa.types.is_struct(kind):
-        return pa.struct([pa.field(field.name, _settled(field.type)) for field in kind])
-    return kind
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,11 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 MAX_DEPTH = 64
-_INT64 = range(-(2**63), 2**63)
-_UINT64 = range(2**64)
-NATURAL = pa.uint32()
-"""Stands, while types are inferred, for numbers that int64 and uint64 both hold."""
-_NUMBERS = (NATURAL, pa.int64(), pa.uint64(), pa.float64())
+INT64 = range(-(2**63), 2**63)
+UINT64 = range(2**64)
 
 
 class BadLine(Exception):
@@ -120,9 +117,9 @@ def _converted(value: Any, kind: pa.DataType, name: str) -> Any:
     if types.is_boolean(kind):
         return value if isinstance(value, bool) else None
     if types.is_int64(kind):
-        return _whole(value, _INT64)
+        return _whole(value, INT64)
     if types.is_uint64(kind):
-        return _whole(value, _UINT64)
+        return _whole(value, UINT64)
     if types.is_float64(kind):
         return _real(value)
     if types.is_string(kind):
@@ -156,9 +153,14 @@ def _real(value: Any) -> float | None:
 def _string(value: Any) -> str | None:
     if not isinstance(value, str):
         return None
-    if any("\ud800" <= character <= "\udfff" for character in value):
+    if not is_unicode(value):
         raise BadLine("InvalidJson", "a string holds half of a surrogate pair")
     return value
+
+
+def is_unicode(text: str) -> bool:
+    """Say if a text holds no half of a surrogate pair, which JSON can write and nobody encode."""
+    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _word(value: Any) -> str:
@@ -166,57 +168,3 @@ def _word(value: Any) -> str:
     if isinstance(value, dict):
         return "an object"
     return words.get(type(value), "a number out of range or with a fraction")
-
-
-def type_of(value: Any) -> pa.DataType:
-    """Infer the type of one parsed value; null for what says nothing."""
-    if isinstance(value, bool):
-        return pa.bool_()
-    if isinstance(value, int):
-        whole = int(value)
-        if whole in _INT64:
-            return pa.int64() if whole < 0 else NATURAL
-        return pa.uint64() if whole in _UINT64 else pa.float64()
-    if isinstance(value, float):
-        return pa.float64()
-    if isinstance(value, str):
-        return pa.string()
-    if isinstance(value, list):
-        item: pa.DataType | None = pa.null()
-        for element in value:
-            item = merged_type(item, type_of(element)) if item is not None else None
-        return pa.list_(item) if item is not None else pa.null()
-    if isinstance(value, dict):
-        return pa.struct([pa.field(name, type_of(item)) for name, item in value.items()])
-    return pa.null()
-
-
-def merged_type(left: pa.DataType, right: pa.DataType) -> pa.DataType | None:
-    """Find a type for values of both; None if there is none (a number and a string, say)."""
-    if left.equals(right) or pa.types.is_null(right):
-        return left
-    if pa.types.is_null(left):
-        return right
-    if left in _NUMBERS and right in _NUMBERS:
-        return _merged_number({left, right})
-    if pa.types.is_list(left) and pa.types.is_list(right):
-        item = merged_type(left.value_type, right.value_type)
-        return None if item is None else pa.list_(item)
-    if pa.types.is_struct(left) and pa.types.is_struct(right):
-        return _merged_struct(left, right)
-    return None
-
-
-def _merged_number(kinds: set[pa.DataType]) -> pa.DataType:
-    (kind,) = kinds - {NATURAL} if len(kinds - {NATURAL}) == 1 else {pa.float64()}
-    return kind
-
-
-def _merged_struct(left: pa.DataType, right: pa.DataType) -> pa.DataType | None:
-    fields = {field.name: field.type for field in left}
-    for field in right:
-        merged = merged_type(fields.get(field.name, pa.null()), field.type)
-        if merged is None:
-            return None
-        fields[field.name] = merged
-    return pa.struct([pa.field(name, kind) for name, kind in fields.items()])

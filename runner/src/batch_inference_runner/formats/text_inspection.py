@@ -30,7 +30,8 @@ from batch_inference_runner.formats.csv_first_row import (
 from batch_inference_runner.formats.csv_rows import row_ends
 from batch_inference_runner.formats.csv_values import infer_type
 from batch_inference_runner.formats.foreign_file import ForeignFile
-from batch_inference_runner.formats.json_lines import infer_schema, line_ends
+from batch_inference_runner.formats.json_lines import line_ends
+from batch_inference_runner.formats.json_types import infer_schema
 from batch_inference_runner.formats.schemas import refuse_ambiguous_names
 from batch_inference_runner.formats.text_blocks import BOM, TextBlock, text_blocks
 from batch_inference_runner.formats.text_refusals import (
