@@ -51,6 +51,37 @@ def test_every_format_becomes_every_other(tmp_path, data_format, output_format):
     )
 
 
+FAR = {"date32": 2**31 - 1, "date64": 2**57, "timestamp[s]": 10**13}
+
+
+MOMENTS = ("timestamp[us]", "timestamp[s]", "date32", "date64", "zone")
+AS_TEXT = [
+    *(({"format": text}, kind) for text in ("JSONLines", "CSV") for kind in MOMENTS),
+    ({"partitionBy": ["t"]}, "date32"),
+]
+
+
+@pytest.mark.parametrize(("fields", "kind"), AS_TEXT)
+def test_a_moment_that_text_cannot_tell_is_rejected(tmp_path, fields, kind):
+    """Nanoseconds that were stored as microseconds: Arrow would write words, or another year."""
+    far = FAR.get(kind, 2**60)
+    date32 = kind == "date32"
+    arrow = pa.timestamp("us", "Europe/Oslo") if kind == "zone" else pa.type_for_alias(kind)
+    whole = pa.array([far, 1, None, -far])
+    moments = whole.cast(pa.int32() if date32 else pa.int64()).cast(arrow, safe=False)
+    job = linear_job(tmp_path, {f"output.{name}": value for name, value in fields.items()})
+    set_fields(job, {"output.passthroughFields": ["id", "t"], "errorPolicy.onError": "DeadLetter"})
+    table = small_table(4).append_column("t", moments)
+    pq.write_table(table, tmp_path / "input" / "0.parquet")
+
+    result = run(job)
+
+    told = {reject["row"]: (reject["stage"], reject["error"]) for reject in job.rejects()}
+    assert told == {0: ("Write", "OutOfRange"), 3: ("Write", "OutOfRange")}
+    assert result.code == 0
+    assert job.manifest()["counts"]["written"] == 2
+
+
 @pytest.mark.parametrize(
     ("output_format", "compression"),
     [(name, codec) for name, codecs in COMPRESSIONS.items() for codec in codecs],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from decimal import Decimal
 
 import duckdb
 import numpy as np
@@ -335,6 +336,8 @@ def test_every_row_is_kept_or_rejected(values):
         (pa.array(["a"], pa.large_string()), "upper(v)", "A"),
         (pa.array([1], pa.duration("s")), "v > INTERVAL 0 SECOND", True),
         (pa.array([1]).cast(pa.decimal256(30, 2)), "CAST(v + 1 AS DOUBLE)", 2.0),
+        (pa.array([Decimal(120)], pa.decimal128(20, -1)), "CAST(v + 1 AS DOUBLE)", 121.0),
+        (pa.array([Decimal(1)], pa.decimal64(18, 2)), "CAST(v + 1 AS DOUBLE)", 2.0),
         (pa.array(["a"], pa.string_view()), "v", "a"),
         (pa.array([2**64 - 1], pa.uint64()), "v", 2**64 - 1),
         (pa.array([b"a"], pa.binary(1)), "octet_length(v)", 1),

@@ -28,6 +28,7 @@ class Stage(StrEnum):
     BIND = "Bind"
     INFER = "Infer"
     POSTPROCESS = "Postprocess"
+    WRITE = "Write"
 
 
 @dataclass(frozen=True, slots=True)

@@ -162,7 +162,7 @@ class PartialFailure(ResourceModel):
     byte_offset: Count | None = None
     """Where the row begins, for text formats."""
     stage: Annotated[str, Field(max_length=64)] | None = None
-    """Where it failed: Read, Filter, Preprocess, Bind, Infer or Postprocess."""
+    """Where it failed: Read, Filter, Preprocess, Bind, Infer, Postprocess or Write."""
     error: Annotated[str, Field(max_length=128)] | None = None
     """Class of the error."""
     message: Annotated[str, Field(max_length=512)] | None = None

@@ -1,4 +1,4 @@
-"""What happens to rows, in order: filter, preprocess, infer, postprocess, project.
+"""What happens to rows, in order: filter, preprocess, infer, postprocess, project, write as text.
 
 Every stage takes a table and gives the rows that survived; what did not survive is either filtered
 or an error. The page that decides that a row counted once is counted once: `Stages.run` checks that
@@ -18,6 +18,7 @@ import pyarrow as pa
 from batch_inference_api.reasons import Reason
 from batch_inference_runner.errors import InvalidJob, JobFailed
 from batch_inference_runner.formats.columns import find_column
+from batch_inference_runner.formats.moments import moments_of, reject_untold
 from batch_inference_runner.models.scoring import ModelScorer
 from batch_inference_runner.rows import RowErrors, Stage, StageResult
 
@@ -87,6 +88,7 @@ class Stages:
             [*(prepared.field(name) for name in self._keep), *self.model.added, *computed]
         )
         _refuse_duplicates(self.output_schema)
+        self._moments = moments_of(self.output_schema, _written_as_text(config, self.output_schema))
         others = self._columns_read_beside_model(config)
         required = others | self.model.required
         self.columns = tuple(name for name in schema.names if name in required)
@@ -165,6 +167,8 @@ class Stages:
         flow.step(Stage.INFER, infer)
         if self._postprocess is not None:
             flow.step(Stage.POSTPROCESS, self._postprocess.apply)
+        if self._moments:
+            flow.step(Stage.WRITE, partial(reject_untold, names=self._moments))
         return flow.result(self.output_schema.names)
 
     def _run_halves(self, table: pa.Table, run: Callable[[pa.Table], SliceResult]) -> SliceResult:
@@ -286,6 +290,10 @@ def _passthrough(config: RunnerConfig, schema: pa.Schema) -> tuple[str, ...]:
             f"by text, so a key must be a number, a text or the like; choose another column",
         )
     return tuple(names)
+
+
+def _written_as_text(config: RunnerConfig, schema: pa.Schema) -> Sequence[str]:
+    return schema.names if config.output.format.is_text else config.output.partition_by
 
 
 def _refuse_duplicates(schema: pa.Schema) -> None:

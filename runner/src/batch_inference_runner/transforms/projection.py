@@ -306,12 +306,13 @@ def _bindable(column: pa.ChunkedArray) -> pa.ChunkedArray:
         return column.cast(kind.value_type)
     if pt.is_float16(kind):
         return column.cast(pa.float32())
-    if pt.is_decimal256(kind):
-        if kind.precision > 38:
+    if pt.is_decimal(kind) and not (pt.is_decimal128(kind) and kind.scale >= 0):
+        digits = kind.precision - min(kind.scale, 0)
+        if digits > 38:
             raise InvalidJob(
                 Reason.SCHEMA_MISMATCH, f"a column of type {kind} cannot be used in SQL expressions"
             )
-        return column.cast(pa.decimal128(kind.precision, kind.scale))
+        return column.cast(pa.decimal128(digits, max(kind.scale, 0)))
     return column
 
 

@@ -1,0 +1,62 @@
+"""Dates and timestamps that text cannot tell, usually of a wrong unit.
+
+Arrow counts the years of what it writes with 16 bits. Of a moment beyond, such as nanoseconds that
+were stored as microseconds, it writes `<value out of range: ...>`, and with a zone another year.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.types as pt
+
+from batch_inference_runner.rows import RowErrors, Stage, StageResult
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+
+_FIRST, _END = np.datetime64("-32767-01-01"), np.datetime64("32768-01-01")
+
+
+def moments_of(schema: pa.Schema, names: Sequence[str]) -> tuple[str, ...]:
+    """Return those of the columns in which there may be moments that text cannot tell."""
+    return tuple(name for name in names if _unit(schema.field(name).type) is not None)
+
+
+def reject_untold(table: pa.Table, names: Sequence[str]) -> StageResult:
+    """Reject the rows of a table whose moments, in these columns, text cannot tell."""
+    errors: list[RowErrors] = []
+    lost = np.zeros(table.num_rows, np.bool_)
+    for name in names:
+        untold = _untold(table.column(name)) & ~lost
+        if untold.any():
+            message = f"column {name!r}: a moment beyond the year 32767; is its unit right?"
+            errors.append(RowErrors(np.flatnonzero(untold), Stage.WRITE, "OutOfRange", message))
+            lost |= untold
+    if not errors:
+        return StageResult(table)
+    kept = np.flatnonzero(~lost)
+    return StageResult(table.take(pa.array(kept)), kept, tuple(errors))
+
+
+def _untold(column: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
+    unit = _unit(column.type)
+    whole = column.cast(pa.int32()) if pt.is_date32(column.type) else column
+    numbers: npt.NDArray[Any] = whole.cast(pa.int64()).fill_null(0).to_numpy()
+    first, end = (limit.astype(f"M8[{unit}]").astype(np.int64) for limit in (_FIRST, _END))
+    return (numbers < first) | (numbers >= end)
+
+
+def _unit(kind: pa.DataType) -> str | None:
+    """Return the unit of a moment; None for others, and where 64 bits hold no such year."""
+    if pt.is_date32(kind):
+        return "D"
+    if pt.is_date64(kind):
+        return "ms"
+    if pt.is_timestamp(kind) and kind.unit != "ns":
+        return str(kind.unit)
+    return None
