@@ -48,7 +48,8 @@ def _untold(column: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
     whole = column.cast(pa.int32()) if pt.is_date32(column.type) else column
     numbers: npt.NDArray[Any] = whole.cast(pa.int64()).fill_null(0).to_numpy()
     first, end = (limit.astype(f"M8[{unit}]").astype(np.int64) for limit in (_FIRST, _END))
-    return (numbers < first) | (numbers >= end)
+    untold: npt.NDArray[np.bool_] = (numbers < first) | (numbers >= end)
+    return untold
 
 
 def _unit(kind: pa.DataType) -> str | None:

@@ -302,9 +302,9 @@ def _may_flip(values: Array, tolerance: Tolerance) -> bool:
     return not any(isinstance(value, dict) for value in values.reshape(-1)[:1])
 
 
-def _largest(values: Array) -> float | None:
+def _largest(values: Array) -> float:
     if values.dtype.kind != "f":
-        return None
+        return 0.0
     return float(np.nanmax(np.abs(values), initial=0.0, where=np.isfinite(values)))
 
 
