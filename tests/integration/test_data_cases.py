@@ -201,7 +201,13 @@ def test_a_dataset_without_rows_gives_one_empty_file_with_its_schema(
 def test_csv_files_that_only_have_a_header_are_a_dataset_without_rows(
     tmp_path, codec, output_format
 ):
-    job = job_over(tmp_path, "CSV", {"output.format": output_format})
+    expressions = ["id || '!'", "CASE WHEN a > b THEN c END", "name0 || ' ' || id"]
+    computed = [
+        {"name": f"name{index}", "expression": expression}
+        for index, expression in enumerate(expressions)
+    ]
+    fields = {"preprocessing.columns": computed, "input.filter": "a > 0"}
+    job = job_over(tmp_path, "CSV", {"output.format": output_format, **fields})
     write(small_table().slice(0, 0), tmp_path / "data", "a", "CSV", codec=codec)
 
     assert succeed(job).counts == {"read": 0, "written": 0, "rejected": 0, "filtered": 0}

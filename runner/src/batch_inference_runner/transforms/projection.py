@@ -34,6 +34,7 @@ _FAILED = "failed__{}"
 _ROWS_EXPLAINED = 32
 _UNCLEAR = "could not be computed for this row"
 _OPERATORS = frozenset({"PROJECTION", "PYTHON_ARROW_SCAN", "ARROW_SCAN"})
+_NULLS = ("null", "sqlnull")
 _UNUSABLE = {
     "hugeint": "cast it to BIGINT, DOUBLE or DECIMAL",
     "uhugeint": "cast it to UBIGINT, DOUBLE or DECIMAL",
@@ -41,8 +42,7 @@ _UNUSABLE = {
     "bit": "cast it to VARCHAR",
     "enum": "cast it to VARCHAR",
     "interval": "convert it to a number, for example with date_diff()",
-    "null": "cast NULL to a type, for example CAST(NULL AS DOUBLE)",
-    "sqlnull": "cast NULL to a type, for example CAST(NULL AS DOUBLE)",
+    **dict.fromkeys(_NULLS, "cast NULL to a type, for example CAST(NULL AS DOUBLE)"),
     "time with time zone": "cast it to TIME",
     "union": "use union_extract()",
     "variant": "cast it to a type",
@@ -223,9 +223,11 @@ class Projection:
                 )
 
     def _check_types(self, described: Sequence[tuple[str, Any]]) -> None:
+        # Of columns without a value nobody knows the type, nor that of what is computed from them.
+        is_unknown = any(pt.is_null(field.type) for field in self._sources)
         for item, (_, kind) in zip(self._items, described, strict=True):
             advice = _unusable(kind)
-            if advice:
+            if advice and not (is_unknown and kind.id in _NULLS):
                 raise InvalidJob(
                     Reason.INVALID_SPEC, f"{item.what}: its type {kind} cannot be used: {advice}"
                 )
@@ -326,7 +328,9 @@ def _from_their_start(rows: pa.Table) -> pa.Table:
 
 
 def _normal(kind: pa.DataType) -> pa.DataType:
-    """Replace the names that DuckDB gives to the elements of lists."""
+    """Replace the names that DuckDB gives to the elements of lists; what is unknown is text."""
+    if pt.is_null(kind):
+        return pa.string()
     if pt.is_map(kind):
         return pa.map_(_normal(kind.key_type), _normal(kind.item_type))
     if pt.is_fixed_size_list(kind):
