@@ -31,7 +31,7 @@ from batch_inference_operator.work_queue import WorkQueue
 from batch_inference_operator.workers import Workers
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Callable, Iterable
 
     from batch_inference_operator.cluster.api import Cluster
     from batch_inference_operator.keys import Key
@@ -162,7 +162,7 @@ async def _assembled(settings: Settings) -> AsyncIterator[Operator]:
             leadership=leadership,
             workers=Workers(
                 queue=queue,
-                reconcile=_reconciler(settings, cluster, cache, poller).reconcile,
+                reconcile=_reconciler(settings, cluster, cache, poller, cluster.clock).reconcile,
                 leadership=leadership,
                 metrics=metrics,
                 clock=time.monotonic,
@@ -172,14 +172,18 @@ async def _assembled(settings: Settings) -> AsyncIterator[Operator]:
 
 
 def _reconciler(
-    settings: Settings, cluster: Cluster, cache: ObjectCache, poller: ProgressPoller
+    settings: Settings,
+    cluster: Cluster,
+    cache: ObjectCache,
+    poller: ProgressPoller,
+    clock: Callable[[], datetime],
 ) -> Reconciler:
     return Reconciler(
         cluster=cluster,
         cache=cache,
         settings=settings,
         poll_progress=poller,
-        clock=_wall_clock,
+        clock=clock,
         make_token=lambda: secrets.token_urlsafe(32),
     )
 

@@ -5,6 +5,7 @@
     refusals            HTTP answers -> ClusterError
     connection          address and credentials, in a pod or from a kubeconfig
     kubernetes_client   the Protocol over HTTP
+    server_clock        the time as the API server has it
     rights              what the operator's roles must allow
     self_check          what `helm test` asks of a cluster
 

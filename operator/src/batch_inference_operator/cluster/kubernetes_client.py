@@ -18,6 +18,7 @@ from batch_inference_operator.cluster.api import Conflict, Invalid, Unreachable
 from batch_inference_operator.cluster.connection import load_configuration
 from batch_inference_operator.cluster.refusals import Expired, refusal_of
 from batch_inference_operator.cluster.resources import RESOURCES, Resource
+from batch_inference_operator.cluster.server_clock import ServerClock
 from batch_inference_operator.names import APPLIED_WORKERS_ANNOTATION, FIELD_MANAGER
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ _MERGE_PATCH = "application/merge-patch+json"
 
 
 class KubernetesCluster:
-    """A cluster behind one API server; implements `Cluster`."""
+    """A cluster behind one API server; implements `Cluster`. `clock` is that server's."""
 
     def __init__(
         self,
@@ -50,6 +51,7 @@ class KubernetesCluster:
         call_seconds: float = CALL_SECONDS,
         page_size: int = PAGE_SIZE,
     ) -> None:
+        self.clock = ServerClock()
         self._client = client
         self._count_call = count_call
         self._call_seconds = call_seconds
@@ -201,6 +203,7 @@ class KubernetesCluster:
             auth_settings=["BearerToken"],
         )
         response = await self._client.call_api(method, url, header_params, sent)
+        self.clock.note(response.headers.get("Date"))
         answer = await response.read()  # type: ignore[no-untyped-call] # not annotated
         return response.status, response.headers, answer
 
