@@ -164,35 +164,6 @@ def test_shards_are_told_again_once_the_driver_has_read_what_is_committed():
     assert report_to(known(), resumed).shards.active == 1
 
 
-def test_progress_is_dated_when_rows_were_last_scored():
-    before = make_record(status=running_status()).status
-    same = make_report(rows=RowCounts(total=1000, processed=500), idle_seconds=5)
-    more = make_report(rows=RowCounts(total=1000, processed=501))
-
-    assert report_to(before, same).progress.last_updated_time == instant(5)
-    assert report_to(before, more).progress.last_updated_time == instant()
-
-
-@pytest.mark.parametrize(
-    ("idle", "dated"),
-    [(0, instant()), (3, instant(3)), (4, instant(5)), (5, instant(5)), (60, instant(5))],
-)
-def test_progress_is_dated_when_rows_were_scored_again(idle, dated):
-    before = make_record(status=running_status()).status
-    again = make_report(rows=RowCounts(total=1000, processed=300), idle_seconds=idle)
-
-    assert report_to(before, again).progress.last_updated_time == dated
-
-
-@pytest.mark.parametrize("idle", [-1, 10**300])
-def test_no_pod_moves_time(idle):
-    told = make_report(rows=RowCounts(total=1000, processed=300), idle_seconds=idle)
-
-    dated = report_to(make_record(status=running_status()).status, told).progress.last_updated_time
-
-    assert dated in (instant(), instant(5))
-
-
 SUMMARIES = {
     "nothing known but rows": ((0, None, None), "0"),
     "text formats do not say how many rows there are": ((950, None, 12), "950 (12%)"),
