@@ -5,6 +5,8 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 .DELETE_ON_ERROR:
+# Where an image sets it, each of the processes that a run starts would compile our code anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -134,10 +136,12 @@ $(DEMO_STAMP): | $(BIN)/python
 	@echo "==> Installing the runner and what trains the examples' models (about 400 MB, once)"
 	@$(PIP) install --require-hashes $(addprefix -r ,$(DEMO_PINS))
 	@$(PIP) install --no-deps --no-build-isolation -e crds -e runner
+	@$(BIN)/python -m compileall -q crds/src runner/src  # as pip does, but not for editable ones
 	@rm -f $(VENV)/.demo-* && touch $@
 
 $(DEV_STAMP): | $(DEMO_STAMP)
 	@echo "==> Installing the operator, and what tests and checks need (once)"
 	@$(PIP) install --require-hashes $(addprefix -r ,$(DEV_PINS))
 	@$(PIP) install --no-deps --no-build-isolation -e operator
+	@$(BIN)/python -m compileall -q operator/src
 	@rm -f $(VENV)/.dev-* && touch $@
