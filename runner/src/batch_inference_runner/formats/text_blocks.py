@@ -47,10 +47,16 @@ class TextBlock:
 
     def without_blank(self, blanks: bytes, *, most_bytes: int) -> tuple[Indices, Indices]:
         """Starts and ends of all rows but those that are `most_bytes` of only `blanks`, or less."""
-        short = np.flatnonzero(self.ends - self.starts <= most_bytes)
-        blank = [i for i in short if not self.text[self.starts[i] : self.ends[i]].strip(blanks)]
-        if not blank:
-            return self.starts, self.ends
+        text = np.frombuffer(self.text, np.uint8)
+        is_blank = np.zeros(256, bool)
+        is_blank[list(blanks)] = True
+        blank = np.flatnonzero(self.ends - self.starts <= most_bytes)
+        for position in range(most_bytes):
+            if not len(blank):
+                return self.starts, self.ends
+            at = self.starts[blank] + position
+            is_behind = at >= self.ends[blank]
+            blank = blank[is_behind | is_blank[text[np.minimum(at, len(text) - 1)]]]
         return np.delete(self.starts, blank), np.delete(self.ends, blank)
 
 
