@@ -62,7 +62,7 @@ def job(workload, tmp_path) -> Job:
 def test_everything_is_killed_again_and_again_and_the_same_command_completes(job, workload, seed):
     chance = random.Random(seed)
     kills, before = 0, {}
-    while kills < 25:
+    while kills < scaled(12, soak=25):
         # A slow machine commits nothing in that time, so every other kill waits for commits.
         seconds = chance.uniform(0.05, 1.0) if kills % 2 else 60
         run = job.start()
@@ -75,7 +75,7 @@ def test_everything_is_killed_again_and_again_and_the_same_command_completes(job
     ended = job.run()
     assert ended.code == 0, ended.stderr
     print(f"killed {kills} times")
-    assert kills >= 10
+    assert kills >= scaled(6, soak=10)
     assert_exact(job, workload[2])
 
 

@@ -42,7 +42,7 @@ def test_everything_is_killed_again_and_again_and_the_same_command_completes(ser
     job = make_job(server, tmp_path, "killed", rows=rows, shards=shards)
     chance = random.Random(20261122)
     kills, before = 0, {}
-    while kills < 11:
+    while kills < 7:
         # A slow machine commits nothing in that time, so every other kill waits for commits.
         seconds = chance.uniform(0.1, 1.3) if kills % 2 else 60
         run = job.start()
@@ -54,7 +54,7 @@ def test_everything_is_killed_again_and_again_and_the_same_command_completes(ser
         before = after
     ended = job.run()
     assert ended.code == 0, ended.stderr
-    assert kills >= 5
+    assert kills >= 4
     assert len(before) > 0
     after = job.markers()
     assert {key: after.get(key) for key in before} == before

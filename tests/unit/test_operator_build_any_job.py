@@ -20,6 +20,7 @@ from kubernetes import client
 from testkit.generated_jobs import URI_SECRET, stored_manifests
 from testkit.operator_jobs import make_stored_manifest
 from testkit.pod_security import find_violations
+from testkit.soak import scaled
 
 TOKEN = "t0k3n-c4n4ry"
 DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -45,7 +46,7 @@ def by_kind(manifests: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     return {manifest["kind"]: manifest for manifest in manifests}
 
 
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=scaled(700, soak=2000), deadline=None)
 @given(stored_manifests())
 def test_every_run_is_restricted_consistent_and_keeps_its_secrets(manifest: dict[str, Any]) -> None:
     """One test, because making thousands of jobs takes longer than all that is asked of them."""
