@@ -137,12 +137,11 @@ def _has_run(record: Record, observation: Observation) -> bool:
 
 
 def _gets_on(record: Record, observation: Observation) -> bool:
-    """Whether the run scores rows just now, or publishes what is scored."""
+    """Whether the run has ended, or has scored rows that the status does not know yet."""
     report = observation.report
-    if report is None:
-        return False
-    is_ending = report.phase in (RunPhase.FINALIZING, RunPhase.SUCCEEDED)
-    return is_ending or report.rows.processed > rows_processed(record.status)
+    return report is not None and (
+        report.phase is RunPhase.SUCCEEDED or report.rows.processed > rows_processed(record.status)
+    )
 
 
 def _last_progress(
