@@ -6,6 +6,7 @@ from __future__ import annotations
 import pytest
 
 from batch_inference_api.problems import InvalidManifest, parse_job
+from batch_inference_api.redaction import redact
 from testkit.manifests import make_manifest
 
 COLUMN = {"name": "p", "column": "score"}
@@ -53,7 +54,7 @@ REFUSALS = [
     ("spec.input.storageUris", ["pvc:///key"], "spec.input.storageUris[0]: names no claim after 'pvc://'"),
     ("spec.input.storageUris", ["pvc://claim/../x"], "spec.input.storageUris[0]: must not hold a '..' segment"),
     ("spec.input.storageUris", ["file://data/x"], "spec.input.storageUris[0]: a file URI has three slashes: file:///folder/file"),
-    ("spec.input.storageUris", ["https://me:secret@host/x"], "spec.input.storageUris[0]: must not hold a user or password: put credentials in a secretRef"),
+    ("spec.input.storageUris", ["https://me:secret@host/x"], "spec.input.storageUris[0]: must not hold a user or password; put credentials in a secretRef"),
     ("spec.input.csv", {}, "spec.input.csv: csv has an effect with format CSV only: remove it, or set format: CSV"),
     ("spec.input", {"storageUris": ["d"], "format": "CSV", "csv": {"delimiter": "||"}}, "spec.input.csv.delimiter: must have at most 1 character"),
     ("spec.input", {"storageUris": ["d"], "format": "CSV", "csv": {"delimiter": '"'}}, "spec.input.csv.delimiter: must be one ASCII character, and no quote or line break"),
@@ -142,6 +143,7 @@ REFUSALS = [
     ("spec.workers", {"volumes": [{"name": "bij-run", "emptyDir": {}}]}, "spec.workers.volumes[0].name: names that begin with bij- are the run's own"),
     ("spec.workers", {"volumes": [{"name": "V", "emptyDir": {}}]}, "spec.workers.volumes[0].name: must have lower-case letters, digits and '-'"),
     ("spec.workers", {"volumes": [{"name": "v", "emptyDir": {"sizeLimit": "much"}}]}, "spec.workers.volumes[0].emptyDir.sizeLimit: must be a quantity such as 4, 500m, 8Gi"),
+    ("spec.workers", {"volumes": [{"name": "v", "secret": "mine"}]}, "spec.workers.volumes[0].secret: must be a mapping, not the text 'mine'"),
     ("spec.workers", {"volumes": [VOLUME, VOLUME]}, "spec.workers.volumes: volume 'v' is there twice"),
     ("spec.workers", {"volumeMounts": [MOUNT]}, "spec.workers.volumeMounts: volume 'v' is not in volumes"),
     ("spec.workers", {"volumes": [VOLUME], "volumeMounts": [MOUNT, {**MOUNT, "mountPath": "/data/"}]}, "spec.workers.volumeMounts: two volumes are mounted at '/data'"),
@@ -175,6 +177,7 @@ def test_a_refusal_names_the_field_and_what_to_write(path, value, message):
         parse_job(make_manifest({path: value}))
 
     assert str(refusal.value) == message
+    assert redact(message) == message, "it is shown redacted"
 
 
 CROSS_REFUSALS = {
@@ -200,6 +203,18 @@ CROSS_REFUSALS = {
         (
             "spec.output.partitionBy: column 'country' is not written: add it to "
             "output.passthroughFields"
+        ),
+    ),
+    "an output on a volume that is mounted read-only": (
+        {
+            "spec.output.storageUri": "pvc://results/nightly/",
+            "spec.workers.volumes": [
+                {"name": "v", "persistentVolumeClaim": {"claimName": "results", "readOnly": True}}
+            ],
+        },
+        (
+            "spec.workers.volumes[0].persistentVolumeClaim.readOnly: must be false, or left out: "
+            "output.storageUri is written to this claim"
         ),
     ),
     "a key that preprocessing computes": (

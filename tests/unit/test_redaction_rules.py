@@ -49,6 +49,7 @@ def test_secrets_are_masked(text: str, expected: str) -> None:
         "sha256:" + "0" * 64,
         "row 3 of 'https://host/data.csv?page=2' is broken",
         "input.keyField: there is no column 'id'",
+        "spec.workers.volumes[0].secret: must be a mapping, not the text 'my-secret'",
         'MountVolume.SetUp failed for volume "model": secret "s3" not found',
         "couldn't find key AWS_ACCESS_KEY_ID in Secret scoring/s3",
     ],

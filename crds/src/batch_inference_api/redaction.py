@@ -41,10 +41,12 @@ def _rules() -> tuple[tuple[re.Pattern[str], str], ...]:
             rf"\1{MASK}",
         ),
         (re.compile(r"\b(bearer|basic)\s+[a-z0-9._~+/=-]{8,}", re.IGNORECASE), rf"\1 {MASK}"),
-        # name=value and 'name': 'value' of the usual credentials
+        # name=value and 'name': 'value' of the usual credentials, but not a refusal of a field of
+        # that name, `spec.workers.volumes[0].secret: must be a mapping`
         (
             re.compile(
-                rf"(\b(?:{_SETTING_NAMES})['\"]?\s*[:=]\s*['\"]?)[^\s'\",;&}})]+", re.IGNORECASE
+                rf"(\b(?:{_SETTING_NAMES})['\"]?\s*[:=]\s*['\"]?)(?!must )[^\s'\",;&}})]+",
+                re.IGNORECASE,
             ),
             rf"\1{MASK}",
         ),

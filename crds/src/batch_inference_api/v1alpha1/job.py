@@ -136,6 +136,7 @@ class JobSpec(ResourceModel):
 
     def find_problems(self) -> Iterator[tuple[str, str]]:
         yield from self._find_idle_gpus()
+        yield from self._find_read_only_outputs()
         computed = self._computed()
         for name in find_doubles(computed):
             message = (
@@ -164,6 +165,15 @@ class JobSpec(ResourceModel):
                 "the GPUs out of spec.workers.resources"
             )
             yield "execution.executionProviders", message
+
+    def _find_read_only_outputs(self) -> Iterator[tuple[str, str]]:
+        for number, volume in enumerate(self.workers.volumes):
+            claim = volume.persistent_volume_claim
+            if claim is None or not claim.read_only:
+                continue
+            if f"{self.output.storage_uri}/".startswith(f"pvc://{claim.claim_name}/"):
+                message = "must be false, or left out: output.storageUri is written to this claim"
+                yield f"workers.volumes[{number}].persistentVolumeClaim.readOnly", message
 
     def _scores(self) -> tuple[str, ...]:
         return tuple(output.column for output in self.model.outputs)

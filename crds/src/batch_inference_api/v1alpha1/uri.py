@@ -30,7 +30,7 @@ def check_uri(uri: str) -> str:
     rest = uri.partition(_SEPARATOR)[2]
     authority, _, path = rest.partition("/")
     if "@" in authority:
-        raise ValueError("must not hold a user or password: put credentials in a secretRef")
+        raise ValueError("must not hold a user or password; put credentials in a secretRef")
     if scheme == "file" and authority:
         raise ValueError("a file URI has three slashes: file:///folder/file")
     if scheme != "file" and not authority:

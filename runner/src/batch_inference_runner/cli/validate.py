@@ -44,7 +44,7 @@ def validate(arguments: argparse.Namespace, scorer: ScorerProcess) -> int:
     if as_json:
         write_document(_document(plan, loaded))
     else:
-        sys.stdout.write(redact(_text(plan, loaded)))
+        sys.stdout.write(_text(plan, loaded))
         sys.stdout.flush()
     return ExitCode.SUCCESS
 
@@ -90,7 +90,7 @@ def _text(plan: Plan, loaded: LoadedManifest) -> str:
         _block("shards", [count(len(plan.shards))]),
         _block("model", [str(details.get("modelDigest", "")), *_bindings(details)]),
         _block("columns read", [", ".join(details.get("columnsRead", ()))]),
-        _block("output", [config.output.location.uri, *details.get("outputColumns", ())]),
+        _block("output", [redact(config.output.location.uri), *details.get("outputColumns", ())]),
         _block("plan", [plan.hash]),
     ]
     if loaded.without_effect:
@@ -99,7 +99,7 @@ def _text(plan: Plan, loaded: LoadedManifest) -> str:
 
 
 def _files(plan: Plan) -> list[str]:
-    shown = [f"  {file.uri}  {size(file.size)}" for file in plan.files[:_SHOWN_FILES]]
+    shown = [f"  {redact(file.uri)}  {size(file.size)}" for file in plan.files[:_SHOWN_FILES]]
     hidden = len(plan.files) - len(shown)
     return shown + ([f"  ... and {count(hidden)} more"] if hidden else [])
 

@@ -82,7 +82,7 @@ def _split(uri: str) -> tuple[str, str]:
     if scheme == "https" and "@" in rest.partition("/")[0]:
         raise InvalidJob(
             Reason.INVALID_SPEC,
-            f"the location {public_uri(uri)!r} holds a user name or password: put credentials into "
+            f"the location {public_uri(uri)!r} holds a user name or password; put credentials into "
             f"a Secret and name it by secretRef",
         )
     if scheme == "https" and "?" in rest:
