@@ -28,13 +28,21 @@ FOUR = {"spec.workers.replicas": 4}
 
 
 def test_a_job_that_its_queue_holds_back_is_queued():
-    plan = plan_for(make_record(status=running_status()), observe(HELD))
+    queued = {"metadata.labels": {"kueue.x-k8s.io/queue-name": "nightly"}}
+    plan = plan_for(make_record(queued, status=running_status()), observe(HELD))
 
     assert plan.actions == ()
     assert plan.status.phase == "Queued"
     assert true_conditions(plan.status) == {"Reconciling"}
     assert condition(plan.status, "Suspended").status == "False", "spec.suspend is not set"
     assert why(plan.status) == ("Queued", "the job waits in its queue to be admitted")
+
+
+def test_a_job_without_a_queue_says_that_somebody_holds_it_back():
+    (reason, message) = why(status_for(make_record(), observe(HELD)))
+
+    assert reason == "Queued"
+    assert "no queue label says why" in message
 
 
 def test_a_queued_job_has_not_begun():

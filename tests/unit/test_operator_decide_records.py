@@ -169,6 +169,14 @@ def test_a_field_of_the_status_that_another_release_wrote_costs_no_other():
     assert record.run_number == 4
 
 
+def test_a_condition_that_cannot_be_read_does_not_let_a_finished_job_run_again():
+    strange = {"type": "Verified", "status": "Perhaps"}
+    status = finished_status("Complete")
+    status["conditions"] = [strange, *status["conditions"], "none"]
+
+    assert make_record(status=status).is_finished
+
+
 STATUSES_OF_USERS = [
     {"conditions": [{"type": "Complete"}]},
     {"conditions": "none", "run": [], "progress": 7, "shards": None},

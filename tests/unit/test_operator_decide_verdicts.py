@@ -8,7 +8,13 @@ import pytest
 
 from batch_inference_api.reasons import Reason
 from batch_inference_api.runner_contract import RunPhase
-from batch_inference_operator.decide.verdict import Failed, Succeeded, Unsettled, judge
+from batch_inference_operator.decide.verdict import (
+    Failed,
+    Succeeded,
+    Unsettled,
+    describe_end,
+    judge,
+)
 from batch_inference_operator.observation import JobEnd
 from testkit.observations import (
     ago,
@@ -140,6 +146,10 @@ WORDS_FOR_AN_END = {
         make_pod(phase="Failed", failure_reason="Shutdown"),
         "; pod churn-run-1-0: Shutdown",
     ),
+    "a pod whose runner never ran": (
+        make_pod(phase="Failed", init_failure="init container mesh ended with exit code 1"),
+        "; pod churn-run-1-0: init container mesh ended with exit code 1",
+    ),
     "a pod of which nothing is known": (
         make_pod(phase="Unknown"),
         "; pod churn-run-1-0 is Unknown",
@@ -158,6 +168,31 @@ def test_the_message_says_how_the_last_pod_ended(pod, words):
         Reason.BACKOFF_LIMIT_EXCEEDED,
         f"more pods failed than spec.backoffLimit allows{words}",
     )
+
+
+OOM_KILLED = make_ended_pod(137, reason="OOMKilled", index=1, created=ago(90))
+LATER = make_ended_pod(1, message="no such device", index=1)
+BLAMED = {
+    "a worker, where its end has ended the first pod": (
+        (make_ended_pod(143, created=ago(10)), LATER),
+        LATER,
+    ),
+    "a worker, where the first pod is there no more": ((LATER,), LATER),
+    "the pod that lacked memory, though another ended later": ((OOM_KILLED, LATER), OOM_KILLED),
+    "nobody who was driven away": (
+        (OOM_KILLED, replace(LATER, disruption="EvictionByEvictionAPI")),
+        OOM_KILLED,
+    ),
+}
+
+
+@pytest.mark.parametrize(("pods", "blamed"), BLAMED.values(), ids=BLAMED)
+def test_the_message_is_about_the_pod_that_tells_most(pods, blamed):
+    run = make_ended_run(JobEnd.FAILED, "BackoffLimitExceeded")
+
+    _, message = failure(status_for(make_record(), observe(run, *pods)))
+
+    assert message.endswith(f"; {describe_end(blamed)}")
 
 
 def test_success_is_told_at_once_without_waiting_for_the_job():

@@ -155,6 +155,10 @@ def test_a_pod_that_was_just_created_is_read():
     assert (pod.phase, pod.ip, pod.node, pod.running_since) == ("Pending", None, None, None)
 
 
+def test_a_run_of_any_number_that_a_status_may_hold_is_read():
+    assert read_pod(RUNNING, index=str(2**53 - 1)).index == 2**53 - 1
+
+
 @pytest.mark.parametrize("index", [None, "", "first", "-1", "\N{ARABIC-INDIC DIGIT ONE}"])
 def test_a_pod_without_an_index_is_read(index):
     assert read_pod(RUNNING, index=index).index is None
@@ -196,6 +200,22 @@ def test_a_pod_waits_for_the_containers_that_webhooks_have_put_before_the_runner
 
 def test_a_pod_that_runs_waits_for_no_container_beside_the_runner():
     assert read_pod(RUNNING, status=with_inits(mesh=AWAY)).waiting_reason == ""
+
+
+@pytest.mark.parametrize(
+    ("end", "words"),
+    [
+        ({"exitCode": 1, "reason": "Error", "message": "no chain\n"}, "1: Error: no chain"),
+        ({"exitCode": 137, "reason": "OOMKilled"}, "137: OOMKilled"),
+        ({"exitCode": 2}, "2"),
+    ],
+)
+def test_the_end_of_a_container_before_the_runner_is_read(end, words):
+    status = with_inits(agent={"terminated": {"exitCode": 0}}, mesh={"terminated": end})
+
+    pod = read_pod(INITIALIZING, status=status | {"phase": "Failed"})
+
+    assert pod.init_failure == f"init container mesh ended with exit code {words}"
 
 
 def with_condition(kind: str, status: str, **words: str) -> dict[str, Any]:

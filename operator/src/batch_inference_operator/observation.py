@@ -95,6 +95,8 @@ class RunPod:
     failure_reason: str = ""
     """`status.reason` of a pod that failed as a whole: `Evicted`, `UnexpectedAdmissionError` ..."""
     failure_message: str = ""
+    init_failure: str = ""
+    """How an init container, which a webhook has added, kept the runner from ever starting."""
     termination: Termination | None = None
 
     @property

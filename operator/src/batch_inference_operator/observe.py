@@ -54,7 +54,7 @@ _PATIENCE = timedelta(seconds=5)
 _MAX_PODS_ASKED = 5
 _NOT_ITS_TURN = "PodInitializing"
 """What a container says for as long as one before it is at work."""
-_MAX_DIGITS = 9
+_MAX_DIGITS = 16
 """Of a number of runs or pods. Python refuses to read numbers of more than 4300."""
 
 
@@ -263,6 +263,7 @@ def _read_pod(raw: Raw) -> RunPod:
         disruption=disruption.get("reason", "") if disruption.get("status") == "True" else "",
         failure_reason=status.get("reason", ""),
         failure_message=status.get("message", ""),
+        init_failure=_find_init_failure(status),
         termination=_read_termination(container.get("terminated")),
     )
 
@@ -283,6 +284,16 @@ def _find_waiting(status: Raw, runner: Raw) -> tuple[str, Raw]:
         if waiting.get("reason", _NOT_ITS_TURN) != _NOT_ITS_TURN:
             return container["name"], waiting
     return "", own
+
+
+def _find_init_failure(status: Raw) -> str:
+    for container in status.get("initContainerStatuses") or ():
+        end = (container.get("state") or {}).get("terminated") or {}
+        if end.get("exitCode"):
+            words = (f"exit code {end['exitCode']}", end.get("reason"), end.get("message"))
+            said = ": ".join(word.strip() for word in words if word)
+            return f"init container {container['name']} ended with {said}"
+    return ""
 
 
 def _read_termination(raw: Raw | None) -> Termination | None:

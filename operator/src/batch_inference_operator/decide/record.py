@@ -137,17 +137,27 @@ def _read_job(raw: Mapping[str, Any]) -> tuple[BatchInferenceJob | None, str, bo
 
 
 def _read_status(raw: Mapping[str, Any]) -> JobStatus:
-    """Read each field by itself: one that another release wrote costs no other field."""
+    """Read each field and condition by itself: one of another release costs no other."""
     status = JobStatus()
     for name, value in raw.items():
-        try:
-            field = JobStatus.model_validate_json(to_json({name: value}), extra="ignore")
-        except ValidationError:
+        if name == "conditions" and isinstance(value, list):
+            read = [_read_field(name, [condition]) for condition in value]
+            conditions = tuple(found for field in read if field for found in field.conditions)
+            status = status.model_copy(update={"conditions": conditions})
             continue
-        status = status.model_copy(
-            update={key: getattr(field, key) for key in field.model_fields_set}
-        )
+        field = _read_field(name, value)
+        if field is not None:
+            status = status.model_copy(
+                update={key: getattr(field, key) for key in field.model_fields_set}
+            )
     return status
+
+
+def _read_field(name: str, value: Any) -> JobStatus | None:
+    try:
+        return JobStatus.model_validate_json(to_json({name: value}), extra="ignore")
+    except ValidationError:
+        return None
 
 
 def was_running(status: JobStatus) -> bool:

@@ -19,6 +19,7 @@ from batch_inference_operator.decide.progress import (
 from batch_inference_operator.decide.record import format_time, start_of, was_running
 from batch_inference_operator.decide.verdict import Succeeded
 from batch_inference_operator.durations import format_duration
+from batch_inference_operator.names import KUEUE_QUEUE_LABEL
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -42,6 +43,10 @@ _MESSAGES = {
     Phase.RUNNING: "rows are scored",
     Phase.FINALIZING: "all rows are scored; the manifest is written",
 }
+_HELD_BY_SOMEBODY = (
+    "the run's Job is suspended, and no queue label says why: it goes on when whoever did that, a "
+    "default queue or a person, sets spec.suspend of the Job to false"
+)
 _QUIET_SECONDS = 30.0
 """Progress of less than half a percent is written this seldom."""
 
@@ -73,7 +78,7 @@ def in_a_run(
     )
     status = _with_start(record, status, run, now=now)
     reason = trouble.reason if trouble else phase.value
-    message = trouble.message if trouble else _MESSAGES[phase]
+    message = trouble.message if trouble else _message(record, phase)
     return _judged(record, status, State.IN_PROGRESS, reason, message, report=report, now=now)
 
 
@@ -231,6 +236,12 @@ def _phase(
     if is_up and tells_nothing and was_running(record.status) and record.run_number == run.number:
         return record.status.phase or Phase.STARTING  # it only did not answer, or is about to end
     return Phase.PENDING if trouble is not None and not is_up else Phase.STARTING
+
+
+def _message(record: Record, phase: Phase) -> str:
+    if phase is Phase.QUEUED and KUEUE_QUEUE_LABEL not in record.readable_job.metadata.labels:
+        return _HELD_BY_SOMEBODY
+    return _MESSAGES[phase]
 
 
 def _with_run(

@@ -29,6 +29,8 @@ KEPT = (
 )
 _KILLED = 128 + 9
 """By SIGKILL. Where its own limit of memory was the cause, the kubelet says `OOMKilled`."""
+_TERMINATED = 128 + 15
+"""By SIGTERM, as pods of a Job that is over are."""
 _KEPT_SECONDS = 30.0
 """Native sidecars have the pod's grace period to end after its runner."""
 
@@ -73,9 +75,11 @@ def judge(run: RunJob, observation: Observation) -> Verdict | None:
     if verdict is not None or run.end is None:
         return verdict
     heads = observation.heads_of(run)
-    last = f"; {describe_end(heads[-1])}" if heads else ""
     if run.end is JobEnd.FAILED and run.end_reason == Reason.BACKOFF_LIMIT_EXCEEDED:
-        message = f"more pods failed than spec.backoffLimit allows{last}"
+        message = "more pods failed than spec.backoffLimit allows"
+        blamed = _find_blamed(run, observation)
+        if blamed is not None:
+            message += f"; {describe_end(blamed)}"
         return Failed(reason=Reason.BACKOFF_LIMIT_EXCEEDED, message=message)
     if run.end is JobEnd.FAILED and run.end_reason == Reason.DEADLINE_EXCEEDED:
         message = "the job took longer than spec.activeDeadlineSeconds"
@@ -89,13 +93,37 @@ def judge_heads(run: RunJob, observation: Observation) -> Verdict | None:
     return next((verdict for verdict in verdicts if verdict is not None), None)
 
 
+def _find_blamed(run: RunJob, observation: Observation) -> RunPod | None:
+    """The pod that best tells why pods failed: of any index, none that was told to end.
+
+    One that lacked memory tells most, since that can be mended; else the one that ended last.
+    """
+    failed = [pod for pod in observation.pods_of(run) if _failed_by_itself(pod)]
+    heads = observation.heads_of(run)
+    return max(failed, key=_telling, default=heads[-1] if heads else None)
+
+
+def _failed_by_itself(pod: RunPod) -> bool:
+    end = pod.termination
+    was_told = pod.disruption or (end is not None and end.exit_code == _TERMINATED)
+    return pod.phase == "Failed" and not was_told
+
+
+def _telling(pod: RunPod) -> tuple[bool, datetime]:
+    end = pod.termination
+    if end is None:
+        return False, pod.created
+    return end.reason == "OOMKilled", end.finished or pod.created
+
+
 def describe_end(pod: RunPod) -> str:
     """Say in words how a pod ended."""
     end = pod.termination
     if pod.failure_reason:
         return f"pod {pod.name}: {pod.failure_reason}: {pod.failure_message}".rstrip(": ")
     if end is None:
-        return f"pod {pod.name} is {pod.phase}"
+        state = f": {pod.init_failure}" if pod.init_failure else f" is {pod.phase}"
+        return f"pod {pod.name}{state}"
     reason = f" ({end.reason})" if end.reason and end.reason != "Error" else ""
     said = end.report.message if end.report is not None else end.message
     if end.reason == "OOMKilled":
