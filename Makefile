@@ -29,6 +29,8 @@ DEV_STAMP := $(VENV)/.dev-$(shell cat $(DEV_PINS) $(DEV_PROJECTS) | sha256sum | 
 CLUSTER := PYTHONPATH=tests $(BIN)/python -m testkit.cluster
 # What runs side by side prints whole lines only.
 WHOLE_LINES := sed --unbuffered ''
+# The tests on a cluster take longest, so beside them all others step back.
+STEP_BACK := nice -n 5
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
 .PHONY: help demo venv test test-here test-ray test-cluster check format tools cluster cluster-install cluster-shell cluster-down soak images manifests bench bench-full pins clean
@@ -47,11 +49,11 @@ test: $(DEV_STAMP) tools ## Run every test, here, with Ray and on a real cluster
 
 test-here: $(DEV_STAMP) tools ## Run the tests that need neither Ray nor a cluster: unit, repository, integration, faults.
 	@echo "==> Tests: unit, repository, integration, faults"
-	@$(BIN)/python -m pytest -m "not ray and not cluster" | $(WHOLE_LINES)
+	@$(STEP_BACK) $(BIN)/python -m pytest -m "not ray and not cluster" | $(WHOLE_LINES)
 
 test-ray: $(DEV_STAMP) tools ## Run the tests that start Ray on this machine.
 	@echo "==> Tests that start Ray, in a network namespace of their own: Ray listens on every address"
-	@$(BIN)/python tests/tools/private_network.py $(BIN)/python -m pytest -m ray -o cache_dir=.pytest_cache/ray | $(WHOLE_LINES)
+	@$(STEP_BACK) $(BIN)/python tests/tools/private_network.py $(BIN)/python -m pytest -m ray -o cache_dir=.pytest_cache/ray | $(WHOLE_LINES)
 
 test-cluster: $(DEV_STAMP) tools ## Run the tests on a real Kubernetes cluster of this machine.
 	@tests/tools/install_cluster_packages

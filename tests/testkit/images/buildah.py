@@ -83,7 +83,7 @@ class Buildah:
 
     def _call(self, *arguments: str) -> str:
         done = subprocess.run(
-            ["nice", *self._command, *arguments],
+            [*self._command, *arguments],
             capture_output=True,
             text=True,
             timeout=_SECONDS,

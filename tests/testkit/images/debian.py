@@ -39,9 +39,10 @@ def digest() -> str:
 
 def bootstrap(folder: Path) -> None:
     """Write SHIPPED and BUILDING to `folder`, made of Debian's packages."""
-    command = ["nice", *_command(folder)]
     # Even with --quiet its hooks tell what they do.
-    done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
+    done = subprocess.run(
+        _command(folder), capture_output=True, text=True, timeout=_SECONDS, check=False
+    )
     if done.returncode != 0:
         raise RuntimeError(f"Debian could not be bootstrapped:\n{done.stdout}{done.stderr}")
 
