@@ -8,11 +8,10 @@ import sys
 
 import pytest
 
+from testkit.broken_streams import STDERR, STDOUT, in_shell
 from testkit.jobs import BIJ, Job
 from testkit.small_jobs import linear_job
 
-STDOUT = {"closed": ">&-", "full": ">/dev/full", "without a reader": "| true"}
-STDERR = {"closed": "2>&-", "full": "2>/dev/full", "without a reader": "2>&1 >&3 | true"}
 INTERRUPTED = """
 import os, signal, sys
 from batch_inference_runner import __main__
@@ -26,13 +25,6 @@ standard_streams.make_safe()
 child = os.posix_spawn("/bin/sh", ["sh", "-c", ": <&0 >&1 2>&2 && : 3>&2"], os.environ)
 os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
-
-
-def in_shell(streams: str, *command: object) -> subprocess.CompletedProcess[str]:
-    """Run a command with its streams redirected; descriptor 3 is the outer stdout."""
-    script = f'"$@" {streams}; exit ${{PIPESTATUS[0]}}'
-    words = ["bash", "-c", f"exec 3>&1; {script}", "bash", *map(str, command)]
-    return subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,9 @@ import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NoReturn
 
+from batch_inference_operator.kubectl_bij import streams
 from batch_inference_operator.kubectl_bij.arguments import PROGRAM, parse
-from batch_inference_operator.kubectl_bij.errors import CommandFailed, ExitCode
+from batch_inference_operator.kubectl_bij.errors import CommandFailed, ExitCode, ReaderGone
 
 if TYPE_CHECKING:
     import argparse
@@ -21,21 +22,27 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run a command and exit with its code."""
     signal.signal(signal.SIGTERM, _end)
+    streams.make_safe()
     try:
-        code = run(parse(argv))
-        sys.stdout.flush()
+        arguments = parse(argv)
+        if _only_shows(arguments):
+            streams.require_stdout()
+        code = run(arguments)
     except KeyboardInterrupt:
         sys.stderr.write("\n")
         code = ExitCode.INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read this has seen enough: `kubectl bij logs churn | head`.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = ExitCode.SUCCESS
     sys.exit(code)
 
 
 def _end(_number: int, _frame: object) -> NoReturn:
     raise SystemExit(ExitCode.TERMINATED)
+
+
+def _only_shows(arguments: argparse.Namespace) -> bool:
+    """Whether the command is for nothing but its text; others have a job's end to tell by code."""
+    if arguments.command == "watch":
+        return arguments.name is None
+    return arguments.command in ("status", "logs")
 
 
 def run(arguments: argparse.Namespace) -> ExitCode:
@@ -44,9 +51,15 @@ def run(arguments: argparse.Namespace) -> ExitCode:
 
     try:
         return _carry_out(_open_session(arguments), arguments)
+    except ReaderGone:
+        return ExitCode.SUCCESS
     except (ClusterError, CommandFailed) as error:
         sys.stderr.write(f"{PROGRAM}: {error}\n")
-        return ExitCode.ERROR
+    except Exception:  # noqa: BLE001 - the process edge: 1 would say that a job has failed
+        import traceback
+
+        traceback.print_exc()
+    return ExitCode.ERROR
 
 
 def _open_session(arguments: argparse.Namespace) -> Session:

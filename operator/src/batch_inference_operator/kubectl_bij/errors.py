@@ -15,7 +15,7 @@ class ExitCode(IntEnum):
     TIMEOUT = 2
     """`wait --timeout` is over."""
     ERROR = 3
-    """No such job, no cluster, no rights, or it makes no sense for a job in that state."""
+    """No such job, no cluster, no rights, no sense for a job in that state; or a defect."""
     USAGE = 64
     """The command line."""
     INTERRUPTED = 130
@@ -26,3 +26,7 @@ class ExitCode(IntEnum):
 
 class CommandFailed(Exception):
     """The command cannot do what it was asked; the message is a sentence with advice."""
+
+
+class ReaderGone(Exception):
+    """Whoever read this has seen enough: `kubectl bij logs churn | head`."""

@@ -115,7 +115,7 @@ class Feed:
             ClusterError: nothing more will come.
         """
         try:
-            seen = self._seen.get(timeout=max(0.0, timeout_seconds))
+            seen = self._seen.get(timeout=min(max(0.0, timeout_seconds), threading.TIMEOUT_MAX))
         except queue.Empty:
             return None
         if isinstance(seen, Exception):
