@@ -84,6 +84,26 @@ def test_flags_are_kept_for_the_next_command():
     assert chosen.flags == " -n scoring --context 'my prod'"
 
 
+FLAGS_BEFORE = {
+    "a namespace": (["-n", "scoring", "status", "churn"], " -n scoring"),
+    "a namespace in one word": (["--namespace=scoring", "watch"], " -n scoring"),
+    "all of them": (
+        ["--kubeconfig", "f", "--context", "c", "-n", "a", "suspend", "churn"],
+        " -n a --context c --kubeconfig f",
+    ),
+    "some before, some behind": (
+        ["--context", "c", "logs", "churn", "-n", "a"],
+        " -n a --context c",
+    ),
+    "the same on both sides": (["-n", "a", "wait", "churn", "-n", "b"], " -n b"),
+}
+
+
+@pytest.mark.parametrize(("argv", "flags"), FLAGS_BEFORE.values(), ids=FLAGS_BEFORE)
+def test_flags_of_kubectl_may_come_before_the_command(argv, flags):
+    assert parse(argv).flags == flags
+
+
 def waited(names, seen, *, timeout_seconds=None, calls=None):
     used = session(calls or FakeCalls())
     feed = ScriptedFeed(seen)

@@ -126,6 +126,7 @@ def _parser() -> _Parser:
     _add_logs(commands)
     _add_name(_add(commands, "suspend", "take a job's pods away", _SUSPEND_EXAMPLES))
     _add_name(_add(commands, "resume", "let a suspended job go on", _RESUME_EXAMPLES))
+    _add_cluster_flags(parser, default=None)
     return parser
 
 
@@ -134,20 +135,32 @@ def _add(commands: Any, name: str, text: str, epilog: str) -> argparse.ArgumentP
     command: argparse.ArgumentParser = commands.add_parser(
         name, help=text, description=sentence, epilog=epilog
     )
-    cluster = command.add_argument_group("cluster")
+    # What is not there does not undo what was said before the command.
+    _add_cluster_flags(command, default=argparse.SUPPRESS)
+    return command
+
+
+def _add_cluster_flags(parser: argparse.ArgumentParser, *, default: str | None) -> None:
+    cluster = parser.add_argument_group("cluster")
     cluster.add_argument(
         "-n",
         "--namespace",
         metavar="NAMESPACE",
+        default=default,
         help="namespace of the job (default: that of the context)",
     )
     cluster.add_argument(
-        "--context", metavar="NAME", help="context of the kubeconfig (default: the current one)"
+        "--context",
+        metavar="NAME",
+        default=default,
+        help="context of the kubeconfig (default: the current one)",
     )
     cluster.add_argument(
-        "--kubeconfig", metavar="FILE", help="kubeconfig (default: KUBECONFIG or ~/.kube/config)"
+        "--kubeconfig",
+        metavar="FILE",
+        default=default,
+        help="kubeconfig (default: KUBECONFIG or ~/.kube/config)",
     )
-    return command
 
 
 def _add_name(command: argparse.ArgumentParser) -> None:
