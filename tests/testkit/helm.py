@@ -51,11 +51,16 @@ class Helm:
         return done.stdout
 
     def template(
-        self, values: Values, *, namespace: str = "operators", release: str = RELEASE
+        self,
+        values: Values,
+        *,
+        namespace: str = "operators",
+        release: str = RELEASE,
+        chart: Path = CHART,
     ) -> str:
-        """Render the chart, its tests too, as text."""
+        """Render a chart, its tests too, as text."""
         flags = (f"--namespace={namespace}", f"--kube-version={KUBERNETES_VERSION}")
-        return self("template", release, str(CHART), *flags, values=values)
+        return self("template", release, str(chart), *flags, values=values)
 
     def render(
         self, values: Values, *, namespace: str = "operators", release: str = RELEASE

@@ -74,7 +74,7 @@ labels:
 
 {{/* Settings of the operator, as variables of its container. */}}
 {{- define "operator.environment" -}}
-{{- $accounts := .Values.allowed.serviceAccounts -}}
+{{- $accounts := .Values.allowed.serviceAccounts | default list -}}
 {{- range .Values.runner.serviceAccounts }}{{ $accounts = append $accounts .name }}{{ end -}}
 {{- $pullSecrets := list -}}
 {{- range .Values.runner.imagePullSecrets }}{{ $pullSecrets = append $pullSecrets .name }}{{ end -}}
