@@ -27,7 +27,7 @@ REFUSED = {
     "no digest": ({"image": {"digest": "latest"}}, "digest"),
     "a setting beside its key": (
         {"extraEnv": [{"name": "BIO_LOG_LEVEL", "value": "x"}]},
-        "extraEnv",
+        "extraEnv: BIO_LOG_LEVEL .*has a key of this chart",
     ),
     "replicas without an election": (
         {"replicas": 2, "leaderElection": {"enabled": False}},
@@ -65,6 +65,26 @@ REFUSED = {
         {"monitoring": {"podMonitor": {"labels": {"app.kubernetes.io/instance": "x"}}}},
         "monitoring.podMonitor.labels: app.kubernetes.io/instance",
     ),
+    "a label whose value Kubernetes does not take": (
+        {"commonLabels": {"team": "a b"}},
+        "commonLabels/team.*'a b'",
+    ),
+    "a label whose name Kubernetes does not take": (
+        {"podLabels": {"the team": "a"}},
+        r"podLabels.*\n?.*the team",
+    ),
+    "a label of a prefix that is no domain": (
+        {"monitoring": {"dashboard": {"labels": {"Team/name": "a"}}}},
+        r"monitoring/dashboard/labels.*\n?.*Team/name",
+    ),
+    "a label of a name that is too long": (
+        {"commonLabels": {64 * "a": "b"}},
+        r"commonLabels.*\n?.*aaaa",
+    ),
+    "an annotation whose name Kubernetes does not take": (
+        {"serviceAccount": {"annotations": {"a/b/c": "d"}}},
+        r"serviceAccount/annotations.*\n?.*a/b/c",
+    ),
     "a liveness that must succeed thrice": (
         {"probes": {"liveness": {"successThreshold": 3}}},
         "probes/liveness/successThreshold",
@@ -88,6 +108,39 @@ REFUSED = {
     "a misspelt key of a mount": (
         {"extraVolumeMounts": [{"name": "ca", "mountPath": "/ca", "readonly": True}]},
         "extraVolumeMounts/0.*\n?.*readonly",
+    ),
+    "a volume that the pod has already": (
+        {"extraVolumes": [{"name": "tmp"}]},
+        "extraVolumes: tmp .*itself",
+    ),
+    "a volume twice": (
+        {"extraVolumes": [{"name": "ca"}, {"name": "ca", "secret": {}}]},
+        "extraVolumes: ca is there twice",
+    ),
+    "a mount of no volume": (
+        {"extraVolumeMounts": [{"name": "ca", "mountPath": "/ca"}]},
+        "extraVolumeMounts: ca .*extraVolumes",
+    ),
+    "a mount in the place of one that is there": (
+        {
+            "extraVolumes": [{"name": "ca"}],
+            "extraVolumeMounts": [{"name": "ca", "mountPath": "/tmp/"}],
+        },
+        "extraVolumeMounts: /tmp .*itself",
+    ),
+    "two mounts in one place": (
+        {
+            "extraVolumes": [{"name": "a"}, {"name": "b"}],
+            "extraVolumeMounts": [
+                {"name": "a", "mountPath": "/ca"},
+                {"name": "b", "mountPath": "/ca/"},
+            ],
+        },
+        "extraVolumeMounts: /ca is there twice",
+    ),
+    "a variable twice": (
+        {"extraEnv": [{"name": "A", "value": "1"}, {"name": "A", "value": "2"}]},
+        "extraEnv: A is there twice",
     ),
     "a misspelt source of a variable": (
         {"extraEnv": [{"name": "A", "valueFrom": {"secretRef": {}}}]},
@@ -128,7 +181,7 @@ REFUSED = {
     ),
     "an account that every namespace has": (
         {"watchNamespaces": ["a"], "runner": {"serviceAccounts": [{"name": "default"}]}},
-        "runner/serviceAccounts/0/name",
+        "runner.serviceAccounts: default .*every namespace",
     ),
     "an account twice": (
         {
@@ -207,8 +260,13 @@ TAKEN: dict[str, Any] = {
             "nodeTaintsPolicy": "Honor",
         }
     ],
+    "nodeSelector": {"kubernetes.io/os": "linux", "Pool_1.a": ""},
     "extraVolumes": [{"name": "ca", "projected": {"sources": []}}, {"name": "scratch"}],
-    "extraVolumeMounts": [{"name": "ca", "mountPath": "/ca", "readOnly": True, "subPath": "a"}],
+    "extraVolumeMounts": [
+        {"name": "ca", "mountPath": "/ca", "readOnly": True, "subPath": "a"},
+        {"name": "ca", "mountPath": "/tmp/ca"},
+        {"name": "tmp", "mountPath": "/home"},
+    ],
     "networkPolicy": {
         "egress": [
             {
@@ -227,7 +285,7 @@ def test_what_kubernetes_knows_is_taken_word_for_word(helm: Helm) -> None:
     manifests = helm.render(TAKEN)
     (deployment,) = find_kind(manifests, "Deployment")
     pod = deployment["spec"]["template"]["spec"]
-    for key in ("tolerations", "affinity", "topologySpreadConstraints"):
+    for key in ("nodeSelector", "tolerations", "affinity", "topologySpreadConstraints"):
         assert pod[key] == TAKEN[key]
     assert [volume for volume in TAKEN["extraVolumes"] if volume not in pod["volumes"]] == []
     (policy,) = find_kind(manifests, "NetworkPolicy")
