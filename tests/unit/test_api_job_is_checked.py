@@ -159,6 +159,8 @@ REFUSALS = [
     ("spec.workers", mounted(mountPath="/var"), f"spec.workers.volumeMounts[0].mountPath: {OWN_FOLDER}"),
     ("spec.workers", mounted(subPath="/a"), "spec.workers.volumeMounts[0].subPath: must be relative, without '..'"),
     ("spec.workers", mounted(subPath="a/../b"), "spec.workers.volumeMounts[0].subPath: must be relative, without '..'"),
+    ("spec.model.outputs", [{"name": "p", "column": "c", "classLabel": True}], "spec.model.outputs[0].classLabel: must be text, not the boolean true, as YAML reads y, yes, on and true: put it in quotes"),
+    ("spec.input.keyField", False, "spec.input.keyField: must be text, not the boolean false, as YAML reads n, no, off and false: put it in quotes"),
     ("spec.errorPolicy", {"maxErrorRate": 0.001}, "spec.errorPolicy.maxErrorRate: must be text, not the number 0.001: put it in quotes"),
     ("spec.errorPolicy", {"maxErrorRate": "1.5"}, 'spec.errorPolicy.maxErrorRate: must be a decimal between 0 and 1 in quotes, such as "0.001"'),
     ("spec.errorPolicy", {"errorThreshold": -2}, "spec.errorPolicy.errorThreshold: must be at least -1, not -2"),

@@ -153,7 +153,10 @@ def _quoted(value: Any) -> str:
 
 
 def _text_expected(value: Any, _context: Mapping[str, Any]) -> str:
-    if isinstance(value, bool | int | float):
+    if isinstance(value, bool):
+        words = "y, yes, on and true" if value else "n, no, off and false"
+        return f"must be text, not {_kind_of(value)}, as YAML reads {words}: put it in quotes"
+    if isinstance(value, int | float):
         return f"must be text, not {_kind_of(value)}: put it in quotes"
     return f"must be text, not {_kind_of(value)}"
 

@@ -2,7 +2,8 @@
 
     arguments      what can be typed
     run, validate, schema, outputs (`verify`, `gc`), pods (`driver`, `worker`): the commands
-    manifest       a file -> RunnerConfig; manifest_yaml reads it, manifest_overrides is `--set`
+    manifest       a file -> RunnerConfig; manifest_yaml and yaml_scalars read it,
+                   manifest_overrides is `--set`
     execution      a run with its display, its server and its signals
     local_workers  `--workers N`
     interrupts     SIGINT and SIGTERM

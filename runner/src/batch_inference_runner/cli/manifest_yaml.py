@@ -1,19 +1,29 @@
 """YAML documents -> plain values and the lines they stand in, for input that is not trusted.
 
 Built on the parser's events rather than on its composer, which recurses natively and crashes the
-process on deep nesting. Values are those that Kubernetes reads: `yes` is true, dates are text.
+process on deep nesting. Values are those that kubectl sends to a server.
 """
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import yaml
 
+from batch_inference_runner.cli.yaml_scalars import (
+    TAG,
+    TAGS,
+    Scalar,
+    in_json,
+    key_text,
+    read_scalar,
+)
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+T = TypeVar("T")
 
 MAX_BYTES = 1024 * 1024
 MAX_DEPTH = 64
@@ -22,23 +32,7 @@ MAX_VALUES = 100_000
 
 Path = tuple[str | int, ...]
 
-_TAG = "tag:yaml.org,2002:"
-_PLAIN_TAGS = {f"{_TAG}{kind}" for kind in ("null", "bool", "int", "float")}
-_CONTAINER_TAGS = {"seq": f"{_TAG}seq", "map": f"{_TAG}map"}
-_WORDS: dict[str, bool | None] = {
-    **dict.fromkeys(("", "~", "null", "Null", "NULL")),
-    **{
-        variant: value
-        for value, words in ((True, ("true", "yes", "on")), (False, ("false", "no", "off")))
-        for word in words
-        for variant in (word, word.capitalize(), word.upper())
-    },
-}
-_INTEGER = re.compile(r"[-+]?(0|[1-9][0-9_]{0,30})")
-_BASED_INTEGER = re.compile(r"[-+]?0(x[0-9a-fA-F]{1,16}|o?[0-7]{1,22}|b[01]{1,64})")
-_FLOAT = re.compile(
-    r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.inf|\.nan", re.IGNORECASE
-)
+_CONTAINER_TAGS = {"seq": f"{TAG}seq", "map": f"{TAG}map"}
 
 
 class YamlProblem(ValueError):
@@ -84,7 +78,7 @@ class _Builder:
 
     def _value(self, event: Any, path: Path) -> Any:
         if isinstance(event, yaml.ScalarEvent):
-            return _scalar(event)
+            return _checked(event, in_json)
         if isinstance(event, yaml.SequenceStartEvent):
             _check_container(event, "seq")
             return self._sequence(path)
@@ -118,9 +112,9 @@ class _Builder:
     def _key(self, event: Any, path: Path) -> str:
         if not isinstance(event, yaml.ScalarEvent):
             _refuse(event, "a key must be plain text")
-        key = self.build(event, (*path, "?"))
-        # Kubernetes turns `on:` into text again, and so would a reader expect it.
-        return key if isinstance(key, str) else str(event.value)
+        key = _checked(event, key_text)
+        self.build(event, (*path, "?"))  # counts it, and keeps it if it has an anchor
+        return key
 
     def _merge(self, value: Any, event: Any) -> dict[str, Any]:
         sources = value if isinstance(value, list) else [value]
@@ -188,33 +182,21 @@ def _documents(events: Iterator[Any]) -> Iterator[Document]:
                 yield Document(value, builder.lines)
 
 
-def _scalar(event: yaml.ScalarEvent) -> Any:
+def _checked(event: yaml.ScalarEvent, use: Callable[[Scalar], T]) -> T:
+    try:
+        return use(_scalar(event))
+    except ValueError as error:
+        _refuse(event, str(error))
+
+
+def _scalar(event: yaml.ScalarEvent) -> Scalar:
+    text: str = event.value
     plain, _quoted = event.implicit
-    if plain or event.tag in _PLAIN_TAGS:
-        return _plain_value(event.value)
-    if event.tag is None or event.tag in {"!", f"{_TAG}str"}:
-        return event.value
-    return _refuse(event, f"the tag {event.tag!r} is not allowed")
-
-
-def _plain_value(text: str) -> Any:
-    if text in _WORDS:
-        return _WORDS[text]
-    if _INTEGER.fullmatch(text):
-        return int(text.replace("_", ""))
-    if _BASED_INTEGER.fullmatch(text):
-        return _based_integer(text)
-    if _FLOAT.fullmatch(text):
-        return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
-    return text
-
-
-def _based_integer(text: str) -> int:
-    sign = -1 if text.startswith("-") else 1
-    digits = text.lstrip("+-")
-    if digits[1] in "xob":
-        return sign * int(digits, 0)
-    return sign * int(digits, 8)
+    if event.tag in TAGS or (event.tag is None and plain):
+        return read_scalar(text, event.tag)
+    if event.tag in {None, "!", f"{TAG}str"}:
+        return text
+    raise ValueError(f"the tag {event.tag!r} is not allowed")
 
 
 def _check_container(event: Any, kind: str) -> None:
