@@ -16,6 +16,7 @@ NODE_TERM = f"spec.workers.affinity.nodeAffinity.{REQUIRED}.nodeSelectorTerms[0]
 KEY = {"name": "s", "key": "k"}
 VOLUME = {"name": "v", "emptyDir": {}}
 MOUNT = {"name": "v", "mountPath": "/data"}
+BEGIN_WITH_DOT = "a path that is really called so begins with './'"
 OWN_FOLDER = "must not be below or hide /bin, /dev, /etc/bij, /lib, /lib64, /opt/bij, /proc, /pvc, /sbin, /sys, /tmp, /usr, /var/run: a run uses these"
 OWN_PREFIX = (
     "must not lead to names that begin with BIJ_, RAY_, LD_, PYTHON: these are the runner's own"
@@ -55,6 +56,17 @@ REFUSALS = [
     ("spec.input.storageUris", ["pvc://claim/../x"], "spec.input.storageUris[0]: must not hold a '..' segment"),
     ("spec.input.storageUris", ["file://data/x"], "spec.input.storageUris[0]: a file URI has three slashes: file:///folder/file"),
     ("spec.input.storageUris", ["https://me:secret@host/x"], "spec.input.storageUris[0]: must not hold a user or password; put credentials in a secretRef"),
+    ("spec.input.storageUris", ["s3:/bucket/x"], f"spec.input.storageUris[0]: a URI has '://' after 's3'; {BEGIN_WITH_DOT}"),
+    ("spec.input.storageUris", ["GS:bucket"], f"spec.input.storageUris[0]: a URI has '://' after 'GS'; {BEGIN_WITH_DOT}"),
+    ("spec.model.storageUri", "hdfs:/models/m", f"spec.model.storageUri: a URI has '://' after 'hdfs'; {BEGIN_WITH_DOT}"),
+    ("spec.output.storageUri", "file:/out", f"spec.output.storageUri: a URI has '://' after 'file'; {BEGIN_WITH_DOT}"),
+    ("spec.output.storageUri", "~/out", f"spec.output.storageUri: '~' stands for no folder here: write the whole path; {BEGIN_WITH_DOT}"),
+    ("spec.output.storageUri", "~", f"spec.output.storageUri: '~' stands for no folder here: write the whole path; {BEGIN_WITH_DOT}"),
+    ("spec.output.storageUri", "$HOME/out", f"spec.output.storageUri: '$HOME' stands for no variable here: write the whole path; {BEGIN_WITH_DOT}"),
+    ("spec.output.storageUri", "${OUT}", f"spec.output.storageUri: '${{OUT}}' stands for no variable here: write the whole path; {BEGIN_WITH_DOT}"),
+    ("spec.output.storageUri", "out/$DAY/", f"spec.output.storageUri: '$DAY' stands for no variable here: write the whole path; {BEGIN_WITH_DOT}"),
+    ("spec.output.storageUri", "C:/out", f"spec.output.storageUri: a URI has '://' after 'C'; {BEGIN_WITH_DOT}"),
+    ("spec.output.storageUri", " \t", "spec.output.storageUri: must not be blank"),
     ("spec.input.csv", {}, "spec.input.csv: csv has an effect with format CSV only: remove it, or set format: CSV"),
     ("spec.input", {"storageUris": ["d"], "format": "CSV", "csv": {"delimiter": "||"}}, "spec.input.csv.delimiter: must have at most 1 character"),
     ("spec.input", {"storageUris": ["d"], "format": "CSV", "csv": {"delimiter": '"'}}, "spec.input.csv.delimiter: must be one ASCII character, and no quote or line break"),
@@ -254,6 +266,7 @@ def test_every_problem_is_listed_at_once():
 
 
 ACCEPTED = [
+    {"spec.input.storageUris": ["a:b.csv", "run:1/", "./s3:/x", "./~/x", "./$HOME/x", "~backup/", "a$b/$5.csv", "run/a:/b"]},
     {"spec.input.storageUris": ["../x/*.parquet", "/abs", "s3://b", "https://h/x?sig=a@b", "az://c/x"]},
     {"spec.model.outputs": [], "spec.output.partitionBy": ["label"]},
     {"spec.input.keyField": "id", "spec.model.outputs": [COLUMN], "spec.output.partitionBy": ["id"]},

@@ -120,7 +120,21 @@ def test_output_on_the_command_line_counts_from_the_current_folder(write, tmp_pa
     monkeypatch.chdir(elsewhere)
 
     assert load(path, output="out").config.output.location.uri == f"file://{elsewhere}/out"
+    assert load(path, output="../out/").config.output.location.uri == f"file://{tmp_path}/out/"
     assert load(path, output="s3://b/out/").config.output.location.uri == "s3://b/out/"
+
+
+@pytest.mark.parametrize("output", ["s3:/b/out", "~/out", "$OUT/x", "hf://a/b", "https://h/x"])
+def test_output_on_the_command_line_that_is_no_place_is_refused(write, output):
+    assert refusal(write(), output=output).startswith("--output: ")
+
+
+def test_output_on_the_command_line_may_be_in_a_folder_of_any_name(write, tmp_path, monkeypatch):
+    path = write()
+    folder = tmp_path / "$HOME"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    assert load(path, output="out").config.output.location.uri == f"file://{folder}/out"
 
 
 def test_output_on_the_command_line_stands_in_for_one_that_is_missing(write):

@@ -11,6 +11,8 @@ SCHEMES = ("file", "s3", "gs", "az", "https", "pvc")
 WRITABLE_SCHEMES = tuple(scheme for scheme in SCHEMES if scheme != "https")
 
 _SEPARATOR = "://"
+_ALMOST_URI = rf"({'|'.join(SCHEMES)}):|([a-z][a-z0-9+.-]*):/"
+_VARIABLE = r"\$\{\w+\}|(?:^|/)\$[A-Za-z_]\w*"
 _CLAIM_PATTERN = "[a-z0-9]([-a-z0-9.]*[a-z0-9])?"
 
 
@@ -24,6 +26,7 @@ def check_uri(uri: str) -> str:
     """Refuse a URI that no store could open. Messages never quote it: it may hold a secret."""
     scheme = scheme_of(uri)
     if scheme is None:
+        _check_path(uri)
         return uri
     if scheme not in SCHEMES:
         raise ValueError(f"scheme {scheme!r} is not one of {', '.join(SCHEMES)}")
@@ -43,6 +46,27 @@ def check_uri(uri: str) -> str:
     if ".." in path.split("/"):
         raise ValueError("must not hold a '..' segment")
     return uri
+
+
+def _check_path(path: str) -> None:
+    """Refuse a path that is none: it would be the name of a folder, without a word, and written.
+
+    One that begins with './' is meant as it is.
+    """
+    if not path.strip():
+        raise ValueError("must not be blank")
+    if path.startswith("./"):
+        return
+    if almost := re.match(_ALMOST_URI, path, re.IGNORECASE):
+        raise ValueError(f"a URI has '://' after {almost[1] or almost[2]!r}; {_AS_IT_IS}")
+    if path == "~" or path.startswith("~/"):
+        raise ValueError(f"'~' stands for no folder here: write the whole path; {_AS_IT_IS}")
+    if variable := re.search(_VARIABLE, path):
+        name = variable[0].removeprefix("/")
+        raise ValueError(f"{name!r} stands for no variable here: write the whole path; {_AS_IT_IS}")
+
+
+_AS_IT_IS = "a path that is really called so begins with './'"
 
 
 def check_target(uri: str) -> str:

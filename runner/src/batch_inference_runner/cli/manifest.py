@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from batch_inference_api.problems import InvalidManifest, Problem, parse_job
 from batch_inference_api.reasons import Reason
 from batch_inference_api.resolve import resolve
+from batch_inference_api.v1alpha1.uri import check_target
 from batch_inference_runner.cli.manifest_overrides import OverrideProblem, apply_override
 from batch_inference_runner.cli.manifest_yaml import (
     MAX_BYTES,
@@ -174,9 +175,12 @@ def _title(document: Document) -> str:
 
 
 def _with_output(manifest: dict[str, Any], output: str) -> dict[str, Any]:
+    try:
+        check_target(output)
+    except ValueError as error:
+        raise _invalid(f"--output: {error}") from error
     if "://" not in output:
-        slash = "/" if output.endswith("/") else ""
-        output = f"{Path(output).absolute()}{slash}"
+        output = _file_uri(Path.cwd(), output, is_glob=False)
     spec = manifest.get("spec")
     section = spec.get("output") if isinstance(spec, dict) else None
     if not isinstance(spec, dict) or not isinstance(section, dict | None):
