@@ -40,3 +40,28 @@ def test_cpu_is_in_thousandths(quantity, expected):
 def test_what_is_no_quantity_is_refused(text):
     with pytest.raises(ValueError, match="must be a quantity"):
         whole(text)
+
+
+def test_what_is_too_long_is_not_repeated():
+    with pytest.raises(ValueError, match=r"^must be a quantity such as 4, 500m, 8Gi$"):
+        whole("1" * 40)
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("512MB", "512M or 512Mi"),
+        ("1gb", "1G or 1Gi"),
+        ("1K", "1k or 1Ki"),
+        ("1.5kB", "1.5k or 1.5Ki"),
+        ("8g", "8G or 8Gi"),
+        ("8gi", "8Gi"),
+        ("8GiB", "8Gi"),
+        ("256 MB", "256M or 256Mi"),
+        ("8 Gi", "8Gi"),
+        (" 500m", "500m"),
+    ],
+)
+def test_a_suffix_that_is_nearly_right_is_told(text, meant):
+    with pytest.raises(ValueError, match=rf"8Gi; did you mean {meant}\?$"):
+        whole(text)

@@ -9,6 +9,8 @@ from typing import Annotated, Any
 from pydantic import PlainValidator, WithJsonSchema
 
 PATTERN = r"^([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]{1,2})?$"
+_EXPECTATION = "must be a quantity such as 4, 500m, 8Gi"
+_LONGEST = 32
 _LIMIT = Decimal(2**63 - 1)
 _SUFFIXES = {
     "": Decimal(1),
@@ -35,9 +37,13 @@ def parse_quantity(value: str | int) -> Decimal:
         ValueError: not a quantity, negative, or beyond 64 bits.
     """
     text = str(value)
-    match = re.fullmatch(PATTERN, text) if len(text) <= 32 else None
+    if len(text) > _LONGEST:
+        raise ValueError(_EXPECTATION)
+    match = re.fullmatch(PATTERN, text)
     if match is None:
-        raise ValueError("must be a quantity such as 4, 500m, 8Gi")
+        meant = _meant_by(text)
+        hint = f"; did you mean {' or '.join(meant)}?" if meant else ""
+        raise ValueError(f"{_EXPECTATION}{hint}")
     number, _, suffix = match.groups()
     if suffix and suffix[0] in "eE" and len(suffix) > 1 and suffix[1] != "i":
         result = Decimal(number + suffix)
@@ -46,6 +52,20 @@ def parse_quantity(value: str | int) -> Decimal:
     if result > _LIMIT:
         raise ValueError("must be a quantity below 2^63")
     return result
+
+
+def _meant_by(text: str) -> tuple[str, ...]:
+    """What a text is nearly: `512MB` and `1gb` are no quantities, nor is anything with spaces."""
+    compact = text.replace(" ", "")
+    if re.fullmatch(PATTERN, compact):
+        return (compact,)
+    almost = re.fullmatch(r"([0-9]+(?:\.[0-9]*)?)([kmgtp])(i?)b?", compact, re.IGNORECASE)
+    if almost is None:
+        return ()
+    number, letter, is_binary = almost.groups()
+    binary = f"{number}{letter.upper()}i"
+    decimal = f"{number}{letter.upper().replace('K', 'k')}"
+    return (binary,) if is_binary else (decimal, binary)
 
 
 def whole(value: str | int) -> int:
@@ -59,8 +79,12 @@ def millis(value: str | int) -> int:
 
 
 def _check(value: Any) -> str | int:
+    if isinstance(value, float):
+        thousandths = Decimal(str(value)) * 1000
+        same = "" if thousandths % 1 else f", which is {thousandths:.0f}m"
+        raise ValueError(f'a decimal must be in quotes: "{value}"{same}')  # noqa: TRY004 - for pydantic
     if isinstance(value, bool) or not isinstance(value, str | int):
-        raise ValueError("must be a quantity such as 4, 500m, 8Gi")  # noqa: TRY004 - for pydantic
+        raise ValueError(_EXPECTATION)  # noqa: TRY004 - for pydantic
     parse_quantity(value)
     return value
 
@@ -73,7 +97,7 @@ Quantity = Annotated[
             "x-kubernetes-int-or-string": True,
             "anyOf": [{"type": "integer"}, {"type": "string"}],
             "pattern": PATTERN,
-            "maxLength": 32,
+            "maxLength": _LONGEST,
             "minimum": 0,
             "x-kubernetes-validations": [_SMALL_ENOUGH],
         }
