@@ -93,7 +93,7 @@ REFUSALS = [
     ("spec.batching", {"batchSize": "64"}, "spec.batching.batchSize: must be auto, or a whole number from 1 to 1000000"),
     ("spec.batching", {"batchSize": True}, "spec.batching.batchSize: must be auto, or a whole number from 1 to 1000000"),
     ("spec.sharding", {"targetBytesPerShard": "256 MB"}, "spec.sharding.targetBytesPerShard: must be a quantity such as 4, 500m, 8Gi; did you mean 256M or 256Mi?"),
-    ("spec.sharding", {"targetBytesPerShard": 0}, "spec.sharding.targetBytesPerShard: must be at least 1 byte"),
+    ("spec.sharding", {"targetBytesPerShard": 0}, "spec.sharding.targetBytesPerShard: must be at least 1"),
     ("spec.sharding", {"targetRowsPerShard": 0}, "spec.sharding.targetRowsPerShard: must be at least 1, not 0"),
     ("spec.execution", {"executionProviders": ["cuda"]}, "spec.execution.executionProviders[0]: must be the name of an ONNX Runtime execution provider, such as CPUExecutionProvider or CUDAExecutionProvider"),
     ("spec.execution", {"executionProviders": ["CPUExecutionProvider"] * 2}, "spec.execution.executionProviders: names a provider twice"),
@@ -109,7 +109,14 @@ REFUSALS = [
     ("spec.workers", {"resources": {"limits": {"gpu": 1}}}, "spec.workers.resources.limits: 'gpu' is not a resource: use cpu, memory, ephemeral-storage, or the name of an extended resource such as nvidia.com/gpu"),
     ("spec.workers", {"resources": {"requests": {"Memory": "1Gi"}}}, "spec.workers.resources.requests: 'Memory' is not a resource: use cpu, memory, ephemeral-storage, or the name of an extended resource such as nvidia.com/gpu"),
     ("spec.workers", {"resources": {"limits": {"example.com/fpga": "500m"}}}, "spec.workers.resources.limits: example.com/fpga must be a whole number, not 500m"),
-    ("spec.workers", {"resources": {"limits": {"memory": 0}}}, "spec.workers.resources.limits: memory must be more than 0"),
+    ("spec.workers", {"resources": {"limits": {"memory": 0}}}, "spec.workers.resources.limits: memory must be at least 1Mi"),
+    ("spec.workers", {"resources": {"limits": {"memory": "512m"}}}, "spec.workers.resources.limits: memory must be at least 1Mi, and 512m is 0.512 bytes: did you mean 512Mi?"),
+    ("spec.workers", {"resources": {"requests": {"memory": "1n"}}}, "spec.workers.resources.requests: memory must be at least 1Mi, and 1n is 0.000000001 bytes"),
+    ("spec.workers", {"resources": {"requests": {"memory": 8}}}, "spec.workers.resources.requests: memory must be at least 1Mi, and 8 is 8 bytes: did you mean 8Mi or 8Gi?"),
+    ("spec.workers", {"resources": {"requests": {"memory": "1.5"}}}, "spec.workers.resources.requests: memory must be at least 1Mi, and 1.5 is 1.5 bytes: did you mean 1.5Mi or 1.5Gi?"),
+    ("spec.workers", {"resources": {"limits": {"ephemeral-storage": "10m"}}}, "spec.workers.resources.limits: ephemeral-storage must be at least 1, and 10m is 0.01 bytes: did you mean 10Mi?"),
+    ("spec.sharding", {"targetBytesPerShard": "256m"}, "spec.sharding.targetBytesPerShard: must be at least 1, and 256m is 0.256 bytes: did you mean 256Mi?"),
+    ("spec.workers", {"volumes": [{"name": "v", "emptyDir": {"sizeLimit": "1m"}}]}, "spec.workers.volumes[0].emptyDir.sizeLimit: must be at least 1, and 1m is 0.001 bytes: did you mean 1Mi?"),
     ("spec.workers", {"nodeSelector": {"zone": "Frankfurt am Main"}}, "spec.workers.nodeSelector.zone: must have letters, digits, '-', '_' and '.', and begin and end with a letter or digit"),
     ("spec.workers", {"nodeSelector": {"a b": "x"}}, "spec.workers.nodeSelector: 'a b' must be the key of a label such as zone or example.com/zone: have letters, digits, '-', '_' and '.', and begin and end with a letter or digit"),
     ("spec.workers", {"tolerations": [{"key": "a b"}]}, "spec.workers.tolerations[0].key: must be the key of a label such as zone or example.com/zone: have letters, digits, '-', '_' and '.', and begin and end with a letter or digit"),
@@ -269,6 +276,7 @@ def test_every_problem_is_listed_at_once():
 
 
 ACCEPTED = [
+    {"spec.workers": {"resources": {"limits": {"memory": "1.1Gi", "ephemeral-storage": "0"}, "requests": {"memory": "1181116006400m"}}}},
     {"spec.input.storageUris": ["a:b.csv", "run:1/", "./s3:/x", "./~/x", "./$HOME/x", "~backup/", "a$b/$5.csv", "run/a:/b"]},
     {"spec.input.storageUris": ["../x/*.parquet", "/abs", "s3://b", "https://h/x?sig=a@b", "az://c/x"]},
     {"spec.model.outputs": [], "spec.output.partitionBy": ["label"]},

@@ -20,6 +20,7 @@ GIB = 1 << 30
         pytest.param({}, 4, 8, Capacity(1, 2, int(10 * GIB * 0.8)), id="threads x calls = quota"),
         pytest.param({"gpus": 2}, 1, 8, Capacity(2, 4, int(5 * GIB * 0.8)), id="one per GPU"),
         pytest.param({"memory_bytes": GIB}, 1, 2, Capacity(1, 2, int(GIB * 0.8)), id="memory"),
+        pytest.param({"memory_bytes": 1}, 1, 2, Capacity(1, 2, 1), id="0 would be no limit"),
     ],
 )
 def test_scorers_threads_and_memory(workers, threads_per_call, cpus, expected):

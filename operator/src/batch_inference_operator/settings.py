@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from batch_inference_api.v1alpha1.quantity import Quantity, parse_quantity
+from batch_inference_api.v1alpha1.quantity import LEAST_MEMORY, Quantity, too_few_bytes
 from batch_inference_api.v1alpha1.uri import SCHEMES
 
 _LABEL = "[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
@@ -146,7 +146,7 @@ class Settings(BaseSettings):
 
     @field_validator("default_memory")
     @classmethod
-    def _be_something(cls, value: str | int) -> str | int:
-        if not parse_quantity(value):
-            raise ValueError("must be more than 0, such as 2Gi: it is also what pods may use")
+    def _be_enough(cls, value: str | int) -> str | int:
+        if problem := too_few_bytes(value, LEAST_MEMORY):
+            raise ValueError(problem)
         return value

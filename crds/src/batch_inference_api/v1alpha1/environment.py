@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from batch_inference_api.v1alpha1.names import ObjectName
-from batch_inference_api.v1alpha1.quantity import Quantity
+from batch_inference_api.v1alpha1.quantity import Quantity, parse_quantity, too_few_bytes
 from batch_inference_api.v1alpha1.resource import ResourceModel, Rule, matching
 
 if TYPE_CHECKING:
@@ -178,6 +178,11 @@ class EmptyDirVolume(ResourceModel):
 
     size_limit: Quantity | None = None
     """Most bytes in it."""
+
+    def find_problems(self) -> Iterator[tuple[str, str]]:
+        limit = self.size_limit
+        if limit is not None and parse_quantity(limit) and (problem := too_few_bytes(limit)):
+            yield "sizeLimit", problem
 
 
 _SOURCES = ("persistentVolumeClaim", "secret", "configMap", "emptyDir")

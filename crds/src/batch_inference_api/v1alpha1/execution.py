@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, PlainValidator, WithJsonSchema
 
-from batch_inference_api.v1alpha1.quantity import Quantity, whole
+from batch_inference_api.v1alpha1.quantity import Quantity, too_few_bytes
 from batch_inference_api.v1alpha1.resource import ResourceModel, matching
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ class ShardingSpec(ResourceModel):
     """Shards become larger rather than more than this."""
 
     def find_problems(self) -> Iterator[tuple[str, str]]:
-        if whole(self.target_bytes_per_shard) < 1:
-            yield "targetBytesPerShard", "must be at least 1 byte"
+        if problem := too_few_bytes(self.target_bytes_per_shard):
+            yield "targetBytesPerShard", problem
 
 
 def _check_batch_size(value: Any) -> int | Literal["auto"]:

@@ -10,6 +10,8 @@ from pydantic import PlainValidator, WithJsonSchema
 
 PATTERN = r"^([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]{1,2})?$"
 _EXPECTATION = "must be a quantity such as 4, 500m, 8Gi"
+LEAST_MEMORY = "1Mi"
+"""Less is a mistake in the suffix, as `512m`: no process starts with it."""
 _LONGEST = 32
 _LIMIT = Decimal(2**63 - 1)
 _SUFFIXES = {
@@ -76,6 +78,23 @@ def whole(value: str | int) -> int:
 def millis(value: str | int) -> int:
     """The quantity in thousandths (CPU), rounded up."""
     return int((parse_quantity(value) * 1000).to_integral_value(ROUND_CEILING))
+
+
+def too_few_bytes(quantity: str | int, least: str = "1") -> str:
+    """What is wrong with less than `least`, and what was probably meant; empty if nothing is.
+
+    Fractions of a byte above it are fine: `1.1Gi` is some, and Kubernetes writes it with an `m`.
+    """
+    amount = parse_quantity(quantity)
+    if amount >= parse_quantity(least):
+        return ""
+    expectation = f"must be at least {least}"
+    if not amount:
+        return expectation
+    number = str(quantity).removesuffix("m")
+    meant = f"{number}Mi" if number != str(quantity) else f"{number}Mi or {number}Gi"
+    hint = f": did you mean {meant}?" if re.fullmatch("[0-9.]+", number) else ""
+    return f"{expectation}, and {quantity} is {amount.normalize():f} bytes{hint}"
 
 
 def _check(value: Any) -> str | int:

@@ -10,7 +10,13 @@ from pydantic import Field
 from batch_inference_api.v1alpha1.environment import EnvFromSource, EnvVar, Volume, VolumeMount
 from batch_inference_api.v1alpha1.names import Labels, ObjectName, is_label_key, problems_of_keys
 from batch_inference_api.v1alpha1.placement import Affinity, Toleration
-from batch_inference_api.v1alpha1.quantity import Quantity, parse_quantity, whole
+from batch_inference_api.v1alpha1.quantity import (
+    LEAST_MEMORY,
+    Quantity,
+    parse_quantity,
+    too_few_bytes,
+    whole,
+)
 from batch_inference_api.v1alpha1.resource import ResourceModel
 
 if TYPE_CHECKING:
@@ -52,8 +58,10 @@ class ResourceRequirements(ResourceModel):
 def _problems_of(resource: str, quantity: str | int) -> Iterator[str]:
     """What the API server would say of it when the pods are created, which is late."""
     amount = parse_quantity(quantity)
-    if resource == "memory" and not amount:
-        yield "memory must be more than 0"
+    if resource == "memory" and (problem := too_few_bytes(quantity, LEAST_MEMORY)):
+        yield f"memory {problem}"
+    if resource == "ephemeral-storage" and amount and (problem := too_few_bytes(quantity)):
+        yield f"ephemeral-storage {problem}"
     if resource in _OWN_RESOURCES or resource.startswith(_HUGE_PAGES):
         return
     if "/" not in resource or not is_label_key(resource):

@@ -33,4 +33,5 @@ def capacity_of(config: RunnerConfig, *, cpus: int, memory_bytes: int) -> Capaci
     scorers = max(1, config.workers.gpus)
     threads = min(cpus, max(1, asked_cpus)) // scorers // config.execution.intra_op_num_threads
     limit = min(memory_bytes, config.workers.memory_bytes or memory_bytes)
-    return Capacity(scorers, max(1, threads), int(limit * _SCORER_SHARE) // scorers)
+    share = int(limit * _SCORER_SHARE) // scorers
+    return Capacity(scorers, max(1, threads), max(1, share))  # 0 would be no limit
