@@ -244,6 +244,25 @@ def test_a_file_without_exactly_one_job_is_refused_with_what_was_found(write):
     )
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "found"),
+    [
+        (
+            "apiVersion",
+            "batch-inference.dev/v1alpha1",
+            "BatchInferenceJob 'churn' (write apiVersion: batchinference.dev/v1alpha1)",
+        ),
+        (
+            "kind",
+            "batchinferencejob",
+            "batchinferencejob 'churn' (write kind: BatchInferenceJob)",
+        ),
+    ],
+)
+def test_what_is_nearly_a_job_is_told_what_it_lacks(write, field, value, found):
+    assert refusal(write({field: value})).endswith(f"; found: {found}")
+
+
 def test_a_field_with_nothing_behind_it_is_not_set(write):
     assert load(write({"spec.input.filter": None})).config.input.filter is None
     assert "spec.input.format: is required" in refusal(write({"spec.input.format": None}))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from batch_inference_api.problems import InvalidManifest, Problem, parse_job
 from batch_inference_api.reasons import Reason
 from batch_inference_api.resolve import resolve
+from batch_inference_api.v1alpha1.job import GROUP, KIND, VERSION
 from batch_inference_api.v1alpha1.uri import check_target
 from batch_inference_runner.cli.manifest_overrides import OverrideProblem, apply_override
 from batch_inference_runner.cli.manifest_yaml import (
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from batch_inference_api.runner_contract import RunnerConfig
-
-KIND = "BatchInferenceJob"
-_GROUP = "batchinference.dev/"
 
 _CLUSTER_ONLY = (
     ("suspend",),
@@ -157,12 +155,12 @@ def _is_job(document: Document) -> bool:
     return (
         isinstance(value, dict)
         and value.get("kind") == KIND
-        and str(value.get("apiVersion", _GROUP)).startswith(_GROUP)
+        and str(value.get("apiVersion", f"{GROUP}/")).startswith(f"{GROUP}/")
     )
 
 
 def _title(document: Document) -> str:
-    """Kind and name of a document, as far as it has them."""
+    """Kind and name of a document, as far as it has them, and what it lacks to be a job."""
     value = document.value
     if not isinstance(value, dict):
         return "a document that is not a mapping"
@@ -171,7 +169,11 @@ def _title(document: Document) -> str:
         return "a document without a kind"
     metadata = value.get("metadata")
     name = metadata.get("name") if isinstance(metadata, dict) else None
-    return kind if not isinstance(name, str) else f"{kind} {name!r}"
+    title = kind if not isinstance(name, str) else f"{kind} {name!r}"
+    if kind.lower() != KIND.lower() or _is_job(document):
+        return title
+    lacking = f"apiVersion: {GROUP}/{VERSION}" if kind == KIND else f"kind: {KIND}"
+    return f"{title} (write {lacking})"
 
 
 def _with_output(manifest: dict[str, Any], output: str) -> dict[str, Any]:
