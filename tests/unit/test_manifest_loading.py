@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - one line for each case reads better than wrapped messages
 """From a manifest file to the config of a run on this machine."""
 
 from __future__ import annotations
@@ -166,24 +167,40 @@ def test_overrides_are_yaml_values_applied_in_order(write):
     assert config.workers.gpus == 2
 
 
-@pytest.mark.parametrize(
-    ("override", "message"),
-    [
-        ("spec.x", "--set 'spec.x': write it as spec.field=value"),
-        ("output.mode=x", "--set 'output.mode': not the path of a field; write it like spec."),
-        ("spec..x=1", "--set 'spec..x': not the path of a field"),
-        ("spec=1", "--set 'spec': not the path of a field"),
-        ("spec.x[=1", "--set 'spec.x[': not the path of a field"),
-        ("spec.x=[1", "did not find expected ',' or ']' (while parsing a flow sequence)"),
-        ("spec.input.format.x=1", "spec.input.format.x: there is no mapping that could hold 'x'"),
-        ("spec.input[0]=1", "--set spec.input[0]: [0] is not inside a list"),
-        ("spec.model.outputs[1]=1", "the list has 0 entries, so no [1]"),
-        ("spec.output.mod=Append", "spec.output.mod: there is no such field; did you mean 'mode'?"),
-        ("spec.output.mode=5", "spec.output.mode: must be one of ErrorIfExists, Overwrite"),
-    ],
-)
+QUOTE = """put the value in quotes: --set '{}="..."'"""
+
+
+BAD_OVERRIDES = [
+    ("spec.x", "--set 'spec.x': write it as spec.field=value"),
+    ("output.mode=x", "--set 'output.mode': not the path of a field; write it like spec."),
+    ("spec..x=1", "--set 'spec..x': not the path of a field"),
+    ("spec=1", "--set 'spec': not the path of a field"),
+    ("spec.x[=1", "--set 'spec.x[': not the path of a field"),
+    ("spec.x=[1", "did not find expected ',' or ']' (while parsing a flow sequence)"),
+    ("spec.model.storageUri=*.onnx", f"(while scanning an alias); {QUOTE.format('spec.model.storageUri')}"),
+    ("spec.input.filter=name = 'a #1'", f"spec.input.filter: line 1, column 11: '#' begins a comment; {QUOTE.format('spec.input.filter')}"),
+    ("spec.input.filter=#a", "line 1, column 1: '#' begins a comment"),
+    ("spec.model={storageUri: m, # a\n}", "line 1, column 17: '#' begins a comment"),
+    ("spec.input.filter=a\n---\nb", "line 2, column 1: '---' and '...' stand between documents, and a value is one"),
+    ("spec.input.filter=---", "line 1, column 1: '---' and '...' stand between documents"),
+    ("spec.input.filter=a\n...", "line 2, column 1: '---' and '...' stand between documents"),
+    ("spec.input.format.x=1", "spec.input.format.x: there is no mapping that could hold 'x'"),
+    ("spec.input[0]=1", "--set spec.input[0]: [0] is not inside a list"),
+    ("spec.model.outputs[1]=1", "the list has 0 entries, so no [1]"),
+    ("spec.output.mod=Append", "spec.output.mod: there is no such field; did you mean 'mode'?"),
+    ("spec.output.mode=5", "spec.output.mode: must be one of ErrorIfExists, Overwrite"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("override", "message"), BAD_OVERRIDES)
 def test_an_override_that_cannot_be_applied_is_refused(write, override, message):
     assert message in refusal(write(), overrides=[override])
+
+
+@pytest.mark.parametrize("text", ["'a #1'", '"a #1"', "a#1", "x = 'é#' AND y", "|\n  a #1"])
+def test_what_is_no_comment_is_kept(write, text):
+    override = f"spec.input.filter={text}"
+    assert load(write(), overrides=[override]).config.input.filter == yaml.safe_load(text)
 
 
 @pytest.mark.parametrize("sign", ["~", "|", "#", "\t", ";", ":", "*", "-", " "])

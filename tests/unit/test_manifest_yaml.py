@@ -126,4 +126,4 @@ plain = st.recursive(
 
 @given(plain)
 def test_what_a_library_writes_is_read_back_equal(value):
-    assert read_value(yaml.safe_dump(value, allow_unicode=True)) == value
+    assert read_value(yaml.safe_dump([value], allow_unicode=True)) == [value]

@@ -28,7 +28,8 @@ def apply_override(manifest: dict[str, Any], override: str) -> tuple[dict[str, A
     try:
         value = text if _is_sign(text) else read_value(text)
     except YamlProblem as problem:
-        raise OverrideProblem(f"--set {target}: {problem}") from problem
+        advice = f"""put the value in quotes: --set '{target}="..."'"""
+        raise OverrideProblem(f"--set {target}: {problem}; {advice}") from problem
     return _with_value(manifest, path, value, target=target), path
 
 

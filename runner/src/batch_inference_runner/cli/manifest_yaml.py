@@ -163,10 +163,24 @@ def read_value(text: str) -> Any:
     """Read one value as it would stand in a manifest.
 
     Raises:
-        YamlProblem: as for a manifest.
+        YamlProblem: as for a manifest, or a part of the text would be left out.
     """
     documents = read_documents(text.encode())
+    _refuse_what_is_left_out(text)
     return documents[0].value if documents else None
+
+
+def _refuse_what_is_left_out(text: str) -> None:
+    end = 0
+    for token in yaml.scan(text, Loader=_loader()):
+        comment = text.find("#", end, token.start_mark.index)
+        if comment >= 0:
+            line = text.count("\n", 0, comment) + 1
+            column = comment - text.rfind("\n", 0, comment)
+            raise YamlProblem(f"line {line}, column {column}: '#' begins a comment")
+        if isinstance(token, yaml.DocumentStartToken | yaml.DocumentEndToken):
+            _refuse(token, "'---' and '...' stand between documents, and a value is one")
+        end = token.end_mark.index
 
 
 def _loader() -> Any:
