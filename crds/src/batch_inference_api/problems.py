@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -12,7 +13,7 @@ from batch_inference_api.v1alpha1.job import BatchInferenceJob
 from batch_inference_api.v1alpha1.resource import BROKEN_RULES, ResourceModel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 Path = tuple[str | int, ...]
 
@@ -94,18 +95,18 @@ def _is_below(path: Path, parent: Path) -> bool:
 
 def _unknown_field(path: Path) -> str:
     known = _fields_at(path[:-1])
-    close = _close(str(path[-1]), known, cutoff=0.6)
-    if not close:
-        close = [name for name in known if name.lower() == str(path[-1]).replace("_", "").lower()]
-    if close:
-        return f"there is no such field; did you mean {close[0]!r}?"
+    if close := _close(str(path[-1]).replace("_", ""), known):
+        return f"there is no such field; did you mean {close!r}?"
     return f"there is no such field; there are {', '.join(known)}"
 
 
-def _close(word: str, known: list[str], *, cutoff: float) -> list[str]:
+def _close(word: str, known: Sequence[str]) -> str | None:
+    """Which of the known words was probably meant; case says little about that."""
     import difflib
 
-    return difflib.get_close_matches(word, known, n=1, cutoff=cutoff)
+    lowered = {name.lower(): name for name in known}
+    close = difflib.get_close_matches(word.lower(), lowered, n=1)
+    return lowered[close[0]] if close else None
 
 
 def _fields_at(path: Path) -> list[str]:
@@ -164,8 +165,8 @@ def _text_expected(value: Any, _context: Mapping[str, Any]) -> str:
 def _choice_expected(value: Any, context: Mapping[str, Any]) -> str:
     choices = context["expected"].replace("'", "").replace(" or ", ", ")
     if isinstance(value, str):
-        close = _close(value, choices.split(", "), cutoff=0.7)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
+        close = _close(value, choices.split(", "))
+        hint = f"; did you mean {close!r}?" if close else ""
         return f"{_quoted(value)} is not one of {choices}{hint}"
     return f"must be one of {choices}, not {_kind_of(value)}"
 
@@ -178,6 +179,13 @@ def _length(what: str, key: str, one: str, more: str) -> Callable[[Any, Mapping[
     return lambda _value, context: (
         f"must have {what} {context[key]} {one if context[key] == 1 else more}"
     )
+
+
+def _shorter_expected(value: Any, context: Mapping[str, Any]) -> str:
+    expected = _length("at most", "max_length", "character", "characters")(value, context)
+    if re.fullmatch(r"\\\w", value):
+        return f'{expected}: {value} is one in double quotes only, "{value}"'
+    return expected
 
 
 _EXPLANATIONS: dict[str, Callable[[Any, Mapping[str, Any]], str]] = {
@@ -198,7 +206,7 @@ _EXPLANATIONS: dict[str, Callable[[Any, Mapping[str, Any]], str]] = {
     "greater_than_equal": lambda value, context: f"must be at least {context['ge']}, not {value}",
     "less_than_equal": lambda value, context: f"must be at most {context['le']}, not {value}",
     "string_too_short": _length("at least", "min_length", "character", "characters"),
-    "string_too_long": _length("at most", "max_length", "character", "characters"),
+    "string_too_long": _shorter_expected,
     "too_short": _length("at least", "min_length", "entry", "entries"),
     "too_long": _length("at most", "max_length", "entry", "entries"),
     "value_error": lambda _value, context: str(context["error"]),
