@@ -48,10 +48,19 @@ def test_a_field_shows_what_is_below_it_and_its_rules() -> None:
     ]
 
 
-@pytest.mark.parametrize("path", ["spec.uris.mode", ".spec.uris[].mode"])
+@pytest.mark.parametrize("path", ["spec.uris.mode", ".spec.uris[].mode", "spec.uris[12].mode"])
 def test_a_path_goes_through_lists(path: str) -> None:
     text = explain(SCHEMA, path)
     assert text == "spec.uris.mode  <A | B>\n    default: A\n"
+
+
+@pytest.mark.parametrize("entry", [".cpu", '["nvidia.com/gpu"]', ""])
+def test_the_path_of_an_entry_explains_the_map(
+    entry: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["schema", f"spec.workers.resources.limits{entry}"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("spec.workers.resources.limits  <map to integer or string>")
 
 
 def test_a_listing_of_fields_shows_their_defaults() -> None:

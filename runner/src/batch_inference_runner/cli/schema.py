@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import textwrap
 from typing import TYPE_CHECKING, Any
@@ -34,11 +35,16 @@ def explain_field(path: str) -> int:
 def explain(schema: Schema, path: str) -> str:
     """Describe the field at `path` and those directly below it.
 
+    A path as errors print it leads there too: `spec.model.inputs[0].columns`, and that of an entry
+    of a map to the map.
+
     Raises KeyError with a message that names the fields there are.
     """
     field, parent = schema, schema
     walked: list[str] = []
-    for name in filter(None, path.replace("[]", "").split(".")):
+    for name in filter(None, re.sub(r"\[[^]]*\]", "", path).split(".")):
+        if isinstance(field.get("additionalProperties"), dict):
+            break
         fields = _fields(field)
         if name not in fields:
             where = ".".join(walked) or "the manifest"
