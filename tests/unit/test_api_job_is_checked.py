@@ -17,6 +17,8 @@ KEY = {"name": "s", "key": "k"}
 VOLUME = {"name": "v", "emptyDir": {}}
 MOUNT = {"name": "v", "mountPath": "/data"}
 BEGIN_WITH_DOT = "a path that is really called so begins with './'"
+KEY_EXPECTATION = "must have letters, digits, '-', '_' and '.', and not begin with '..' or be '.'"
+NO_RESOURCE = "is not a resource: use cpu, memory, ephemeral-storage, or the name of an extended resource such as nvidia.com/gpu"
 OWN_FOLDER = "must not be below or hide /bin, /dev, /etc/bij, /lib, /lib64, /opt/bij, /proc, /pvc, /sbin, /sys, /tmp, /usr, /var/run: a run uses these"
 OWN_PREFIX = (
     "must not lead to names that begin with BIJ_, RAY_, LD_, PYTHON: these are the runner's own"
@@ -27,6 +29,11 @@ OWN_VARIABLE = "variables that begin with BIJ_, RAY_, LD_ or PYTHON are the runn
 def node_affinity(requirement):
     terms = [{"matchExpressions": [requirement]}]
     return {"nodeAffinity": {REQUIRED: {"nodeSelectorTerms": terms}}}
+
+
+def node_field(**changes):
+    field = {"key": "metadata.name", "operator": "In", "values": ["node-1"], **changes}
+    return {"nodeAffinity": {REQUIRED: {"nodeSelectorTerms": [{"matchFields": [field]}]}}}
 
 
 def mounted(**changes):
@@ -149,6 +156,21 @@ REFUSALS = [
     ("spec.workers", {"affinity": {"podAffinity": {REQUIRED: [{"topologyKey": ""}]}}}, f"spec.workers.affinity.podAffinity.{REQUIRED}[0].topologyKey: must have at least 1 character"),
     ("spec.workers", {"affinity": {"podAntiAffinity": {PREFERRED: [{"weight": 0, "podAffinityTerm": {"topologyKey": "zone"}}]}}}, f"spec.workers.affinity.podAntiAffinity.{PREFERRED}[0].weight: must be at least 1, not 0"),
     ("spec.workers", {"affinity": {"podAffinity": {REQUIRED: [{"topologyKey": "zone", "namespaces": ["other"]}]}}}, f"spec.workers.affinity.podAffinity.{REQUIRED}[0].namespaces: there is no such field; there are labelSelector, topologyKey"),
+    ("spec.workers", {"affinity": node_affinity({"key": "zone", "operator": "Gt", "values": ["1", "2"]})}, f"{NODE_TERM}.matchExpressions[0].values: Gt and Lt compare with one whole number"),
+    ("spec.workers", {"affinity": node_affinity({"key": "zone", "operator": "Lt", "values": ["a"]})}, f"{NODE_TERM}.matchExpressions[0].values: Gt and Lt compare with one whole number"),
+    ("spec.workers", {"affinity": node_field(key="spec.x")}, f"{NODE_TERM}.matchFields: each is metadata.name, In or NotIn, with one value"),
+    ("spec.workers", {"affinity": node_field(operator="Exists", values=[])}, f"{NODE_TERM}.matchFields: each is metadata.name, In or NotIn, with one value"),
+    ("spec.workers", {"affinity": node_field(values=["a", "b"])}, f"{NODE_TERM}.matchFields: each is metadata.name, In or NotIn, with one value"),
+    ("spec.workers", {"serviceAccountName": "a..b"}, "spec.workers.serviceAccountName: each part between dots must begin and end with a letter or digit"),
+    ("spec.workers", {"priorityClassName": "a-.b"}, "spec.workers.priorityClassName: each part between dots must begin and end with a letter or digit"),
+    ("spec.workers", {"runtimeClassName": "a.-b"}, "spec.workers.runtimeClassName: each part between dots must begin and end with a letter or digit"),
+    ("spec.workers", {"image": " img"}, "spec.workers.image: must not hold spaces or line breaks"),
+    ("spec.workers", {"image": "img\n"}, "spec.workers.image: must not hold spaces or line breaks"),
+    ("spec.workers", {"env": [{"name": "A", "valueFrom": {"secretKeyRef": {"name": "s", "key": "a b"}}}]}, f"spec.workers.env[0].valueFrom.secretKeyRef.key: {KEY_EXPECTATION}"),
+    ("spec.workers", {"env": [{"name": "A", "valueFrom": {"configMapKeyRef": {"name": "s", "key": "..a"}}}]}, f"spec.workers.env[0].valueFrom.configMapKeyRef.key: {KEY_EXPECTATION}"),
+    ("spec.workers", {"env": [{"name": "A", "valueFrom": {"configMapKeyRef": {"name": "s", "key": "."}}}]}, f"spec.workers.env[0].valueFrom.configMapKeyRef.key: {KEY_EXPECTATION}"),
+    ("spec.workers", {"resources": {"limits": {"hugepages-foo": 1}}}, f"spec.workers.resources.limits: 'hugepages-foo' {NO_RESOURCE}"),
+    ("spec.workers", {"resources": {"limits": {"hugepages-2Mi": "3Mi"}}}, "spec.workers.resources.limits: hugepages-2Mi must be a multiple of 2Mi, not 3Mi"),
     ("spec.workers", {"env": [{"name": "1A"}]}, "spec.workers.env[0].name: must have letters, digits and '_', and not begin with a digit"),
     ("spec.workers", {"env": [{"name": "BIJ_TOKEN", "value": "x"}]}, f"spec.workers.env[0].name: {OWN_VARIABLE}"),
     ("spec.workers", {"env": [{"name": "RAY_AUTH_MODE", "value": "x"}]}, f"spec.workers.env[0].name: {OWN_VARIABLE}"),
@@ -284,6 +306,8 @@ def test_every_problem_is_listed_at_once():
 
 
 ACCEPTED = [
+    {"spec.workers": {"affinity": node_field(), "serviceAccountName": "a.b-c", "resources": {"limits": {"hugepages-2Mi": "4Mi"}}}},
+    {"spec.workers": {"env": [{"name": "A", "valueFrom": {"secretKeyRef": {"name": "s", "key": ".a..B_c-1"}}}]}},
     {"spec.workers": {"resources": {"limits": {"memory": "1.1Gi", "ephemeral-storage": "0"}, "requests": {"memory": "1181116006400m"}}}},
     {"spec.input.storageUris": ["a:b.csv", "run:1/", "./s3:/x", "./~/x", "./$HOME/x", "~backup/", "a$b/$5.csv", "run/a:/b"]},
     {"spec.input.storageUris": ["../x/*.parquet", "/abs", "s3://b", "https://h/x?sig=a@b", "az://c/x"]},

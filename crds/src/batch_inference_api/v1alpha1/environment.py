@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
@@ -58,6 +59,14 @@ class KeySelector(ResourceModel):
     """The key."""
     optional: bool | None = None
     """Whether the pod may start without it."""
+
+    def find_problems(self) -> Iterator[tuple[str, str]]:
+        is_file_name = re.fullmatch(r"[-._a-zA-Z0-9]+", self.key) and self.key != "."
+        if not is_file_name or self.key.startswith(".."):
+            yield (
+                "key",
+                "must have letters, digits, '-', '_' and '.', and not begin with '..' or be '.'",
+            )
 
 
 class EnvVarSource(ResourceModel):

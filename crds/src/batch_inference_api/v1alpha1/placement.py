@@ -83,6 +83,11 @@ class NodeSelectorRequirement(_Requirement):
     operator: Literal["In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"]
     """How the label is compared."""
 
+    def find_problems(self) -> Iterator[tuple[str, str]]:
+        is_number = len(self.values) == 1 and self.values[0].isdecimal()
+        if self.operator in ("Gt", "Lt") and self.values and not is_number:
+            yield "values", "Gt and Lt compare with one whole number"
+
 
 class LabelSelectorRequirement(_Requirement):
     """A condition on one label of a pod."""
@@ -102,6 +107,12 @@ class NodeSelectorTerm(ResourceModel):
         tuple[NodeSelectorRequirement, ...], Field(max_length=8, json_schema_extra=_ATOMIC)
     ] = ()
     """Conditions on fields, of which there is `metadata.name`."""
+
+    def find_problems(self) -> Iterator[tuple[str, str]]:
+        for field in self.match_fields:
+            is_known = field.key == "metadata.name" and field.operator in ("In", "NotIn")
+            if not is_known or len(field.values) != 1:
+                yield "matchFields", "each is metadata.name, In or NotIn, with one value"
 
 
 class NodeSelector(ResourceModel):

@@ -21,6 +21,7 @@ from batch_inference_api.v1alpha1.resource import ResourceModel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from decimal import Decimal
 
 ResourceList = Annotated[
     dict[Annotated[str, Field(max_length=253)], Quantity], Field(max_length=16)
@@ -62,15 +63,30 @@ def _problems_of(resource: str, quantity: str | int) -> Iterator[str]:
         yield f"memory {problem}"
     if resource == "ephemeral-storage" and amount and (problem := too_few_bytes(quantity)):
         yield f"ephemeral-storage {problem}"
-    if resource in _OWN_RESOURCES or resource.startswith(_HUGE_PAGES):
+    if resource in _OWN_RESOURCES:
         return
-    if "/" not in resource or not is_label_key(resource):
+    page = _page_size(resource)
+    is_extended = "/" in resource and is_label_key(resource)
+    if not is_extended and not page:
         yield (
             f"{resource!r} is not a resource: use {', '.join(_OWN_RESOURCES)}, or the name of an "
             "extended resource such as nvidia.com/gpu"
         )
+    elif page and amount % page:
+        size = resource.removeprefix(_HUGE_PAGES)
+        yield f"{resource} must be a multiple of {size}, not {quantity}"
     elif amount % 1:
         yield f"{resource} must be a whole number, not {quantity}"
+
+
+def _page_size(resource: str) -> Decimal | None:
+    """The size in the name of huge pages; None for another resource, or without a size."""
+    if not resource.startswith(_HUGE_PAGES):
+        return None
+    try:
+        return parse_quantity(resource.removeprefix(_HUGE_PAGES))
+    except ValueError:
+        return None
 
 
 class LocalReference(ResourceModel):
@@ -147,6 +163,9 @@ class WorkersSpec(ResourceModel):
 
     def find_problems(self) -> Iterator[tuple[str, str]]:
         yield from (("nodeSelector", problem) for problem in problems_of_keys(self.node_selector))
+        if self.image is not None and any(character.isspace() for character in self.image):
+            yield "image", "must not hold spaces or line breaks"
+        yield from self._problems_of_names()
         names = [volume.name for volume in self.volumes]
         for name in sorted({name for name in names if names.count(name) > 1}):
             yield "volumes", f"volume {name!r} is there twice"
@@ -156,3 +175,13 @@ class WorkersSpec(ResourceModel):
         for mount in self.volume_mounts:
             if mount.name not in names:
                 yield "volumeMounts", f"volume {mount.name!r} is not in volumes"
+
+    def _problems_of_names(self) -> Iterator[tuple[str, str]]:
+        """Names of objects that pods cannot be made with; their pattern leaves dots to this."""
+        for field, name in (
+            ("priorityClassName", self.priority_class_name),
+            ("runtimeClassName", self.runtime_class_name),
+            ("serviceAccountName", self.service_account_name),
+        ):
+            if name is not None and re.search(r"\.\.|-\.|\.-", name):
+                yield field, "each part between dots must begin and end with a letter or digit"
