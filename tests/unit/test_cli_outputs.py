@@ -59,3 +59,16 @@ def test_what_was_removed_is_named(
     assert main(["gc", str(tmp_path), "--release"]) == 0
     assert asked == [True]
     assert capsys.readouterr().out.startswith("removed _bij/x\n1 object removed")
+
+
+@pytest.mark.parametrize("path", ["nope", "data/patients.csv", "data"])
+def test_a_location_that_no_job_wrote_to_is_not_called_clean(
+    path: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "patients.csv").write_text("a\n1\n")
+
+    assert main(["gc", f"{tmp_path}/{path}"]) == 65
+
+    told = f"error: InvalidSpec: there is nothing of a job in 'file://{tmp_path}/{path}/'"
+    assert capsys.readouterr().err.startswith(told)

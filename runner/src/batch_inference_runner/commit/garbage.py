@@ -27,7 +27,7 @@ from batch_inference_runner.commit.layout import (
 from batch_inference_runner.commit.manifest import Manifest, read_manifest
 from batch_inference_runner.commit.opening import is_finished
 from batch_inference_runner.commit.outcome import run_errors
-from batch_inference_runner.errors import JobFailed
+from batch_inference_runner.errors import InvalidJob, JobFailed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -51,12 +51,18 @@ def collect(store: Store, *, release: bool = False) -> tuple[str, ...]:
     Only for locations to which nothing writes at the moment. Of an unfinished job everything is
     kept, unless it is released: then its markers, staging and published files go too.
 
-    Raises JobFailed and Unavailable.
+    Raises InvalidJob where no job has ever written, JobFailed and Unavailable.
     """
     with run_errors(f"cleaning {store.uri!r}"):
         held = read_claim(store)
         success = read_manifest(store)
         manifest = success[0] if success else None
+        if held is None and manifest is None and not _internal(store, keep=frozenset()):
+            raise InvalidJob(
+                Reason.INVALID_SPEC,
+                f"there is nothing of a job in {store.uri!r}: name the location that a job wrote "
+                "to, as in its spec.output.storageUri",
+            )
         unfinished = held is not None and not is_finished(held[0], manifest)
         if held and unfinished and not held[0].released:
             if not release:
