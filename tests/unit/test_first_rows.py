@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 import pytest
 
 from batch_inference_api.reasons import Reason
+from batch_inference_api.runner_contract import ModelInputBinding
 from batch_inference_runner.errors import JobFailed
 from batch_inference_runner.plan.plan import FileInventory, Shard, Unit
 from batch_inference_runner.rows import Chunk, Positions
@@ -48,6 +49,10 @@ def probe(
 ):
     """Try a model on rows that are not negative: a filter takes the others away."""
     scorer = make_scorer(build(folder / "m.onnx"), SCHEMA, batch_size=batch_size)
+    return try_model(scorer, reader, seconds=seconds)
+
+
+def try_model(scorer, reader: Reader, *, seconds: float = AMPLE_SECONDS):
     stages = SimpleNamespace(model=scorer, prepared=lambda table: table.filter(pc.field("x") >= 0))
     return first_rows.probe_on_real_rows(stages, reader, reader.inventories, seconds=seconds)
 
@@ -103,6 +108,18 @@ def test_chunks_are_read_until_their_rows_can_tell(tmp_path, files, read):
 def test_a_model_that_mixes_rows_is_refused_by_rows_of_several_chunks(tmp_path, files):
     with pytest.raises(JobFailed, match="changes when it is scored with"):
         probe(tmp_path, Reader(*files))
+
+
+@pytest.mark.parametrize("lost", [-1, None], ids=["a filter", "nulls"])
+def test_first_rows_of_several_columns_may_all_be_lost(tmp_path, lost):
+    """A scorer that failed on them was started anew, and tried its model on no row."""
+    inputs = (ModelInputBinding(name="x", columns=("x", "x", "x")),)
+    model = onnx_models.linear(tmp_path / "m.onnx", name="x")
+    scorer = make_scorer(model, SCHEMA, inputs=inputs)
+    reader = Reader([lost] * 9000, range(64), [1])
+
+    assert try_model(scorer, reader).table is reader.tables[0]
+    assert reader.read == [0, 1]
 
 
 def test_one_row_in_all_tells_nothing(tmp_path):

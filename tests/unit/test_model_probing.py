@@ -295,6 +295,11 @@ def test_rows_that_are_few_or_all_alike_cannot_tell(rows, can_tell):
     assert probing.can_tell(feeds_of(rows)) is can_tell
 
 
+def test_no_rows_of_several_columns_cannot_tell():
+    source = Interleaved([np.empty(0), np.empty(0)], np.empty((4, 2)))
+    assert not probing.can_tell(Feeds(count=0, sources={"x": source}, kept=None, errors=()))
+
+
 @pytest.mark.parametrize(
     ("row_seconds", "expected"), [(1e-6, [1, 1, 1, 2, 3, 64]), (1.0, [1, 1, 1, 2, 3])]
 )

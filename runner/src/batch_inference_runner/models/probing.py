@@ -72,6 +72,8 @@ class Checked:
 
 def can_tell(feeds: Feeds) -> bool:
     """Say if these are as many rows as `check_rowwise` takes, and not all alike."""
+    if feeds.count < _CHECKED_ROWS:
+        return False  # there may not even be one to measure
     return feeds.count >= most_checked(feeds) and len(feeds.unlike(0)) > 0
 
 
