@@ -135,11 +135,15 @@ class FakeOutput:
 
 
 class FakeAttempts:
-    def __init__(self) -> None:
+    """`lost_before`: how many drivers were lost while the first shard ran alone."""
+
+    def __init__(self, *, lost_before=0) -> None:
         self.recorded = []
+        self.lost_before = lost_before
 
     def earlier(self, _committed):
-        return EarlierAttempts((), {}, drivers=0)
+        kills = {0: self.lost_before} if self.lost_before else {}
+        return EarlierAttempts(tuple(kills), kills, drivers=self.lost_before)
 
     def record(self, _attempt, shards, *, alone, in_work, committed):
         assert in_work >= 1
@@ -150,13 +154,13 @@ class FakeAttempts:
 class Run:
     """A Dispatch and everything around it."""
 
-    def __init__(self, *, shards=6, given_up=None, **budget) -> None:
+    def __init__(self, *, shards=6, given_up=None, lost_before=0, **budget) -> None:
         config = make_config()
         self.config = config.model_copy(update={"budget": config.budget.model_copy(update=budget)})
         self.output = FakeOutput(plan_of(self.config, shards=shards), given_up=given_up)
         self.events = queue.SimpleQueue()
         self.stop = threading.Event()
-        self.attempts = FakeAttempts()
+        self.attempts = FakeAttempts(lost_before=lost_before)
         self.progress = Progress(self.config.job)
         self.dispatch = Dispatch(
             self.config,

@@ -7,7 +7,7 @@ import pytest
 from batch_inference_api.reasons import Reason
 from batch_inference_runner.errors import JobFailed
 from batch_inference_runner.score.messages import FailureKind
-from testkit.dispatch_runs import FakeScorer, Run, fail_with, start_clock
+from testkit.dispatch_runs import KILL, FakeScorer, Run, end_with, fail_with, start_clock
 
 
 @pytest.fixture(autouse=True)
@@ -34,6 +34,13 @@ def test_a_shard_that_keeps_failing_fails_the_job():
         run.go()
     assert caught.value.reason == Reason.MAX_FAILED_SHARDS_EXCEEDED
     assert scorer.shards.count(0) == 3
+
+
+def test_the_attempts_that_earlier_drivers_lost_are_told_as_well():
+    run = Run(shards=1, backoff_limit_per_shard=2, lost_before=2)
+    run.add(FakeScorer(on_score=end_with(KILL)), FakeScorer())
+    with pytest.raises(JobFailed, match="Shard 0 failed at attempt 3, the last that"):
+        run.go()
 
 
 def test_a_shard_that_keeps_running_short_of_memory_names_the_limit():

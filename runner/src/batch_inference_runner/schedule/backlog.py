@@ -147,6 +147,10 @@ class Backlog:
         self.pending.extendleft(returned)
         self._alone.difference_update(returned)
 
+    def lost_attempts(self, shard: int) -> int:
+        """Count the attempts at a shard that are held against it, earlier drivers' included."""
+        return self.charges[shard] + self.kills[shard]
+
     def lose(self, shard: int, loss: Loss, why: str, *, beside_others: bool = False) -> bool:
         """Account for an attempt without a result; queue the next or, at last, the rejection.
 
@@ -170,7 +174,7 @@ class Backlog:
             self.kills[shard] += 1
         else:
             self.charges[shard] += 1
-        if self.charges[shard] + self.kills[shard] > self.backoff_limit:
+        if self.lost_attempts(shard) > self.backoff_limit:
             self.failed[shard] = why
             self.pending.appendleft(shard)  # once more, to reject its rows unread
             return True

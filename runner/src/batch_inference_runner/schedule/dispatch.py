@@ -308,7 +308,7 @@ class Dispatch:
         self._progress.failed(shard)
         allowed, failed = self._config.budget.max_failed_shards, len(self._backlog.failed)
         if failed_before or failed > allowed:
-            attempts = self._backlog.charges[shard]
+            attempts = self._backlog.lost_attempts(shard)
             raise too_many_failed(
                 failed, allowed, shard=shard, attempts=attempts, loss=loss, why=why
             )
