@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from batch_inference_runner.schedule.attempts import AttemptLog, EarlierAttempts
+from batch_inference_runner.storage.folder import Folder
+from testkit import onnx_models
 from testkit.checked_runs import fail, succeed
+from testkit.deadlines import wait_for
+from testkit.exactness import attempts_of
 from testkit.jobs import Job
 from testkit.small_jobs import linear_job, score_of, set_fields, small_table
 
@@ -80,3 +86,17 @@ def test_text_whose_rows_nobody_counted_is_rejected_as_one_range(tmp_path):
 def test_rows_of_failed_shards_count_for_the_error_policy(tmp_path, policy, reason):
     fields = {"maxFailedShards": 1, "backoffLimitPerShard": 0, "errorPolicy": policy}
     assert fail(hanging_job(tmp_path, fields)).message.startswith(reason)
+
+
+def test_a_shard_is_not_to_blame_for_a_driver_that_was_asked_to_stop(tmp_path):
+    job = linear_job(tmp_path)
+    onnx_models.slow_linear(tmp_path / "model.onnx")
+    pq.write_table(small_table(60_000), tmp_path / "input" / "0.parquet")
+    run = job.start()
+    wait_for(lambda: attempts_of(job), seconds=60, what="an attempt", every_seconds=0.01)
+    run.send_signal(signal.SIGINT)
+    assert run.wait(30) == 130
+
+    (plan,) = job.output.glob("_bij/*/plan.json")
+    earlier = AttemptLog(Folder(job.output), plan.parent.name).earlier(committed=())
+    assert earlier == EarlierAttempts((), {}, drivers=1)

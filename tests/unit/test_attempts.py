@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from batch_inference_runner.schedule.attempts import AttemptLog, EarlierAttempts
 from batch_inference_runner.storage.folder import Folder
 
@@ -67,3 +69,37 @@ def test_drivers_that_began_to_score_are_counted(tmp_path):
         for number in range(3):
             log.record(f"{driver}-{number}", [number], alone=False, in_work=1, committed=0)
     assert AttemptLog(Folder(tmp_path), WORK).earlier(committed=set()).drivers == 2
+
+
+def test_what_a_driver_had_in_work_that_ended_by_itself_is_innocent(tmp_path):
+    store = Folder(tmp_path)
+    for driver in ("lost", "stopped"):
+        log = AttemptLog(store, WORK, driver)
+        log.record(f"{driver}-1", [7], alone=True, in_work=2, committed=0)
+        log.record(f"{driver}-2", [8, 9], alone=False, in_work=2, committed=0)
+    for _ in range(2):  # a client that retries meets its own first try
+        log.stop()
+
+    assert log.earlier(committed=set()) == EarlierAttempts((7, 8, 9), {7: 1}, drivers=2)
+    (tmp_path / "_bij" / WORK / "attempts" / "lost-1.json").unlink()
+    (tmp_path / "_bij" / WORK / "attempts" / "lost-2.json").unlink()
+    assert log.earlier(committed=set()) == EarlierAttempts((), {}, drivers=1)
+
+
+def test_a_driver_that_stopped_before_it_scored_has_not_begun(tmp_path):
+    log = AttemptLog(Folder(tmp_path), WORK)
+    log.stop()
+    assert log.earlier(committed=set()) == EarlierAttempts((), {}, drivers=0)
+
+
+def test_a_store_that_takes_no_record_does_not_keep_a_driver_from_stopping(tmp_path):
+    (tmp_path / "_bij").write_text("a file where the folder should be")
+    AttemptLog(Folder(tmp_path), WORK).stop()
+
+
+def test_releases_that_know_nothing_of_stopping_can_read_the_record(tmp_path):
+    log = AttemptLog(Folder(tmp_path), WORK, "d1")
+    log.stop()
+    (record,) = tmp_path.rglob("*.json")
+    read_by_all = {"driver": "d1", "shards": [], "alone": False, "inWork": 0, "committed": 0}
+    assert json.loads(record.read_text()) == {**read_by_all, "stopped": True}

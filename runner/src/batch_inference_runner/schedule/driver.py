@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from batch_inference_api.runner_contract import OutputReport, RunPhase
 from batch_inference_runner.commit.layout import REJECTS, SUCCESS
 from batch_inference_runner.commit.output import Output
-from batch_inference_runner.errors import JobFailed, Unavailable
+from batch_inference_runner.errors import JobFailed, RunnerError, Unavailable
 from batch_inference_runner.progress.counters import CommittedCounts
 from batch_inference_runner.redaction import redact
 from batch_inference_runner.schedule.attempts import AttemptLog
@@ -145,7 +145,11 @@ class _Run:
         for slot in self._launched.slots:
             dispatch.add(slot)
         on_other = partial(members.on_event, dispatch) if members else _unexpected
-        dispatch.run(deadline=self._launched.deadline, on_other=on_other)
+        try:
+            dispatch.run(deadline=self._launched.deadline, on_other=on_other)
+        except (RunnerError, StoreError):
+            attempts.stop()
+            raise
         return dispatch
 
     def _finalize(self, output: Output, *, audit: dict[str, Any]) -> Outcome:
