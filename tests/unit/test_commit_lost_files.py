@@ -17,8 +17,8 @@ from testkit.commits import (
     plan_of,
     stage,
 )
-from testkit.faulty_store import MemoryStore
-from testkit.readers import read_by_glob
+from testkit.faulty_store import FaultyStore, MemoryStore
+from testkit.readers import read_by_glob, read_by_manifest
 
 
 @pytest.fixture(autouse=True)
@@ -87,3 +87,67 @@ def test_an_outage_is_not_taken_for_a_file_that_is_gone(store, monkeypatch, unkn
     monkeypatch.setattr(store, unknown, down)
     with pytest.raises(Unavailable, match="no answer"):
         output.finalize(run={})
+
+
+def finished(store):
+    """A finished result; return its manifest and the keys of a part and of rejects."""
+    manifest = drive(store, make_config(), attempt="a")
+    return manifest, manifest.files[1].path, manifest.rejects[1].path
+
+
+@pytest.mark.parametrize("mode", ["ErrorIfExists", "Append"])
+@pytest.mark.parametrize("harm", ["gone", "cut"])
+@pytest.mark.parametrize("kind", ["part", "rejects"])
+def test_a_result_that_lacks_bytes_is_not_complete(store, mode, harm, kind):
+    _, part, rejects = finished(store)
+    key = part if kind == "part" else rejects
+    body = store.get(key)
+    store.delete([key])
+    if harm == "cut":
+        store.put(key, body[:-1])
+
+    with pytest.raises(JobFailed) as failure:
+        drive(store, make_config(mode=mode), attempt="b")
+
+    said = "is gone" if harm == "gone" else f"has {len(body) - 1} bytes instead of {len(body)}"
+    assert failure.value.reason is Reason.OUTPUT_EXISTS
+    assert f"{store.uri + key!r} {said}" in failure.value.message
+    assert all(way in failure.value.message for way in ("bij verify", "Overwrite", "location"))
+
+
+def test_a_result_that_lacks_bytes_is_made_anew_by_overwriting_it(store):
+    manifest, part, _ = finished(store)
+    store.delete([part])
+
+    anew = drive(store, make_config(mode="Overwrite"), attempt="b")
+
+    assert anew.generation == manifest.generation + 1
+    assert read_by_manifest(store) == read_by_glob(store) == expected_rows()
+
+
+def test_a_result_is_not_thought_to_lack_what_a_listing_does(store, monkeypatch):
+    manifest, _, _ = finished(store)
+    monkeypatch.setattr(store, "list", lambda *_, **__: iter(()))
+    assert drive(store, make_config(), attempt="b") == manifest
+
+
+def test_files_of_a_complete_result_cost_no_request(store, monkeypatch):
+    manifest, _, _ = finished(store)
+    seen = FaultyStore(store)
+    monkeypatch.setattr(seen, "info", lambda key: pytest.fail(f"asked for {key}"))
+    assert drive(seen, make_config(), attempt="b") == manifest
+
+
+def test_a_result_that_another_job_replaces_meanwhile_does_not_lack_files(store, monkeypatch):
+    finished(store)
+    other = make_config(name="other", mode="Overwrite", model="file:///other.onnx")
+    listing = store.list
+
+    def list_what_replaces_it(*arguments, **options):
+        monkeypatch.setattr(store, "list", listing)
+        drive(store, other, attempt="b", shards=0)
+        return listing(*arguments, **options)
+
+    monkeypatch.setattr(store, "list", list_what_replaces_it)
+    with pytest.raises(JobFailed, match="already holds another result"):
+        drive(store, make_config(), attempt="c")

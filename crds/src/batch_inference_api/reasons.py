@@ -86,7 +86,8 @@ class Reason(StrEnum):
     `spec.execution.allowProviderFallback: true`.
     """
     OUTPUT_EXISTS = "OutputExists"
-    """The output location holds a result, or files that no manifest lists.
+    """The output location holds another result, files that no manifest lists, or the result of
+    this job without some of its files.
 
     Use an empty location, or set `spec.output.mode` to `Overwrite` or `Append`.
     """

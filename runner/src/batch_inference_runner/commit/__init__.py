@@ -12,6 +12,7 @@
     finalize   sums, manifest, `_SUCCESS`
     manifest   what `_SUCCESS` says
     foreign    which visible files nobody accounts for
+    damage     are the files that a manifest lists there?
     output     the face of all this towards the driver
     outcome    what a store's refusal means for the run
     verify     is an output what its manifest says? row_count counts as somebody else would

@@ -3,7 +3,8 @@
 The claim is read first. One that is not finished belongs to its job: that job goes on with the
 plan it finds and never plans anew, because a listing or a model may have changed meanwhile;
 everybody else is refused. A location that is free, finished or released is planned for: an equal
-plan that is finished means nothing to do, anything else depends on the mode.
+plan that is finished, and whose files are there, means nothing to do; anything else depends on the
+mode.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from batch_inference_api.choices import OutputMode
 from batch_inference_api.reasons import Reason
 from batch_inference_runner.commit.claim import Claim, make_claim, read_claim, win_claim
+from batch_inference_runner.commit.damage import find_damage
 from batch_inference_runner.commit.exclusive import create_or_read
 from batch_inference_runner.commit.foreign import (
     accounted_by,
@@ -31,7 +33,7 @@ from batch_inference_runner.plan.document import from_json, identity_of, to_json
 from batch_inference_runner.storage.store import NotFound, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from batch_inference_api.runner_contract import RunnerConfig
     from batch_inference_runner.plan.plan import Plan
@@ -85,7 +87,8 @@ def _open_once(
     if held and not _is_over(held[0], manifest):
         return _resume(store, config, held[0])
     begin_plan()
-    foreign = _find_foreign(store, config, manifest)
+    sizes = list_sizes(store)
+    foreign = _find_foreign(sizes, config, manifest)
     if foreign:
         if read_claim(store) != held:
             return None
@@ -95,7 +98,13 @@ def _open_once(
         return _claim(store, config, make_plan(), held, manifest)
     plan = make_plan()
     if _is_complete(manifest, plan, _mode(config)):
-        return Opened(plan, held[0] if held else None, complete=manifest, fresh=False)
+        damage = find_damage(store, manifest, sizes)
+        if damage is None:
+            return Opened(plan, held[0] if held else None, complete=manifest, fresh=False)
+        if read_manifest(store) != success:
+            return None
+        if _mode(config) != OutputMode.OVERWRITE:
+            raise _damaged(store, damage)
     _check_mode(store, manifest, plan, config)
     probe(store, replaces=True)
     return _claim(store, config, plan, held, manifest)
@@ -186,11 +195,12 @@ def _differences(planned: dict[str, Any], wanted: dict[str, Any]) -> tuple[str, 
     return tuple(found)
 
 
-def _find_foreign(store: Store, config: RunnerConfig, manifest: Manifest | None) -> tuple[str, ...]:
-    keys = list_sizes(store)
-    foreign = find_strays(keys, known=accounted_by(manifest))
+def _find_foreign(
+    sizes: Mapping[str, int], config: RunnerConfig, manifest: Manifest | None
+) -> tuple[str, ...]:
+    foreign = find_strays(sizes, known=accounted_by(manifest))
     if not foreign and manifest is None and _mode(config) == OutputMode.ERROR_IF_EXISTS:
-        return find_visible(keys)
+        return find_visible(sizes)
     return foreign
 
 
@@ -204,6 +214,15 @@ def _exists(store: Store, what: str) -> JobFailed:
         f"{store.uri!r} already holds {what}: use an empty output location, remove what is there, "
         f"or set spec.output.mode to Overwrite or Append (files that no manifest lists are never "
         f"touched)",
+    )
+
+
+def _damaged(store: Store, damage: str) -> JobFailed:
+    return JobFailed(
+        Reason.OUTPUT_EXISTS,
+        f"{store.uri!r} holds the result of this job, but {damage}: `bij verify OUTPUT` says "
+        f"whether that is all. Put back what was written; or set spec.output.mode to Overwrite, "
+        f"and all rows are scored again; or use another output location",
     )
 
 
