@@ -108,6 +108,34 @@ def test_partition_by_makes_folders_outermost_first(tmp_path):
     assert table["id"].to_pylist() == [5, 7, 9]
 
 
+@pytest.mark.parametrize(
+    ("glob", "codes"),
+    [
+        pytest.param("country=*/day=*/*", [65, 65], id="any value, seen before anything is scored"),
+        pytest.param("country=D*/day=*/*", [0, 65], id="some values, seen once there are results"),
+    ],
+)
+def test_results_in_partitions_of_the_input_are_not_scored_again(tmp_path, glob, codes):
+    job = linear_job(
+        tmp_path,
+        {
+            "input.storageUris": [f"data/{glob}"],
+            "output": {"storageUri": "data/", "format": "Parquet", "mode": "Overwrite"},
+            "output.partitionBy": ["country", "day"],
+            "output.passthroughFields": ["id", "a", "b", "c", "country", "day"],
+        },
+    )
+    folder = tmp_path / "data" / "country=DE" / "day=1"
+    folder.mkdir(parents=True)
+    pq.write_table(small_table(), folder / "events.parquet")
+
+    ended = [run(job) for _ in codes]
+
+    assert [each.code for each in ended] == codes
+    assert "InvalidSpec" in ended[-1].message
+    assert len(list(folder.glob("part-*"))) == codes.count(0)
+
+
 def test_on_error_dead_letter_keeps_the_row_among_the_rejects(tmp_path):
     job = bad_rows_job(tmp_path, {"onError": "DeadLetter"})
     ended = run(job)

@@ -11,7 +11,13 @@ from batch_inference_api.choices import DataFormat
 from batch_inference_api.reasons import Reason
 from batch_inference_api.runner_contract import Location
 from batch_inference_runner.errors import InvalidJob
-from batch_inference_runner.plan.inputs import check_output_apart, list_inputs, matches
+from batch_inference_runner.plan.inputs import (
+    check_output_apart,
+    list_inputs,
+    matches,
+    refuse_results,
+)
+from batch_inference_runner.plan.plan import InputFile
 
 
 @pytest.mark.parametrize(
@@ -74,8 +80,9 @@ def test_a_range_that_runs_backwards_is_refused(pattern):
     assert repr(pattern) in raised.value.message
 
 
-def check_apart(source, target):
-    check_output_apart([Location(uri=source)], Location(uri=target), extension=".parquet")
+def check_apart(source, target, *partition_by):
+    inputs, output = [Location(uri=source)], Location(uri=target)
+    check_output_apart(inputs, output, extension=".parquet", partition_by=partition_by)
 
 
 @pytest.mark.parametrize(
@@ -87,7 +94,6 @@ def check_apart(source, target):
         ("s3://b/in/*.parquet", "s3://b/in/"),
         ("s3://b/*/*.parquet", "s3://b/out/"),
         ("s3://b/", "s3://b/x/../y"),
-        ("s3://b/in/k=*/*.parquet", "s3://b/in"),
         ("s3://b/a [[]1]/", "s3://b/a [1]/out"),
     ],
 )
@@ -101,6 +107,7 @@ def test_an_output_that_would_be_read_as_input_is_refused(source, target):
     ("source", "target"),
     [
         ("s3://b/in/", "s3://b/out/"),
+        ("s3://b/in/k=*/*.parquet", "s3://b/in"),
         ("s3://b/in/", "s3://b/in2/"),
         ("s3://b/in/*.csv", "s3://b/in/"),
         ("s3://b/in/a.parquet", "s3://b/in/"),
@@ -112,6 +119,58 @@ def test_an_output_that_would_be_read_as_input_is_refused(source, target):
 )
 def test_an_output_beside_the_input_is_accepted(source, target):
     check_apart(source, target)
+
+
+@pytest.mark.parametrize(
+    ("source", "partition_by"),
+    [
+        ("s3://b/in/k=*/*.parquet", ["k"]),
+        ("s3://b/in/*/*.parquet", ["k"]),
+        ("s3://b/in/country=*/day=*/*.parquet", ["country", "day"]),
+        ("s3://b/in/**/day=*/*", ["country", "day"]),
+    ],
+)
+def test_an_output_whose_partitions_would_be_read_as_input_is_refused(source, partition_by):
+    with pytest.raises(InvalidJob, match="lies inside the input"):
+        check_apart(source, "s3://b/in", *partition_by)
+    check_apart(source, "s3://b/in", "other", "columns", "here")
+
+
+RESULT = "part-000012-1f3a9c2e.jsonl.gz"
+
+
+@pytest.mark.parametrize("name", [RESULT, f"country=DE/day=1/{RESULT}", "part-1234567-00000000.x"])
+def test_a_result_of_the_output_is_no_input(name):
+    with pytest.raises(InvalidJob, match="is a result of this or an earlier run") as raised:
+        refuse_results([input_file("s3://b/out/" + name)], Location(uri="s3://b/x/../out"))
+    assert raised.value.reason is Reason.INVALID_SPEC
+    assert name in raised.value.message
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "s3://b/out/country=DE/events.jsonl",
+        "s3://b/out/part-00001-c0ffee.snappy.parquet",
+        f"s3://b/out2/{RESULT}",
+        f"s3://other/out/{RESULT}",
+    ],
+)
+def test_other_files_are_input_wherever_they_lie(uri):
+    refuse_results([input_file(uri)], Location(uri="s3://b/out"))
+
+
+def test_a_result_is_known_behind_a_link(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "out")
+    with pytest.raises(InvalidJob):
+        refuse_results(
+            [input_file(f"file://{tmp_path}/link/{RESULT}")], Location(uri=f"file://{tmp_path}/out")
+        )
+
+
+def input_file(uri):
+    return InputFile(uri, 1, "1", 0)
 
 
 def test_a_link_into_the_input_folder_is_seen(tmp_path):

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 _ONE_NAME = r"(?![._])[^/]*"
 _ANY_FOLDERS = r"(?:(?:(?![._])|(?=_[^/]*=))[^/]+/)*"
+_RESULT = re.compile(r"part-\d{6,}-[0-9a-f]{8}\..*", re.DOTALL)
+_APART = "write beside the input, or to a folder whose name begins with '_'"
 
 
 def list_inputs(locations: Sequence[Location], data_format: DataFormat) -> tuple[InputFile, ...]:
@@ -61,25 +63,41 @@ def list_inputs(locations: Sequence[Location], data_format: DataFormat) -> tuple
     return files
 
 
-def check_output_apart(inputs: Sequence[Location], output: Location, *, extension: str) -> None:
+def check_output_apart(
+    inputs: Sequence[Location], output: Location, *, extension: str, partition_by: Sequence[str]
+) -> None:
     """Refuse an output location whose files, which end with `extension`, are read as input.
+
+    Pure but for symbolic links of local folders. Globs that match only some of the values of
+    `partition_by` pass: see `refuse_results`. Raises InvalidJob(InvalidSpec).
+    """
+    folder = _resolved(output.uri)
+    name = "".join(f"{column}=v/" for column in partition_by) + "part-000000-00000000" + extension
+    for location in inputs:
+        base, rest = _split_pattern(location.uri)
+        base = _resolved(base)
+        if folder.startswith(base) and matches(rest, folder[len(base) :] + name):
+            raise InvalidJob(
+                Reason.INVALID_SPEC,
+                f"the output {public_uri(output.uri)!r} lies inside the input "
+                f"{_shown(location)!r}, so results would be read as input: {_APART}",
+            )
+
+
+def refuse_results(files: Sequence[InputFile], output: Location) -> None:
+    """Refuse files of the output location that are named as its results are.
 
     Pure but for symbolic links of local folders. Raises InvalidJob(InvalidSpec).
     """
     folder = _resolved(output.uri)
-    name = "part-000000-00000000" + extension
-    for location in inputs:
-        base, rest = _split_pattern(location.uri)
-        base = _resolved(base)
-        inside = folder[len(base) :]
-        if folder.startswith(base) and any(
-            matches(rest, inside + below + name) for below in ("", "k=v/")
-        ):
+    is_inside = cache(lambda above: _resolved(above).startswith(folder))
+    for file in files:
+        above, _, name = file.uri.rpartition("/")
+        if _RESULT.fullmatch(name) and is_inside(above):
             raise InvalidJob(
                 Reason.INVALID_SPEC,
-                f"the output {public_uri(output.uri)!r} lies inside the input "
-                f"{_shown(location)!r}, so results would be read as input: "
-                "write beside the input, or to a folder whose name begins with '_'",
+                f"the input file {public_uri(file.uri)!r} is a result of this or an earlier run, "
+                f"whose rows would be scored again: {_APART}",
             )
 
 

@@ -21,7 +21,7 @@ from batch_inference_runner.errors import (
 )
 from batch_inference_runner.formats.file_names import file_extension
 from batch_inference_runner.plan.document import identity_of, make_plan
-from batch_inference_runner.plan.inputs import check_output_apart, list_inputs
+from batch_inference_runner.plan.inputs import check_output_apart, list_inputs, refuse_results
 from batch_inference_runner.plan.shards import cut
 from batch_inference_runner.redaction import public_uri
 from batch_inference_runner.schedule.slot import Exited, Slot, SlotEvent, StartFailures
@@ -124,14 +124,21 @@ class Planner:
 
     def _list(self) -> tuple[InputFile, ...]:
         config = self._config
-        extension = file_extension(config.output.format, config.output.compression)
-        check_output_apart(config.input.locations, config.output.location, extension=extension)
+        output = config.output
+        check_output_apart(
+            config.input.locations,
+            output.location,
+            extension=file_extension(output.format, output.compression),
+            partition_by=output.partition_by,
+        )
         with run_errors(
             "listing the input",
             credentials_field="spec.input.secretRef",
             missing=Reason.INPUT_NOT_FOUND,
         ):
-            return list_inputs(config.input.locations, config.input.format)
+            files = list_inputs(config.input.locations, config.input.format)
+        refuse_results(files, output.location)
+        return files
 
     def _ask(self, files: tuple[InputFile, ...], *, probe: bool) -> None:
         self._slot.send(
