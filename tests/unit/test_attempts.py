@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from batch_inference_runner.schedule.attempts import AttemptLog, EarlierAttempts
 from batch_inference_runner.storage.folder import Folder
 
@@ -103,3 +105,42 @@ def test_releases_that_know_nothing_of_stopping_can_read_the_record(tmp_path):
     (record,) = tmp_path.rglob("*.json")
     read_by_all = {"driver": "d1", "shards": [], "alone": False, "inWork": 0, "committed": 0}
     assert json.loads(record.read_text()) == {**read_by_all, "stopped": True}
+
+
+RECORD = {"driver": "d", "shards": [5], "alone": True, "inWork": 1, "committed": 0}
+
+
+@pytest.mark.parametrize(
+    ("name", "body"),
+    [
+        pytest.param(".DS_Store", b"\0\0\0\1Bud1\xff", id="a file of another program"),
+        pytest.param("copy.txt", json.dumps(RECORD).encode(), id="another name"),
+        pytest.param("x.json", b"\xff", id="no text"),
+        pytest.param("x.json", b"", id="nothing"),
+        pytest.param("x.json", b"[" * 100_000, id="text without an end"),
+        pytest.param("x.json", b"[1]", id="no object"),
+        pytest.param("x.json", b"{}", id="an empty object"),
+        *(
+            pytest.param("x.json", json.dumps({**RECORD, name: {}}).encode(), id=f"a wrong {name}")
+            for name in RECORD
+        ),
+    ],
+)
+def test_what_is_no_record_is_passed_over(tmp_path, caplog, name, body):
+    log = AttemptLog(Folder(tmp_path), WORK)
+    log.record("a1", [1], alone=True, in_work=1, committed=0)
+    (tmp_path / "_bij" / WORK / "attempts" / name).write_bytes(body)
+
+    assert log.earlier(committed=set()) == EarlierAttempts((1,), {1: 1}, drivers=1)
+    warned = [record.file for record in caplog.records]
+    assert warned == ([name] if name.endswith(".json") else [])
+
+
+def test_a_record_that_is_gone_when_it_is_read_is_passed_over(tmp_path, monkeypatch):
+    store = Folder(tmp_path)
+    log = AttemptLog(store, WORK)
+    log.record("a1", [1], alone=True, in_work=1, committed=0)
+    listed = [*store.list()]
+    store.delete([info.key for info in listed])
+    monkeypatch.setattr(Folder, "list", lambda *_: iter(listed))
+    assert log.earlier(committed=set()) == EarlierAttempts((), {}, drivers=0)

@@ -108,7 +108,7 @@ def _parse(store: Store, body: bytes) -> Claim:
         document = json.loads(body)
         if document.pop("version") == CLAIM_VERSION:
             return Claim(**document)
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         pass  # told apart from a newer version by nobody: both need a person
     raise JobFailed(
         Reason.VERSION_SKEW,

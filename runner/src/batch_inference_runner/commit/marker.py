@@ -146,7 +146,7 @@ def _read(store: Store, key: str) -> StagedShard | None:
         if document["version"] == MARKER_VERSION:
             return StagedShard.from_json(document)
         problem = f"has version {document['version']!r}, this release reads {MARKER_VERSION}"
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         problem = "cannot be read"
     raise JobFailed(
         Reason.VERSION_SKEW,

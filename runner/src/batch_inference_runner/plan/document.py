@@ -91,7 +91,7 @@ def from_json(document: bytes) -> Plan:
     try:
         body = json.loads(document)
         version = body.pop("version")
-    except (ValueError, AttributeError, KeyError, TypeError) as error:
+    except (ValueError, AttributeError, KeyError, TypeError, RecursionError) as error:
         raise _unreadable("is not a plan document") from error
     if version != PLAN_VERSION:
         raise _unreadable(f"has version {version!r}, and this runner reads {PLAN_VERSION}")

@@ -9,20 +9,23 @@ leaves a record, too.
 from __future__ import annotations
 
 import json
+import logging
 import uuid
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from batch_inference_runner.commit.layout import work_folder
 from batch_inference_runner.commit.outcome import STORE_FAILURES
-from batch_inference_runner.storage.store import AlreadyExists
+from batch_inference_runner.storage.store import AlreadyExists, NotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from batch_inference_runner.storage.store import Store
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,21 +81,61 @@ class AttemptLog:
 
     def earlier(self, committed: Collection[int]) -> EarlierAttempts:
         """Read what was started and never committed."""
-        records = [json.loads(self.store.get(info.key)) for info in self.store.list(self._folder)]
-        stopped = {record["driver"] for record in records if record.get("stopped")}
-        begun = [record for record in records if not record.get("stopped")]
+        records = tuple(self._records())
+        stopped = {record.driver for record in records if record.stopped}
+        begun = [record for record in records if not record.stopped]
         suspects: dict[int, None] = {}
         lost_alone: set[tuple[int, str]] = set()
         for record in begun:
-            driver = record.get("driver", "")
-            if driver in stopped:
+            if record.driver in stopped:
                 continue
-            unfinished = [shard for shard in record["shards"] if shard not in committed]
-            in_work = unfinished[: record["inWork"]]
+            unfinished = [shard for shard in record.shards if shard not in committed]
+            in_work = unfinished[: record.in_work]
             suspects.update(dict.fromkeys(in_work))
-            if record["alone"] and record["committed"] == len(committed):
+            if record.alone and record.committed == len(committed):
                 # A store that fails leaves several records of a driver, and is nobody's fault.
-                lost_alone.update((shard, driver) for shard in in_work)
+                lost_alone.update((shard, record.driver) for shard in in_work)
         kills = Counter(shard for shard, _ in lost_alone)
-        drivers = {record.get("driver", "") for record in begun}
+        drivers = {record.driver for record in begun}
         return EarlierAttempts(tuple(suspects), dict(kills), len(drivers))
+
+    def _records(self) -> Iterator[_Record]:
+        """Read the records; as they are advice, no damaged one is worth a run."""
+        for info in self.store.list(self._folder):
+            if not info.key.endswith(".json"):
+                continue
+            try:
+                yield _Record.parse(self.store.get(info.key))
+            except NotFound:
+                continue  # cleaned away meanwhile
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+                name = info.key.rpartition("/")[2]
+                logger.warning("a record of attempts is damaged: ignored", extra={"file": name})
+
+
+class _Record(NamedTuple):
+    """What one record says. `stopped`: that its driver has ended by itself, and nothing else."""
+
+    driver: str
+    shards: list[int]
+    alone: bool
+    in_work: int
+    committed: int
+    stopped: bool
+
+    @classmethod
+    def parse(cls, body: bytes) -> _Record:
+        """Read the bytes of a record; what they raise if they are none is not told apart."""
+        document = json.loads(body)
+        record = cls(
+            document.get("driver", ""),
+            document["shards"],
+            document["alone"],
+            document["inWork"],
+            document["committed"],
+            document.get("stopped", False),
+        )
+        kinds = [type(value) for value in (*record, *record.shards)]
+        if kinds != [str, list, bool, int, int, bool, *[int] * len(record.shards)]:
+            raise TypeError(f"{document!r} is no record of attempts")
+        return record
