@@ -167,7 +167,9 @@ def test_append_adds_to_the_result_and_counts_both(tmp_path):
     assert result.by("id") == {row: score_of(row) for row in (*range(10), *range(100, 110))}
     assert old < parts(job)
     assert result.counts["read"] == 20
-    assert run(job).result["outcome"] == "AlreadyComplete"
+    again = run(job).result
+    assert (again["outcome"], again["report"]["rows"]["written"]) == ("AlreadyComplete", 10)
+    assert "10 written, 0 rejected" in bij("run", job.write()).stdout
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -31,6 +32,7 @@ MANIFEST = Manifest(
     counts=RowTotals(read=3, written=3),
     replaced=("part-old",),
     earlier=("2e",),
+    plan_counts={"1f": RowTotals(read=3, written=3)},
 )
 PATHS = ["../part-0", "/etc/passwd", "a//b", "", "a\0b", "\ud800", 5, None]
 CHANGES = [
@@ -47,6 +49,9 @@ CHANGES = [
     (("files",), {}),
     (("counts", "read"), -3),
     (("counts",), [3]),
+    (("planCounts",), []),
+    (("planCounts", "1f"), 3),
+    (("planCounts", "1f", "read"), -3),
     (("plans",), "1f"),
     (("plans",), [1]),
     (("generation",), "1"),
@@ -69,6 +74,14 @@ def changed(path: tuple[str | int, ...], value: object) -> bytes:
 
 def test_what_is_written_is_read():
     assert parse_manifest(MemoryStore(), body_of(MANIFEST)) == MANIFEST
+
+
+def test_a_manifest_of_a_release_that_counted_all_plans_as_one_is_read():
+    document = json.loads(body_of(MANIFEST))
+    del document["planCounts"]
+    manifest = parse_manifest(MemoryStore(), json.dumps(document).encode())
+    assert manifest == replace(MANIFEST, plan_counts={})
+    assert manifest.counts_of("1f") == MANIFEST.counts
 
 
 @pytest.mark.parametrize(("path", "value"), CHANGES)

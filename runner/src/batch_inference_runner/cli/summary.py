@@ -23,7 +23,7 @@ def summary(result: Result, config: RunnerConfig) -> str:
     """The table that ends a successful run."""
     if result.outcome is not None and result.outcome.already_complete:
         title = "already complete: an equal run finished here before, nothing was scored"
-        counts = result.outcome.manifest.counts
+        counts = result.report.rows
         rows = [
             ("rows", f"{count(counts.written)} written, {count(counts.rejected)} rejected"),
             ("output", shown_location(config.output.location.uri)),

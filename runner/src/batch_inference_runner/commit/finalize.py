@@ -136,6 +136,7 @@ def _publish_missing(store: Store, result: Result, previous: Manifest | None) ->
 
 def _manifest_of(result: Result, previous: Manifest | None) -> Manifest:
     shards = [shard for _, shard in sorted(result.shards.items())]
+    counts = sum((_totals(shard) for shard in shards), RowTotals())
     manifest = Manifest(
         job={
             "namespace": result.claim.namespace,
@@ -149,7 +150,8 @@ def _manifest_of(result: Result, previous: Manifest | None) -> Manifest:
         format=result.format,
         files=_listed(shards, "part"),
         rejects=_listed(shards, "rejects"),
-        counts=sum((_totals(shard) for shard in shards), RowTotals()),
+        counts=counts,
+        plan_counts={result.plan.hash: counts},
         inputs=tuple(
             {"uri": file.uri, "size": file.size, "version": file.version}
             for file in result.plan.files
@@ -169,6 +171,7 @@ def _manifest_of(result: Result, previous: Manifest | None) -> Manifest:
         files=(*previous.files, *manifest.files),
         rejects=(*previous.rejects, *manifest.rejects),
         counts=previous.counts + manifest.counts,
+        plan_counts={**previous.plan_counts, **manifest.plan_counts},
         replaced=previous.replaced,
     )
 

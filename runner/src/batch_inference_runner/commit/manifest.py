@@ -57,8 +57,9 @@ class Manifest:
     """The content of `_SUCCESS`.
 
     `plans` are the hashes of all plans whose rows are listed: more than one after an Append.
-    `inputs`, `details` and `run` are those of the last of them. `replaced` are keys that an
-    Overwrite has still to delete, or has deleted; `earlier` names the generations before this one.
+    `inputs`, `details` and `run` are those of the last of them, `plan_counts` what `counts` is the
+    sum of. `replaced` are keys that an Overwrite has still to delete, or has deleted; `earlier`
+    names the generations before this one.
     """
 
     job: dict[str, Any]
@@ -76,6 +77,8 @@ class Manifest:
     run: dict[str, Any] = field(default_factory=dict)
     replaced: tuple[str, ...] = ()
     earlier: tuple[str, ...] = ()
+    plan_counts: dict[str, RowTotals] = field(default_factory=dict)
+    """By hash; without the plans of releases that counted them all as one."""
 
     @property
     def work(self) -> str:
@@ -86,6 +89,10 @@ class Manifest:
     def paths(self) -> frozenset[str]:
         """Keys of everything that is listed, rejects included."""
         return frozenset(file.path for file in (*self.files, *self.rejects))
+
+    def counts_of(self, plan_hash: str) -> RowTotals:
+        """Return the rows of one of `plans`; of all of them if it was not counted by itself."""
+        return self.plan_counts.get(plan_hash, self.counts)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values, camelCase."""
@@ -111,6 +118,10 @@ class Manifest:
             run=_one(dict, document["run"]),
             replaced=tuple(map(_key, _each(str, document["replaced"]))),
             earlier=_each(str, document["earlier"]),
+            plan_counts={
+                plan: _counts(_one(dict, counts))
+                for plan, counts in _one(dict, document.get("planCounts", {})).items()
+            },
         )
 
 

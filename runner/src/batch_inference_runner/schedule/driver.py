@@ -31,7 +31,7 @@ from batch_inference_runner.version import VERSION
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from batch_inference_runner.commit.manifest import Manifest
+    from batch_inference_runner.commit.manifest import Manifest, RowTotals
     from batch_inference_runner.plan.plan import Plan
     from batch_inference_runner.progress.counters import Progress
     from batch_inference_runner.schedule.launch import Launch
@@ -103,7 +103,8 @@ class _Run:
             members.start(self._events.put)
         output = self._open_output()
         if output.complete is not None:
-            self._count(output.complete, shards=len(output.plan.shards))
+            counts = output.complete.counts_of(output.plan.hash)
+            self._count(counts, shards=len(output.plan.shards))
             return self._finalize(output, audit={})
         dispatch = self._dispatch(output, members)
         self._progress.phase(RunPhase.FINALIZING)
@@ -178,9 +179,8 @@ class _Run:
             },
         }
 
-    def _count(self, manifest: Manifest, *, shards: int) -> None:
+    def _count(self, counts: RowTotals, *, shards: int) -> None:
         """Report a result that was complete before: its totals, and every shard as committed."""
-        counts = manifest.counts
         self._progress.planned(shards=shards, rows=counts.read)
         totals = CommittedCounts(0, counts.written, counts.rejected, counts.filtered)
         others = (CommittedCounts(shard, written=0) for shard in range(1, shards))
