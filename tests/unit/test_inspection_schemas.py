@@ -151,14 +151,6 @@ def test_a_partition_key_that_is_also_a_column_is_refused(tmp_path):
     assert "'year'" in message
 
 
-def test_files_under_different_partition_keys_are_refused(tmp_path):
-    pq.write_table(pa.table({"v": [1]}), tmp_path / "a.parquet")
-    path = tmp_path / "a.parquet"
-    assert (
-        refusal(Dataset((pinned(path, year="1"), pinned(path, month="1"))))[0] == "SchemaMismatch"
-    )
-
-
 @pytest.mark.parametrize(
     ("kind", "name", "body"),
     [

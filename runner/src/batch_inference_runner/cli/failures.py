@@ -103,6 +103,6 @@ def _is_contract_error(error: Exception) -> bool:
 
 
 def _is_store_error(error: Exception) -> bool:
-    from batch_inference_runner.storage.store import AccessDenied, NotFound, StoreError
+    from batch_inference_runner.storage.store import NotFound, StoreError
 
-    return isinstance(error, (AccessDenied, NotFound, StoreError))
+    return isinstance(error, (NotFound, StoreError))

@@ -57,7 +57,7 @@ def _wrong_sums(manifest: Manifest) -> Iterable[str]:
     if listed != counts.written:
         yield f"{counts.written} rows were written, but the files listed hold {listed}"
     rejected = sum(file.rows for file in manifest.rejects)
-    if rejected and rejected > counts.rejected:
+    if rejected > counts.rejected:
         yield f"{counts.rejected} rows were rejected, but the files listed hold {rejected}"
     paths = Counter(file.path for file in (*manifest.files, *manifest.rejects))
     for path, times in paths.items():

@@ -21,22 +21,13 @@ _INT64_MAX = 2**63 - 1
 def partition_schema(files: Sequence[InputFile]) -> pa.Schema:
     """Type the partition columns: int64 if every value of the key is an integer, else string.
 
-    Raises InvalidJob(SCHEMA_MISMATCH) when the files do not have the same keys.
+    The files are listed together, so they have the same keys.
     """
-    if not files:
-        return pa.schema([])
-    keys = tuple(key for key, _ in files[0].partition_values)
-    values: dict[str, set[str]] = {key: set() for key in keys}
+    values: dict[str, set[str]] = {}
     for file in files:
-        if tuple(key for key, _ in file.partition_values) != keys:
-            raise InvalidJob(
-                Reason.SCHEMA_MISMATCH,
-                f"{file.uri!r} and {files[0].uri!r} lie under different partition folders "
-                "(`key=value`); list only files with the same keys",
-            )
         for key, value in file.partition_values:
-            values[key].add(value)
-    return pa.schema([pa.field(key, _type_of(values[key])) for key in keys])
+            values.setdefault(key, set()).add(value)
+    return pa.schema([pa.field(key, _type_of(found)) for key, found in values.items()])
 
 
 def _type_of(values: set[str]) -> pa.DataType:
