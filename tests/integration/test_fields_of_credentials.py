@@ -39,11 +39,13 @@ def remote_job(server: S3Server, folder, prefix: str):
     )
 
 
-def secrets(server: S3Server, folder, *, wrong: str | None = None) -> list[str]:
+def secrets(server: S3Server, folder, *, wrong: str | None = None, **changed: str) -> list[str]:
     options = []
     for role in ROLES:
-        keys = {"secret": "not-the-secret-key"} if role == wrong else {}
-        path = write_credentials(folder / "secrets" / role, server.endpoint, **keys)
+        path = write_credentials(folder / "secrets" / role, server.endpoint)
+        if role == wrong:
+            for name, value in changed.items():
+                (path / name).write_text(value)
         options += ["--secret", f"{role}-keys={path}"]
     return options
 
@@ -64,9 +66,21 @@ def test_secret_ref_of_model_input_and_output_are_taken_from_their_folders(serve
 def test_a_secret_ref_with_the_wrong_keys_is_refused(server, tmp_path, role):
     fields = {f"{part}.secretRef": {"name": f"{part}-keys"} for part in ROLES}
     job = set_fields(remote_job(server, tmp_path, role), fields)
-    ended = run(job, *secrets(server, tmp_path, wrong=role))
+    wrong = secrets(server, tmp_path, wrong=role, AWS_SECRET_ACCESS_KEY="not-the-secret-key")
+    ended = run(job, *wrong)
     assert ended.code in (65, 70)
     assert ended.message.startswith("AccessDenied: ")
     assert f"{role}/" in ended.message or "model.onnx" in ended.message
     assert "secretRef" in ended.message
     assert "not-the-secret-key" not in ended.stdout + ended.stderr
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_secret_ref_with_an_endpoint_without_a_scheme_is_refused(server, tmp_path, role):
+    fields = {f"{part}.secretRef": {"name": f"{part}-keys"} for part in ROLES}
+    job = set_fields(remote_job(server, tmp_path, f"endpoint-of-{role}"), fields)
+    ended = run(job, *secrets(server, tmp_path, wrong=role, AWS_ENDPOINT_URL="minio:9000"))
+    assert ended.code == 65
+    assert ended.message.startswith("InvalidSpec: ")
+    assert f"'AWS_ENDPOINT_URL' in '{tmp_path}/secrets/{role}'" in ended.message
+    assert ended.result["report"]["rows"]["processed"] == 0

@@ -92,7 +92,7 @@ def wait_for_termination(launched: Launch, **_: Any) -> Outcome:
     raise Interrupted("asked to stop")
 
 
-def failing(error: Exception) -> Callable[..., Outcome]:
+def failing(error: BaseException) -> Callable[..., Outcome]:
     def run(_launched: Launch, **_: Any) -> Outcome:
         raise error
 
@@ -175,6 +175,21 @@ def test_a_defect_shows_its_traceback_without_secrets(
     err = capsys.readouterr().err
     assert "Traceback" in err
     assert "hunter22" not in err
+
+
+class Panic(BaseException):
+    """What a library in Rust raises, which no `except Exception` sees."""
+
+
+def test_a_report_is_left_whatever_is_raised(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(driver, "run", failing(Panic("called `unwrap` on an `Err`")))
+    assert main(["run", "job.yaml", "--output-format", "json"]) == 1
+    out, err = capsys.readouterr()
+    assert json.loads(out)["report"]["final"]
+    assert "Panic: called `unwrap`" in json.loads(out)["report"]["message"]
+    assert "Traceback" in err
 
 
 def test_an_invalid_manifest_is_refused(capsys: pytest.CaptureFixture[str], job: Path) -> None:

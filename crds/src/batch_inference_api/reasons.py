@@ -13,9 +13,9 @@ class Reason(StrEnum):
     """A condition reason; the value is what users see and match on."""
 
     INVALID_SPEC = "InvalidSpec"
-    """The manifest contradicts itself or names something that does not exist.
+    """The manifest contradicts itself, or names something that does not exist or cannot be used.
 
-    Change the field that the message names; `bij schema FIELD` explains it.
+    Change the field that the message names, which `bij schema FIELD` explains, or the Secret's key.
     """
     SCHEMA_MISMATCH = "SchemaMismatch"
     """Columns are missing, of the wrong type, or differ between files.

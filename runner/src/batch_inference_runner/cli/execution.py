@@ -45,7 +45,7 @@ class Result:
     seconds: float
     outcome: Outcome | None = None
     failure: Failure | None = None
-    defect: Exception | None = None
+    defect: BaseException | None = None
 
 
 def execute(
@@ -81,7 +81,7 @@ def execute(
 
         try:
             outcome = thread.finish(score, stop=stop, deadline=deadline)
-        except Exception as error:  # noqa: BLE001 - the edge of a run: a report must be left
+        except BaseException as error:  # noqa: BLE001 - the edge of a run: a report must be left
             return _failed(error, progress, interrupts)
         return _succeeded(outcome, progress)
 
@@ -92,7 +92,7 @@ def _succeeded(outcome: Outcome, progress: Progress) -> Result:
     )
 
 
-def _failed(error: Exception, progress: Progress, interrupts: Interrupts) -> Result:
+def _failed(error: BaseException, progress: Progress, interrupts: Interrupts) -> Result:
     failure = failure_of(error)
     exit_code = interrupts.exit_code if isinstance(error, Interrupted) else failure.exit_code
     # Only what fails again is Failed; everything else can be resumed.

@@ -29,7 +29,7 @@ class Failure:
     message: str
 
 
-def failure_of(error: Exception) -> Failure:
+def failure_of(error: BaseException) -> Failure:
     """Classify what ended a run. An exception that is not part of the error tree is a defect."""
     if isinstance(error, JobFailed):
         code = ExitCode.INVALID if isinstance(error, InvalidJob) else ExitCode.FAILED
@@ -47,7 +47,7 @@ def failure_of(error: Exception) -> Failure:
     return Failure(ExitCode.RETRYABLE, None, redact(f"{type(error).__name__}: {error}"))
 
 
-def is_expected(error: Exception) -> bool:
+def is_expected(error: BaseException) -> bool:
     """Whether the message alone says what happened, so that a traceback would only hide it."""
     known = isinstance(error, (JobFailed, Unavailable, Interrupted))
     told = _is_manifest_error(error) or _is_contract_error(error)
@@ -90,19 +90,19 @@ def _write_document(failure: Failure) -> None:
     )
 
 
-def _is_manifest_error(error: Exception) -> bool:
+def _is_manifest_error(error: BaseException) -> bool:
     from batch_inference_api.problems import InvalidManifest
 
     return isinstance(error, InvalidManifest)
 
 
-def _is_contract_error(error: Exception) -> bool:
+def _is_contract_error(error: BaseException) -> bool:
     from batch_inference_api.runner_contract import ContractVersionError
 
     return isinstance(error, ContractVersionError)
 
 
-def _is_store_error(error: Exception) -> bool:
+def _is_store_error(error: BaseException) -> bool:
     from batch_inference_runner.storage.store import NotFound, StoreError
 
     return isinstance(error, (NotFound, StoreError))

@@ -6,10 +6,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from batch_inference_api.reasons import Reason
 from batch_inference_api.runner_contract import Location
 from batch_inference_runner import logs
 from batch_inference_runner.cli.json_document import write_document
 from batch_inference_runner.cli.wording import count
+from batch_inference_runner.commit.outcome import run_errors
 from batch_inference_runner.errors import ExitCode
 from batch_inference_runner.redaction import redact
 from batch_inference_runner.storage.location import open_store
@@ -67,4 +69,7 @@ def location_of(text: str, credentials_dir: str | None) -> Location:
 
 
 def _open(arguments: argparse.Namespace) -> Store:
-    return open_store(location_of(arguments.output, arguments.secret_dir))
+    with run_errors(
+        "opening the output", credentials_field="--secret-dir", missing=Reason.INVALID_SPEC
+    ):
+        return open_store(location_of(arguments.output, arguments.secret_dir))

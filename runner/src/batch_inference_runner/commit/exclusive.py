@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from batch_inference_runner.storage.store import (
     AlreadyExists,
+    Misconfigured,
     NotFound,
     StoreError,
     Unsupported,
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 DELAYS_SECONDS = (0.05, 0.2, 0.8, 2.0, 4.0)
 """Pauses between tries; the client beneath retries single requests on its own."""
 
-FINAL = (VolumeFull, Unsupported)
+FINAL = (VolumeFull, Unsupported, Misconfigured)
 """Errors that another try cannot cure."""
 
 

@@ -11,6 +11,7 @@ from batch_inference_runner.storage.store import (
     AccessDenied,
     AlreadyExists,
     FileAccessDenied,
+    Misconfigured,
     NotFound,
     StoreError,
     Unsupported,
@@ -35,7 +36,7 @@ def run_errors(
 
     `doing` says what was being tried, `credentials_field` where the job names the credentials.
     `missing` is the reason if something that must be there from the start is not, a bucket say;
-    None: it was there, and may be again.
+    None: it was there, and may be again, and the job is under way.
     """
     try:
         yield
@@ -44,6 +45,9 @@ def run_errors(
             raise Unavailable(f"{doing}: not found: {error}") from error
         advice = "create it, or correct the URI in the manifest"
         raise InvalidJob(missing, f"{doing}: {error}; {advice}") from error
+    except Misconfigured as error:
+        kind = JobFailed if missing is None else InvalidJob
+        raise kind(Reason.INVALID_SPEC, f"{doing}: {error}") from error
     except STORE_FAILURES as error:
         raise _run_error(error, doing, credentials_field) from error
 

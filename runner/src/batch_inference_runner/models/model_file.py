@@ -22,6 +22,7 @@ from batch_inference_runner.redaction import public_uri
 from batch_inference_runner.storage.posix_errors import as_store_error
 from batch_inference_runner.storage.store import (
     AccessDenied,
+    Misconfigured,
     NotFound,
     ObjectInfo,
     StoreError,
@@ -67,7 +68,8 @@ def fetch_model(config: ModelConfig, into: Path) -> ModelFile:
     """Copy the model below the fresh folder `into` and verify it.
 
     Raises:
-        InvalidJob: ModelNotFound, ModelDigestMismatch, ModelUnsafe, ModelUnsupported.
+        InvalidJob: ModelNotFound, ModelDigestMismatch, ModelUnsafe, ModelUnsupported,
+            InvalidSpec.
         AccessDenied: the model may not be read.
         Unavailable: the store could not be reached.
         OSError: the copy could not be written.
@@ -84,6 +86,9 @@ def fetch_model(config: ModelConfig, into: Path) -> ModelFile:
             f"there is no model at {uri!r} ({error}); spec.model.storageUri must name an .onnx "
             "file, or a folder with exactly one",
         ) from error
+    except Misconfigured as error:
+        message = f"the model at {uri!r} cannot be fetched: {error}"
+        raise InvalidJob(Reason.INVALID_SPEC, message) from error
     except AccessDenied as error:
         raise type(error)(f"the model at {uri!r} may not be read: {error}") from error
     except (StoreError, VersionChanged) as error:

@@ -39,7 +39,7 @@ from batch_inference_runner.score.messages import (
     Withdrawn,
 )
 from batch_inference_runner.storage.advice import advised, reason_of
-from batch_inference_runner.storage.store import StoreError, VolumeFull
+from batch_inference_runner.storage.store import Misconfigured, StoreError, VolumeFull
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -362,7 +362,7 @@ class Dispatch:
                 in_work=slot.threads,
                 committed=self._committed,
             )
-        except VolumeFull:
+        except (VolumeFull, Misconfigured):
             raise
         except StoreError as error:
             self._backlog.give_back(take.shards)

@@ -15,8 +15,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from batch_inference_api.reasons import Reason
 from batch_inference_api.runner_contract import OutputReport, RunPhase
 from batch_inference_runner.commit.layout import REJECTS, SUCCESS
+from batch_inference_runner.commit.outcome import run_errors
 from batch_inference_runner.commit.output import Output
 from batch_inference_runner.errors import JobFailed, RunnerError, Unavailable
 from batch_inference_runner.progress.counters import CommittedCounts
@@ -119,7 +121,8 @@ class _Run:
 
     def _open_output(self) -> Output:
         self._progress.phase(RunPhase.PLANNING)
-        store = open_store(self._config.output.location)
+        with run_errors("opening the output", missing=Reason.INVALID_SPEC):
+            store = open_store(self._config.output.location)
         planner = self._launched.planner
         output = Output.open(store, self._config, planner.make_plan, begin_plan=planner.begin)
         planner.abandon()  # if somebody else has planned meanwhile

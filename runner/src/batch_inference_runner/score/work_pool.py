@@ -27,7 +27,13 @@ from batch_inference_runner.score.messages import (
     Started,
 )
 from batch_inference_runner.storage.advice import advised, reason_of
-from batch_inference_runner.storage.store import NotFound, StoreError, VersionChanged, VolumeFull
+from batch_inference_runner.storage.store import (
+    Misconfigured,
+    NotFound,
+    StoreError,
+    VersionChanged,
+    VolumeFull,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -231,7 +237,7 @@ def _explain(error: Exception) -> tuple[FailureKind, str | None, str]:
         case VersionChanged() | NotFound():
             advice = "it is not what was planned; restore it, or start anew with another output"
             return FailureKind.JOB, Reason.INPUT_CHANGED, f"{message}: {advice}"
-        case VolumeFull():
+        case VolumeFull() | Misconfigured():
             return FailureKind.JOB, reason_of(error), advised(error)
         case StoreError():
             return FailureKind.STORE, reason_of(error), advised(error)

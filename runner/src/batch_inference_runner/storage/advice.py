@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from batch_inference_api.reasons import Reason
-from batch_inference_runner.storage.store import AccessDenied, FileAccessDenied, VolumeFull
+from batch_inference_runner.storage.store import (
+    AccessDenied,
+    FileAccessDenied,
+    Misconfigured,
+    VolumeFull,
+)
 
 
 def reason_of(error: Exception) -> Reason | None:
     """Return the reason if trying again is no help; None: it may be."""
     if isinstance(error, VolumeFull):
         return Reason.OUTPUT_VOLUME_FULL
+    if isinstance(error, Misconfigured):
+        return Reason.INVALID_SPEC
     return Reason.ACCESS_DENIED if isinstance(error, AccessDenied) else None
 
 

@@ -12,8 +12,8 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from batch_inference_runner.storage.credentials import read_credentials
-from batch_inference_runner.storage.store import AccessDenied, StoreError
+from batch_inference_runner.storage.credentials import read_credentials, read_setting
+from batch_inference_runner.storage.store import AccessDenied, Misconfigured
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,14 +30,22 @@ _RETRY: dict[str, Any] = {
     },
 }
 _REREAD_SECONDS = 300
-_ENVIRONMENT = ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_REGION", "AZURE_STORAGE_ENDPOINT")
+_S3_KEYS = {
+    "AWS_ACCESS_KEY_ID": "access_key_id",
+    "AWS_SECRET_ACCESS_KEY": "secret_access_key",
+    "AWS_SESSION_TOKEN": "token",
+}
+_ENVIRONMENT = (
+    *("AWS_ENDPOINT_URL", "AWS_REGION", "AWS_DEFAULT_REGION", *_S3_KEYS),
+    "AZURE_STORAGE_ENDPOINT",
+)
 
 
 def client_of(scheme: str, bucket: str, *, credentials_dir: str | None) -> Client:
     """Return the client for a bucket (https: the origin), shared by all that ask for it.
 
-    Raises AccessDenied for credentials that cannot be read, StoreError for settings that obstore
-    refuses.
+    Raises AccessDenied for credentials that cannot be read, Misconfigured for settings that no
+    client can use.
     """
     environment = tuple(os.environ.get(name) for name in _ENVIRONMENT)
     return _client(scheme, bucket, credentials_dir, environment)
@@ -64,7 +72,7 @@ def _client(
             case _:
                 return _https(bucket)
     except (BaseError, ValueError) as error:
-        raise StoreError(
+        raise Misconfigured(
             f"{scheme}://{bucket}: the store's settings are refused ({type(error).__name__}); "
             f"check region, endpoint and credentials"
         ) from error
@@ -73,19 +81,22 @@ def _client(
 def _s3(bucket: str, secrets: Mapping[str, str], folder: str | None) -> Client:
     from obstore.store import S3Store
 
-    endpoint = secrets.get("AWS_ENDPOINT_URL") or os.environ.get("AWS_ENDPOINT_URL") or ""
+    endpoint = secrets.get("AWS_ENDPOINT_URL") or read_setting("AWS_ENDPOINT_URL")
+    region = secrets.get("AWS_REGION") or read_setting("AWS_REGION")
     config: dict[str, Any] = {
         "copy_if_not_exists": "multipart",
         "conditional_put": "etag",
         "client_options": _client_options(allow_http=endpoint.startswith("http://")),
         "retry_config": _RETRY,
+        "region": region or read_setting("AWS_DEFAULT_REGION") or "us-east-1",
     }
     if endpoint:
         config["endpoint"] = endpoint
-    region = secrets.get("AWS_REGION") or os.environ.get("AWS_REGION")
-    config["region"] = region or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
     if "AWS_ACCESS_KEY_ID" in secrets and folder is not None:
         config["credential_provider"] = _RereadKeys(folder)
+    else:
+        ambient = {option: read_setting(name) for name, option in _S3_KEYS.items()}
+        config |= {option: value for option, value in ambient.items() if value}
     return S3Store(bucket, **config)
 
 

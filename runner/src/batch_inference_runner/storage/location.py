@@ -79,7 +79,14 @@ def _split(uri: str) -> tuple[str, str]:
         )
     if scheme != "file" and not rest.strip("/"):
         raise InvalidJob(Reason.INVALID_SPEC, f"the location {public_uri(uri)!r} names no bucket")
-    if scheme == "https" and "@" in rest.partition("/")[0]:
+    bucket = rest.partition("/")[0]
+    if scheme != "file" and (not bucket.isprintable() or " " in bucket):
+        raise InvalidJob(
+            Reason.INVALID_SPEC,
+            f"the bucket of the location {public_uri(uri)!r} holds whitespace or a control "
+            f"character: correct its name",
+        )
+    if scheme == "https" and "@" in bucket:
         raise InvalidJob(
             Reason.INVALID_SPEC,
             f"the location {public_uri(uri)!r} holds a user name or password; put credentials into "

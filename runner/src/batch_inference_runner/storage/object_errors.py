@@ -7,17 +7,23 @@ signatures. Only the error code and message of S3-like answers are passed on.
 from __future__ import annotations
 
 import re
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from batch_inference_runner.redaction import redact
 from batch_inference_runner.storage.reread import CutShort
 from batch_inference_runner.storage.store import (
     AccessDenied,
     AlreadyExists,
+    Misconfigured,
     NotFound,
     StoreError,
     Unsupported,
     VersionChanged,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 StoreFailure = AlreadyExists | NotFound | VersionChanged | StoreError
 
@@ -31,6 +37,27 @@ _DENIED = frozenset(
         *("InvalidToken", "RequestTimeTooSkewed", "XAdminUserNotFound", "AuthenticationFailed"),
     )
 )
+
+_PANICS = "pyo3_runtime"
+"""The module of what a panic raises, no Exception; nobody can import it."""
+
+
+@contextmanager
+def obstore_errors(name: str) -> Iterator[None]:
+    """Turn what obstore raises on the object `name` (a URI) into the store's exceptions."""
+    from obstore.exceptions import BaseError
+
+    try:
+        yield
+    except (BaseError, OSError, ValueError) as error:
+        raise as_store_failure(error, name) from error
+    except BaseException as error:
+        if type(error).__module__ != _PANICS:
+            raise
+        raise Misconfigured(
+            f"{name!r}: the store's client cannot work with this URI or with its settings "
+            f"({_summary(str(error), '')}); check region, endpoint and credentials"
+        ) from error
 
 
 def as_store_failure(error: Exception, name: str) -> StoreFailure:

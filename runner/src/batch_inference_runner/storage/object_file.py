@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from batch_inference_runner.storage.object_errors import as_store_failure
+from batch_inference_runner.storage.object_errors import obstore_errors
 from batch_inference_runner.storage.reread import CutShort, read_again
 from batch_inference_runner.storage.store import StoreError, VersionChanged
 
@@ -66,19 +66,16 @@ class ObjectFile:
 
     def _get(self, offset: int, length: int) -> memoryview:
         from obstore import get
-        from obstore.exceptions import BaseError
 
         options: Any = {"range": (offset, offset + length)}
         if self._version.endswith('"'):
             options["if_match"] = self._version
-        try:
+        with obstore_errors(self._name):
             result = get(self._client, self._path, options=options)
             meta = result.meta
             if meta["size"] != self.size or version_of(meta) != self._version:
                 raise VersionChanged(f"{self._name!r} has changed since it was planned")
             data = memoryview(result.bytes())
-        except (BaseError, OSError) as error:
-            raise as_store_failure(error, self._name) from error
         if len(data) != length:
             raise CutShort(f"{self._name!r}: the store sent {len(data)} of {length} bytes")
         return data

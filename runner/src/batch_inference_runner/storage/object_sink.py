@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from batch_inference_runner.storage.object_errors import as_store_failure
-from batch_inference_runner.storage.store import NotFound, StoreError, Written
+from batch_inference_runner.storage.object_errors import obstore_errors
+from batch_inference_runner.storage.store import (
+    AlreadyExists,
+    NotFound,
+    StoreError,
+    VersionChanged,
+    Written,
+)
 from batch_inference_runner.storage.write_only import WriteOnlyFile
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from obstore.store import ObjectStore as Client
 
 _PART_BYTES = 8 * 1024 * 1024
@@ -33,53 +41,46 @@ class ObjectSink(WriteOnlyFile):
         self._hash = hashlib.sha256()
         self._written: Written | None = None
         self._over = False
-        self._writer = open_writer(
-            client, path, buffer_size=_PART_BYTES, max_concurrency=_CONCURRENT_PARTS
-        )
+        with _writing(name):
+            self._writer = open_writer(
+                client, path, buffer_size=_PART_BYTES, max_concurrency=_CONCURRENT_PARTS
+            )
 
     def write(self, data: bytes | memoryview) -> int:
-        from obstore.exceptions import BaseError
-
         view = memoryview(data).cast("B")
-        try:
+        with _writing(self._name):
             self._writer.write(view)
-        except (BaseError, OSError) as error:
-            raise _failure(error, self._name) from error
         self._hash.update(view)
         self._size += view.nbytes
         return view.nbytes
 
     def commit(self) -> Written:
         """Complete the upload; a second call gives the same answer."""
-        from obstore.exceptions import BaseError
-
         if self._written is not None:
             return self._written
         if self._over:
             raise StoreError(f"{self._name!r}: the upload was given up")
         self.closed = self._over = True
-        try:
+        with _writing(self._name):
             self._writer.close()
-        except (BaseError, OSError) as error:
-            raise _failure(error, self._name) from error
         self._written = Written(self._key, self._size, self._hash.hexdigest())
         return self._written
 
     def abort(self) -> None:
-        from obstore.exceptions import BaseError
-
         self.closed = True
         if self._over:
             return
         self._over = True
         # Leaving the context by an exception is how a writer learns to abort its upload.
-        with suppress(BaseError, OSError):
+        with suppress(AlreadyExists, VersionChanged, StoreError), _writing(self._name):
             self._writer.__exit__(StoreError, StoreError("aborted"), None)
 
 
-def _failure(error: Exception, name: str) -> Exception:
+@contextmanager
+def _writing(name: str) -> Iterator[None]:
     """What is written is never NotFound, by which inputs are judged: it is worth another try."""
-    failure = as_store_failure(error, name)
-    if isinstance(failure, NotFound):
-        return StoreError(f"{failure}; the upload, or its bucket, has gone")
-    return failure
+    try:
+        with obstore_errors(name):
+            yield
+    except NotFound as error:
+        raise StoreError(f"{error}; the upload, or its bucket, has gone") from error

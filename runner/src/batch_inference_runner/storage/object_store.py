@@ -10,11 +10,12 @@ know reads back.
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from batch_inference_runner.storage.clients import client_of
 from batch_inference_runner.storage.keys import check_key
-from batch_inference_runner.storage.object_errors import StoreFailure, as_store_failure
+from batch_inference_runner.storage.object_errors import obstore_errors
 from batch_inference_runner.storage.object_file import ObjectFile, version_of
 from batch_inference_runner.storage.object_sink import ObjectSink
 from batch_inference_runner.storage.reread import read_again
@@ -82,18 +83,14 @@ class ObjectStore:
     def publish(self, source: str, target: str) -> None:
         from obstore import copy
 
-        try:
+        with obstore_errors(self.uri + target):
             copy(self._client, self._path(source), self._path(target), overwrite=False)
-        except self._errors() as error:
-            raise self._failure(error, target) from error
 
     def info(self, key: str) -> ObjectInfo:
         from obstore import head
 
-        try:
+        with obstore_errors(self.uri + key):
             meta = head(self._client, self._path(key))
-        except self._errors() as error:
-            raise self._failure(error, key) from error
         return ObjectInfo(key, meta["size"], version_of(meta))
 
     def list(
@@ -121,13 +118,12 @@ class ObjectStore:
         for start in range(0, len(paths), _DELETE_BATCH):
             batch = paths[start : start + _DELETE_BATCH]
             try:
-                delete(self._client, batch)
-            except FileNotFoundError:
+                with obstore_errors(self.uri):
+                    delete(self._client, batch)
+            except NotFound:
                 # Not on S3, but elsewhere the first missing key ends the request for all others.
                 with ThreadPoolExecutor(min(_CONCURRENT_WRITES, len(batch))) as pool:
                     list(pool.map(self._delete_one, batch))
-            except self._errors() as error:
-                raise self._failure(error, "") from error
 
     def sync(self, keys: Iterable[str]) -> None:
         """Nothing to do: what a store has acknowledged is durable."""
@@ -135,29 +131,21 @@ class ObjectStore:
     def _delete_one(self, path: str) -> None:
         from obstore import delete
 
-        try:
+        with suppress(NotFound), obstore_errors(self.uri + path[len(self._root) :]):
             delete(self._client, path)
-        except FileNotFoundError:
-            return
-        except self._errors() as error:
-            raise self._failure(error, path[len(self._root) :]) from error
 
     def _get(self, key: str) -> tuple[bytes, ObjectMeta]:
         from obstore import get
 
-        try:
+        with obstore_errors(self.uri + key):
             result = get(self._client, self._path(key))
             return result.bytes().to_bytes(), result.meta
-        except self._errors() as error:
-            raise self._failure(error, key) from error
 
     def _put(self, key: str, body: bytes, *, mode: Any) -> None:
         from obstore import put
 
-        try:
+        with obstore_errors(self.uri + key):
             put(self._client, self._path(key), body, mode=mode, use_multipart=False)
-        except self._errors() as error:
-            raise self._failure(error, key) from error
 
     def _try_create(self, key: str, body: bytes) -> AlreadyExists | StoreError | None:
         try:
@@ -169,12 +157,10 @@ class ObjectStore:
         return None
 
     def _list(self, folder: str, skip: str | None) -> Sequence[ObjectMeta]:
-        try:
+        with obstore_errors(self.uri + folder):
             if skip is None:
                 return self._list_below(self._root + folder)
             return self._list_beside(self._root + folder, skip)
-        except self._errors() as error:
-            raise self._failure(error, folder) from error
 
     def _list_below(self, prefix: str) -> Sequence[ObjectMeta]:
         from obstore import list as list_objects
@@ -220,12 +206,3 @@ class ObjectStore:
     def _path(self, key: str) -> str:
         check_key(key)
         return self._root + key
-
-    def _failure(self, error: Exception, key: str) -> StoreFailure:
-        return as_store_failure(error, self.uri + key)
-
-    @staticmethod
-    def _errors() -> tuple[type[Exception], ...]:
-        from obstore.exceptions import BaseError
-
-        return (BaseError, OSError, ValueError)

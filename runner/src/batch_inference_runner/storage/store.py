@@ -36,6 +36,10 @@ class FileAccessDenied(AccessDenied):
     """A file system refused: no credentials would help, and the message says what does."""
 
 
+class Misconfigured(StoreError):
+    """The store cannot be asked as it is named or configured; the message says what to change."""
+
+
 class VolumeFull(StoreError):
     """No space or quota left."""
 
