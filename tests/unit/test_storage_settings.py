@@ -11,7 +11,7 @@ from batch_inference_runner.errors import InvalidJob, JobFailed
 from batch_inference_runner.storage.advice import advised, reason_of
 from batch_inference_runner.storage.location import open_store
 from batch_inference_runner.storage.object_store import ObjectStore
-from batch_inference_runner.storage.store import Misconfigured
+from batch_inference_runner.storage.store import AccessDenied, Misconfigured
 
 AMBIENT = (
     *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION"),
@@ -81,6 +81,31 @@ def test_a_setting_of_the_environment_that_no_client_can_use_is_named(environmen
     environment.setenv(name, value)
     with pytest.raises(Misconfigured, match=f"'{name}' in the environment"):
         ObjectStore("s3://bucket/x")
+
+
+@pytest.mark.parametrize("value", [None, "", "\n"])
+@pytest.mark.parametrize("name", ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"])
+def test_half_a_pair_of_keys_is_not_made_up_for_by_the_environment(
+    tmp_path, environment, name, value
+):
+    environment.setenv("AWS_ACCESS_KEY_ID", "the-node-s-key")
+    environment.setenv("AWS_SECRET_ACCESS_KEY", "the-node-s-secret")
+    with pytest.raises(AccessDenied, match=f"'{tmp_path}' lacks '{name}'"):
+        ObjectStore("s3://bucket/x", secret_of(tmp_path, **{name: value}))
+
+
+def test_a_token_alone_is_not_made_up_for_by_the_environment(tmp_path):
+    keys = dict.fromkeys(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"))
+    with pytest.raises(AccessDenied, match="lacks 'AWS_ACCESS_KEY_ID'"):
+        ObjectStore("s3://bucket/x", secret_of(tmp_path, AWS_SESSION_TOKEN="token", **keys))
+
+
+def test_a_secret_may_name_the_server_alone(tmp_path, environment):
+    environment.setenv("AWS_ACCESS_KEY_ID", "the-node-s-key")
+    environment.setenv("AWS_SECRET_ACCESS_KEY", "the-node-s-secret")
+    keys = dict.fromkeys(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"))
+    store = ObjectStore("s3://bucket/x", secret_of(tmp_path, **keys))
+    assert settings_of(store)["access_key_id"] == "the-node-s-key"
 
 
 def test_an_endpoint_of_azure_needs_its_scheme_too(tmp_path):

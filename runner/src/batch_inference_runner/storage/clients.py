@@ -92,8 +92,9 @@ def _s3(bucket: str, secrets: Mapping[str, str], folder: str | None) -> Client:
     }
     if endpoint:
         config["endpoint"] = endpoint
-    if "AWS_ACCESS_KEY_ID" in secrets and folder is not None:
-        config["credential_provider"] = _RereadKeys(folder)
+    if folder is not None and not _S3_KEYS.keys().isdisjoint(secrets):
+        provider = config["credential_provider"] = _RereadKeys(folder)
+        provider()  # so that a key that is missing is told before anything is spent
     else:
         ambient = {option: read_setting(name) for name, option in _S3_KEYS.items()}
         config |= {option: value for option, value in ambient.items() if value}
@@ -101,22 +102,22 @@ def _s3(bucket: str, secrets: Mapping[str, str], folder: str | None) -> Client:
 
 
 class _RereadKeys:
-    """Gives obstore the keys of a folder, and asks to be called again soon."""
+    """Gives obstore the keys of a folder, and asks to be called again soon.
+
+    Raises AccessDenied for half a pair: the environment's own keys are not what the job names.
+    """
 
     def __init__(self, folder: str) -> None:
         self._folder = folder
 
     def __call__(self) -> dict[str, Any]:
         secrets = read_credentials(self._folder)
-        try:
-            return {
-                "access_key_id": secrets["AWS_ACCESS_KEY_ID"],
-                "secret_access_key": secrets["AWS_SECRET_ACCESS_KEY"],
-                "token": secrets.get("AWS_SESSION_TOKEN"),
-                "expires_at": datetime.now(UTC) + timedelta(seconds=_REREAD_SECONDS),
-            }
-        except KeyError as error:
-            raise AccessDenied(f"{self._folder!r} lacks the credential {error}") from error
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            if not secrets.get(name):
+                raise AccessDenied(f"{self._folder!r} lacks {name!r}")
+        expiry = datetime.now(UTC) + timedelta(seconds=_REREAD_SECONDS)
+        keys = {option: secrets.get(name) or None for name, option in _S3_KEYS.items()}
+        return {**keys, "expires_at": expiry}
 
 
 def _gs(bucket: str, secrets: Mapping[str, str]) -> Client:
