@@ -16,6 +16,7 @@ from batch_inference_runner.storage.store import AccessDenied, Misconfigured
 AMBIENT = (
     *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION"),
     *("AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT"),
+    "AZURE_STORAGE_ENDPOINT",
 )
 
 
@@ -73,6 +74,8 @@ def test_a_setting_of_a_secret_that_no_client_can_use_is_named(tmp_path, name, v
     ("name", "value"),
     [
         ("AWS_ENDPOINT_URL", "minio:9000"),
+        ("AWS_ENDPOINT_URL_S3", "minio:9000"),
+        ("AWS_ENDPOINT", "minio:9000"),
         ("AWS_REGION", "eu west"),
         ("AWS_SESSION_TOKEN", "first\nsecond"),
     ],
@@ -106,6 +109,38 @@ def test_a_secret_may_name_the_server_alone(tmp_path, environment):
     keys = dict.fromkeys(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"))
     store = ObjectStore("s3://bucket/x", secret_of(tmp_path, **keys))
     assert settings_of(store)["access_key_id"] == "the-node-s-key"
+
+
+@pytest.mark.parametrize("name", ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"])
+@pytest.mark.parametrize(
+    ("value", "endpoint", "allow_http"),
+    [
+        ("http://minio:9000", "http://minio:9000", "true"),
+        ("HTTP://minio:9000/", "http://minio:9000/", "true"),
+        ("https://minio", "https://minio", "false"),
+    ],
+)
+def test_an_endpoint_of_the_environment_may_be_plain_http(
+    environment, name, value, endpoint, allow_http
+):
+    environment.setenv(name, value)
+    settings = settings_of(ObjectStore("s3://bucket/x"))
+    assert (settings["endpoint_url_s3"], settings["allow_http"]) == (endpoint, allow_http)
+
+
+def test_the_endpoint_of_a_secret_comes_first_then_the_one_of_s3(tmp_path, environment):
+    environment.setenv("AWS_ENDPOINT_URL_S3", "http://of-s3")
+    environment.setenv("AWS_ENDPOINT_URL", "https://of-all")
+    assert settings_of(ObjectStore("s3://bucket/x"))["endpoint_url_s3"] == "http://of-s3"
+    store = ObjectStore("s3://bucket/x", secret_of(tmp_path, AWS_ENDPOINT_URL="https://of-secret"))
+    assert settings_of(store)["endpoint_url_s3"] == "https://of-secret"
+    assert settings_of(store)["allow_http"] == "false"
+
+
+def test_an_endpoint_of_azure_in_the_environment_may_be_plain_http(environment):
+    environment.setenv("AZURE_STORAGE_ACCOUNT_NAME", "account")
+    environment.setenv("AZURE_STORAGE_ENDPOINT", "http://azurite:10000")
+    assert settings_of(ObjectStore("az://container/x"))["allow_http"] == "true"
 
 
 def test_an_endpoint_of_azure_needs_its_scheme_too(tmp_path):

@@ -35,8 +35,10 @@ _S3_KEYS = {
     "AWS_SECRET_ACCESS_KEY": "secret_access_key",
     "AWS_SESSION_TOKEN": "token",
 }
+_S3_ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
+"""Variables that may name the server, the first of them that does."""
 _ENVIRONMENT = (
-    *("AWS_ENDPOINT_URL", "AWS_REGION", "AWS_DEFAULT_REGION", *_S3_KEYS),
+    *(*_S3_ENDPOINTS, "AWS_REGION", "AWS_DEFAULT_REGION", *_S3_KEYS),
     "AZURE_STORAGE_ENDPOINT",
 )
 
@@ -81,23 +83,24 @@ def _client(
 def _s3(bucket: str, secrets: Mapping[str, str], folder: str | None) -> Client:
     from obstore.store import S3Store
 
-    endpoint = secrets.get("AWS_ENDPOINT_URL") or read_setting("AWS_ENDPOINT_URL")
+    ambient = filter(None, map(read_setting, _S3_ENDPOINTS))
+    endpoint = secrets.get("AWS_ENDPOINT_URL") or next(ambient, "")
     region = secrets.get("AWS_REGION") or read_setting("AWS_REGION")
     config: dict[str, Any] = {
         "copy_if_not_exists": "multipart",
         "conditional_put": "etag",
-        "client_options": _client_options(allow_http=endpoint.startswith("http://")),
+        "client_options": _client_options(endpoint),
         "retry_config": _RETRY,
         "region": region or read_setting("AWS_DEFAULT_REGION") or "us-east-1",
     }
     if endpoint:
-        config["endpoint"] = endpoint
+        config["aws_endpoint_url_s3"] = endpoint  # which alone no variable overrides
     if folder is not None and not _S3_KEYS.keys().isdisjoint(secrets):
         provider = config["credential_provider"] = _RereadKeys(folder)
         provider()  # so that a key that is missing is told before anything is spent
     else:
-        ambient = {option: read_setting(name) for name, option in _S3_KEYS.items()}
-        config |= {option: value for option, value in ambient.items() if value}
+        keys = {option: read_setting(name) for name, option in _S3_KEYS.items()}
+        config |= {option: value for option, value in keys.items() if value}
     return S3Store(bucket, **config)
 
 
@@ -133,11 +136,8 @@ def _azure(container: str, secrets: Mapping[str, str]) -> Client:
     from obstore.store import AzureStore
 
     config: Any = {name.lower(): value for name, value in secrets.items() if name[:6] == "AZURE_"}
-    endpoint = secrets.get("AZURE_STORAGE_ENDPOINT") or ""
-    options: Any = {
-        "client_options": _client_options(allow_http=endpoint.startswith("http://")),
-        "retry_config": _RETRY,
-    }
+    endpoint = secrets.get("AZURE_STORAGE_ENDPOINT") or read_setting("AZURE_STORAGE_ENDPOINT")
+    options: Any = {"client_options": _client_options(endpoint), "retry_config": _RETRY}
     return AzureStore(container, config=config, **options)
 
 
@@ -148,9 +148,9 @@ def _https(origin: str) -> Client:
     return HTTPStore(f"https://{origin}", **options)
 
 
-def _client_options(*, allow_http: bool = False) -> dict[str, Any]:
+def _client_options(endpoint: str = "") -> dict[str, Any]:
     return {
-        "allow_http": allow_http,
+        "allow_http": endpoint.startswith("http://"),
         "connect_timeout": timedelta(seconds=5),
         "timeout": timedelta(seconds=120),
     }

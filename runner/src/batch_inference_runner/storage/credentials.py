@@ -81,9 +81,16 @@ def _checked(name: str, value: str, place: str) -> str:
             f"{name!r} {place} holds whitespace or characters that are not printable ASCII: write "
             f"the bare value"
         )
-    if value and _ENDPOINTS.fullmatch(name) and not _ENDPOINT.fullmatch(value):
+    if value and _ENDPOINTS.fullmatch(name):
+        return _checked_endpoint(name, value, place)
+    return value
+
+
+def _checked_endpoint(name: str, value: str, place: str) -> str:
+    if not _ENDPOINT.fullmatch(value):
         raise Misconfigured(
             f"{name!r} {place} is no address of a server: write it with its scheme, as "
             f"http://minio:9000 or https://s3.example.com"
         )
-    return value
+    scheme, separator, rest = value.partition(":")
+    return scheme.lower() + separator + rest
