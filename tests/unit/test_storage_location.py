@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import pytest
+import re
 
+import pytest
+from obstore.exceptions import GenericError, InvalidPathError
+
+from batch_inference_api.reasons import Reason
 from batch_inference_api.runner_contract import Location
 from batch_inference_runner.errors import InvalidJob
 from batch_inference_runner.storage.credentials import read_credentials
 from batch_inference_runner.storage.location import open_file, open_parent, open_store
 from batch_inference_runner.storage.object_errors import as_store_failure
 from batch_inference_runner.storage.object_file import GAP_BYTES, coalesce
-from batch_inference_runner.storage.store import AccessDenied, VersionChanged
+from batch_inference_runner.storage.store import AccessDenied, Misconfigured, VersionChanged
 
 
 @pytest.mark.parametrize(
@@ -60,6 +64,23 @@ def test_what_no_store_understands_is_refused(uri):
         open_store(Location(uri=uri))
 
 
+@pytest.mark.parametrize("opened", [open_store, open_parent])
+@pytest.mark.parametrize(
+    "path",
+    ["a//b", "/b", "a/", "a/./b", "./a", "a/../b", "a\tb", "a/*//b.csv", "a/**/x\x7f.csv"],
+)
+def test_a_path_that_no_object_can_be_read_by_is_refused(opened, path):
+    with pytest.raises(InvalidJob, match="empty names") as refused:
+        opened(Location(uri=f"s3://bucket/{path}/"))
+    assert refused.value.reason is Reason.INVALID_SPEC
+
+
+@pytest.mark.parametrize("path", ["a//b", "a/./b", "a\tb"])
+def test_a_path_of_a_file_system_is_left_to_it(path, tmp_path):
+    (tmp_path / path).mkdir(parents=True)
+    assert open_store(Location(uri=f"file://{tmp_path}/{path}/")).scope == "posix"
+
+
 def test_a_password_in_a_uri_is_refused_and_not_repeated():
     with pytest.raises(InvalidJob) as error:
         open_store(Location(uri="https://user:hunter22@host/x?sig=abc"))
@@ -99,3 +120,21 @@ def test_an_error_repeats_nothing_of_the_answer_but_code_and_message():
     failure = as_store_failure(RuntimeError(text), "s3://b/k")
     assert isinstance(failure, AccessDenied)
     assert str(failure) == "'s3://b/k': SignatureDoesNotMatch: does not match"
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (RuntimeError("<Code>InvalidBucketName</Code>"), "'s3://b/k'.*bucket.*correct"),
+        (
+            GenericError('Encountered object with invalid path: Path "d//old.csv" contained empty'),
+            "d//old.csv.*rename",
+        ),
+        (InvalidPathError('Could not parse path: Path "d//old.csv" contained empty'), "d//old.csv"),
+        (ValueError('Could not parse path: Path "d//old.csv" contained empty'), "d//old.csv"),
+    ],
+)
+def test_a_name_that_cannot_be_asked_for_is_a_failure_that_no_other_try_cures(error, told):
+    failure = as_store_failure(error, "s3://b/k")
+    assert isinstance(failure, Misconfigured)
+    assert re.search(told, str(failure))

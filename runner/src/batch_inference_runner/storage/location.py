@@ -6,6 +6,7 @@ that `key` names. `file://` paths are absolute.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from batch_inference_api.reasons import Reason
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from batch_inference_api.runner_contract import Location
     from batch_inference_runner.storage.store import RandomAccess, Store
 
+_NO_NAMES = frozenset(("", ".", ".."))
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _OBJECT_SCHEMES = ("s3", "gs", "az", "https")
 
 
@@ -79,14 +82,7 @@ def _split(uri: str) -> tuple[str, str]:
         )
     if scheme != "file" and not rest.strip("/"):
         raise InvalidJob(Reason.INVALID_SPEC, f"the location {public_uri(uri)!r} names no bucket")
-    bucket = rest.partition("/")[0]
-    if scheme != "file" and (not bucket.isprintable() or " " in bucket):
-        raise InvalidJob(
-            Reason.INVALID_SPEC,
-            f"the bucket of the location {public_uri(uri)!r} holds whitespace or a control "
-            f"character: correct its name",
-        )
-    if scheme == "https" and "@" in bucket:
+    if scheme == "https" and "@" in rest.partition("/")[0]:
         raise InvalidJob(
             Reason.INVALID_SPEC,
             f"the location {public_uri(uri)!r} holds a user name or password; put credentials into "
@@ -98,7 +94,28 @@ def _split(uri: str) -> tuple[str, str]:
             f"the location {public_uri(uri)!r} has a query, and signed URLs are not supported: "
             f"name the object by s3://, gs:// or az:// and its credentials by secretRef",
         )
+    if scheme != "file":
+        _check_names(uri, rest)
     return scheme, rest
+
+
+def _check_names(uri: str, rest: str) -> None:
+    """Refuse what the client cannot ask for, or would ask for under another name."""
+    bucket, _, path = rest.partition("/")
+    if " " in bucket or not bucket.isprintable():
+        raise InvalidJob(
+            Reason.INVALID_SPEC,
+            f"the bucket of the location {public_uri(uri)!r} holds whitespace or a control "
+            f"character: correct its name",
+        )
+    names = path.removesuffix("/").split("/") if path else []
+    if not _NO_NAMES.isdisjoint(names) or _CONTROL.search(path):
+        raise InvalidJob(
+            Reason.INVALID_SPEC,
+            f"the location {public_uri(uri)!r} has empty names ('//'), names '.' or '..', or "
+            f"control characters, and objects whose names have such cannot be read: correct the "
+            f"URI, or copy them to other names",
+        )
 
 
 def _path_of(uri: str, rest: str) -> str:

@@ -31,6 +31,7 @@ _CODE = re.compile(r"<Code>(\w{1,80})</Code>")
 _MESSAGE = re.compile(r"<Message>([^<]{1,200})</Message>")
 _STATUS = re.compile(r"status code: (\d{3} [A-Za-z ]{1,40})")
 _CUT = re.compile(r"response body|body error|end of file before message length")
+_NO_PATH = re.compile("invalid path|Could not parse path")
 _DENIED = frozenset(
     (
         *("AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken"),
@@ -70,6 +71,13 @@ def as_store_failure(error: Exception, name: str) -> StoreFailure:
     message = f"{name!r}: {_summary(text, code)}"
     if code == "NoSuchBucket":
         return NotFound(f"{name!r}: there is no such bucket; create it or correct the URI")
+    if code == "InvalidBucketName":
+        return Misconfigured(f"{name!r}: no bucket can have this name; correct the URI")
+    if isinstance(error, exceptions.InvalidPathError) or _NO_PATH.search(text):
+        return Misconfigured(
+            f"{message}: objects with such names cannot be read; rename them, or name a folder "
+            f"without them"
+        )
     denied = (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError)
     if isinstance(error, denied) or code in _DENIED:
         return AccessDenied(message)
