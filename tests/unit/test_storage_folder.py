@@ -16,6 +16,7 @@ from batch_inference_runner.storage.folder import Folder
 from batch_inference_runner.storage.store import (
     AccessDenied,
     AlreadyExists,
+    Misconfigured,
     NotFound,
     StoreError,
     Unsupported,
@@ -276,6 +277,26 @@ def test_errors_of_the_file_system_say_what_they_mean(
         folder.create("a", b"1")
     monkeypatch.undo()
     assert files_below(tmp_path / "out") == ["warm"]
+
+
+def test_a_folder_in_the_place_of_a_file_is_a_failure_that_no_other_try_cures(folder, tmp_path):
+    (tmp_path / "out/_SUCCESS").mkdir(parents=True)
+    with pytest.raises(Misconfigured, match="Is a directory; remove"):
+        folder.get("_SUCCESS")
+
+
+@pytest.mark.parametrize("act", [Folder.get, lambda folder, key: folder.create(key, b"")])
+def test_links_that_lead_in_a_circle_are_a_failure_that_no_other_try_cures(tmp_path, act):
+    (tmp_path / "out").symlink_to("out")
+    with pytest.raises(Misconfigured, match="symbolic links; correct"):
+        act(Folder(tmp_path / "out"), "_bij/x")
+
+
+@pytest.mark.parametrize("act", [Folder.get, lambda folder, key: folder.create(key, b"")])
+def test_a_name_that_is_too_long_is_a_failure_that_no_other_try_cures(folder, act):
+    folder.create("warm", b"")
+    with pytest.raises(Misconfigured, match="too long; shorten"):
+        act(folder, "x" * 300)
 
 
 def test_a_new_folder_is_made_durable_together_with_its_name(folder, tmp_path, monkeypatch):
