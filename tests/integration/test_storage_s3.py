@@ -6,7 +6,12 @@ import os
 
 import pytest
 
+from batch_inference_api.choices import DataFormat
+from batch_inference_api.reasons import Reason
 from batch_inference_api.runner_contract import Location
+from batch_inference_runner.commit.outcome import run_errors
+from batch_inference_runner.errors import InvalidJob
+from batch_inference_runner.plan.inputs import list_inputs
 from batch_inference_runner.storage.location import open_file, open_parent, open_store
 from batch_inference_runner.storage.object_store import ObjectStore
 from batch_inference_runner.storage.store import (
@@ -166,6 +171,18 @@ def test_a_missing_bucket_is_named(server):
         store.create("a", b"")
     with pytest.raises(NotFound, match="no such bucket"):
         list(store.list())
+
+
+@pytest.mark.parametrize("path", ["x/", "x/*.csv", "x.csv", ""])
+def test_a_missing_bucket_of_an_input_is_not_taken_for_an_empty_one(server, path):
+    secret = str(server.credentials_dir)
+    location = Location(uri=f"s3://no-such-bucket/{path}", credentials_dir=secret)
+    with (
+        pytest.raises(InvalidJob, match="no such bucket; create it") as refused,
+        run_errors("listing the input", missing=Reason.INPUT_NOT_FOUND),
+    ):
+        list_inputs([location], DataFormat.CSV)
+    assert refused.value.reason is Reason.INPUT_NOT_FOUND
 
 
 @pytest.mark.parametrize("mischief", [Mischief.RESET_AFTER, Mischief.ERROR_AFTER])

@@ -22,7 +22,7 @@ from batch_inference_api.reasons import Reason
 from batch_inference_runner.errors import InvalidJob
 from batch_inference_runner.plan.plan import InputFile
 from batch_inference_runner.redaction import public_uri
-from batch_inference_runner.storage.store import NotFound
+from batch_inference_runner.storage.store import NoSuchBucket, NotFound
 from batch_inference_runner.storage.wildcards import find_wildcard, unescape
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def list_inputs(locations: Sequence[Location], data_format: DataFormat) -> tuple
 
     Raises InvalidJob: a location matches nothing, or a link to nothing (InputNotFound), a name is
     not UTF-8 (InvalidSpec), or the partition folders of two files differ in their keys
-    (SchemaMismatch).
+    (SchemaMismatch). Raises the store's exceptions, NoSuchBucket among them.
     """
     from batch_inference_runner.storage.location import open_parent
 
@@ -127,6 +127,8 @@ def _files_at(store: Store, pattern: str, location: int) -> Iterator[InputFile]:
 def _listed(store: Store, folder: str) -> Iterator[ObjectInfo]:
     try:
         yield from store.list(folder, dangling=True)
+    except NoSuchBucket:
+        raise
     except NotFound:
         return
 

@@ -16,6 +16,7 @@ from batch_inference_runner.storage.store import (
     AccessDenied,
     AlreadyExists,
     Misconfigured,
+    NoSuchBucket,
     NotFound,
     StoreError,
     Unsupported,
@@ -31,6 +32,7 @@ _CODE = re.compile(r"<Code>(\w{1,80})</Code>")
 _MESSAGE = re.compile(r"<Message>([^<]{1,200})</Message>")
 _STATUS = re.compile(r"status code: (\d{3} [A-Za-z ]{1,40})")
 _CUT = re.compile(r"response body|body error|end of file before message length")
+_NO_BUCKET = frozenset(("NoSuchBucket", "ContainerNotFound"))
 _NO_PATH = re.compile("invalid path|Could not parse path")
 _DENIED = frozenset(
     (
@@ -69,8 +71,8 @@ def as_store_failure(error: Exception, name: str) -> StoreFailure:
     found = _CODE.search(text)
     code = found.group(1) if found else ""
     message = f"{name!r}: {_summary(text, code)}"
-    if code == "NoSuchBucket":
-        return NotFound(f"{name!r}: there is no such bucket; create it or correct the URI")
+    if code in _NO_BUCKET:
+        return NoSuchBucket(f"{name!r}: there is no such bucket")
     if code == "InvalidBucketName":
         return Misconfigured(f"{name!r}: no bucket can have this name; correct the URI")
     if isinstance(error, exceptions.InvalidPathError) or _NO_PATH.search(text):

@@ -20,6 +20,10 @@ class NotFound(Exception):
     """There is no object under the key."""
 
 
+class NoSuchBucket(NotFound):
+    """There is nothing under any key: the bucket itself is missing."""
+
+
 class VersionChanged(Exception):
     """The object is not the version that was asked for."""
 
