@@ -17,6 +17,7 @@ from batch_inference_runner.commit.manifest import (
 )
 from batch_inference_runner.commit.verify import verify
 from batch_inference_runner.errors import JobFailed
+from testkit.commits import drive, make_config
 from testkit.faulty_store import MemoryStore
 
 FILE = ManifestFile("g=0/part-000000-1f3a9c2e.parquet", rows=3, bytes=100, sha256="ab", shard=0)
@@ -97,3 +98,23 @@ def test_a_manifest_with_a_value_that_cannot_be_is_refused(path, value):
 def test_a_manifest_that_is_no_manifest_at_all_is_refused(body):
     with pytest.raises(JobFailed, match="is damaged, or not a manifest"):
         parse_manifest(MemoryStore(), body)
+
+
+@pytest.mark.parametrize("mode", ["ErrorIfExists", "Overwrite", "Append"])
+@pytest.mark.parametrize("body", [b"", b"{}", b"done"])
+def test_a_result_of_another_program_is_told_and_not_replaced(mode, body):
+    store = MemoryStore()
+    store.create("_SUCCESS", body)
+    with pytest.raises(JobFailed, match="a result of another program") as refused:
+        drive(store, make_config(mode=mode), attempt="a")
+    assert refused.value.reason is Reason.OUTPUT_EXISTS
+    assert {key: store.get(key) for key in store.objects} == {"_SUCCESS": body}
+
+
+def test_a_manifest_that_was_damaged_is_not_taken_for_another_program_s():
+    store = MemoryStore()
+    drive(store, make_config(), attempt="a")
+    store.put("_SUCCESS", b"")
+    with pytest.raises(JobFailed, match="damaged") as refused:
+        drive(store, make_config(), attempt="b")
+    assert refused.value.reason is Reason.VERSION_SKEW

@@ -23,6 +23,10 @@ MANIFEST_VERSION = 1
 _Value = TypeVar("_Value")
 
 
+class NotAManifest(JobFailed):
+    """A `_SUCCESS` that no release of this runner has written, or that is damaged."""
+
+
 @dataclass(frozen=True, slots=True)
 class ManifestFile:
     """One published file; `path` is relative to the output location."""
@@ -165,7 +169,7 @@ def _one(kind: type[_Value], value: Any) -> _Value:
 def read_manifest(store: Store) -> tuple[Manifest, str] | None:
     """Return the manifest and its version, None if there is no `_SUCCESS`.
 
-    Raises JobFailed(VersionSkew) for one that this release cannot read.
+    Raises JobFailed(VersionSkew) for one that this release cannot read, NotAManifest among it.
     """
     try:
         body, version = store.get_with_version(SUCCESS)
@@ -175,15 +179,16 @@ def read_manifest(store: Store) -> tuple[Manifest, str] | None:
 
 
 def parse_manifest(store: Store, body: bytes) -> Manifest:
-    """Read the bytes of a `_SUCCESS`. Raises JobFailed(VersionSkew)."""
+    """Read the bytes of a `_SUCCESS`. Raises JobFailed(VersionSkew), NotAManifest among it."""
+    kind: type[JobFailed] = JobFailed
     try:
         document = json.loads(body)
         if document["version"] == MANIFEST_VERSION:
             return Manifest.from_json(document)
         problem = f"has version {document['version']!r}, this release reads {MANIFEST_VERSION}"
     except (ValueError, KeyError, TypeError, RecursionError):
-        problem = "is damaged, or not a manifest of this runner"
-    raise JobFailed(
+        kind, problem = NotAManifest, "is damaged, or not a manifest of this runner"
+    raise kind(
         Reason.VERSION_SKEW,
         f"{store.uri + SUCCESS!r} {problem}: use the release that wrote it, or another output "
         f"location",

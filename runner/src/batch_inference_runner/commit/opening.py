@@ -25,8 +25,8 @@ from batch_inference_runner.commit.foreign import (
     list_sizes,
     shown,
 )
-from batch_inference_runner.commit.layout import CLAIM, plan_key
-from batch_inference_runner.commit.manifest import Manifest, read_manifest
+from batch_inference_runner.commit.layout import CLAIM, SUCCESS, plan_key
+from batch_inference_runner.commit.manifest import Manifest, NotAManifest, read_manifest
 from batch_inference_runner.commit.probe import probe
 from batch_inference_runner.errors import JobFailed
 from batch_inference_runner.plan.document import from_json, identity_of, to_json
@@ -82,7 +82,7 @@ def _open_once(
 ) -> Opened | None:
     """Return None when another driver came in between: look again."""
     held = read_claim(store)
-    success = read_manifest(store)
+    success = _read_success(store, held[0] if held else None)
     manifest = success[0] if success else None
     if held and not _is_over(held[0], manifest):
         return _resume(store, config, held[0])
@@ -108,6 +108,21 @@ def _open_once(
     _check_mode(store, manifest, plan, config)
     probe(store, replaces=True)
     return _claim(store, config, plan, held, manifest)
+
+
+def _read_success(store: Store, claim: Claim | None) -> tuple[Manifest, str] | None:
+    """Read the manifest. Raises JobFailed: without a claim, what is none is another program's."""
+    try:
+        return read_manifest(store)
+    except NotAManifest as error:
+        if claim is not None:
+            raise
+        raise JobFailed(
+            Reason.OUTPUT_EXISTS,
+            f"{store.uri!r} already holds a result of another program: its {SUCCESS!r} is no "
+            f"manifest of this runner, and is never replaced; use an empty output location, or "
+            f"remove what is there",
+        ) from error
 
 
 def is_finished(claim: Claim, manifest: Manifest | None) -> bool:
