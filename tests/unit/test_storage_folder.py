@@ -171,6 +171,7 @@ def test_a_link_to_nothing_is_no_object_and_hides_no_other(folder, tmp_path):
     (out / "gone").symlink_to("absent")
     (out / "below" / "loop").symlink_to("loop")
     (out / "below" / "no_folder").symlink_to("b/x")
+    (out / "out_of_here").symlink_to(tmp_path / "absent")
     assert [info.key for info in folder.list(skip="_bij")] == ["a", "below/b"]
     assert {info.key: info.dangling for info in folder.list(skip="_bij", dangling=True)} == {
         "a": False,
@@ -178,6 +179,7 @@ def test_a_link_to_nothing_is_no_object_and_hides_no_other(folder, tmp_path):
         "below/loop": True,
         "below/no_folder": True,
         "gone": True,
+        "out_of_here": True,
     }
 
 

@@ -245,12 +245,13 @@ class Folder:
                 f"{entry.path!r} is a link to a folder, and such links are not followed: name the "
                 f"folder that it leads to"
             )
-        self._check_link(entry.path)
         key = prefix + entry.name
         if status is None:
             if os.path.islink(entry.path):  # else it vanished itself
                 yield ObjectInfo(key, 0, "", dangling=True)
-        elif stat.S_ISREG(status.st_mode):
+            return
+        self._check_link(entry.path)
+        if stat.S_ISREG(status.st_mode):
             yield ObjectInfo(key, status.st_size, version_of(status))
 
     def _new_temporary(self) -> str:
