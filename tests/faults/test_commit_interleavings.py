@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batch_inference_runner.commit import exclusive, marker, parallel, publish
+from batch_inference_runner.commit import exclusive, marker, parallel, probe, publish
 from batch_inference_runner.commit.verify import verify
 from batch_inference_runner.errors import JobFailed, Unavailable
 from batch_inference_runner.storage.store import StoreError
@@ -109,7 +109,7 @@ faults = st.tuples(st.integers(0, 25), st.sampled_from(list(Fault)))
 def test_any_interleaving_ends_in_one_result(mode, scope, schedule, first, second):
     store = MemoryStore(scope=scope)
     with pytest.MonkeyPatch.context() as patch:
-        for module in (exclusive, marker, publish):
+        for module in (exclusive, marker, probe, publish):
             patch.setattr(module, "DELAYS_SECONDS", (0.0, 0.0))
         # One thread a driver: the schedule is the only source of concurrency.
         for module in (marker, publish):

@@ -7,7 +7,7 @@ import hashlib
 import pytest
 
 from batch_inference_api.runner_contract import RunnerConfig
-from batch_inference_runner.commit import exclusive, marker, publish
+from batch_inference_runner.commit import exclusive, marker, probe, publish
 from batch_inference_runner.commit.layout import REJECTS, part_stem, stage_key
 from batch_inference_runner.commit.output import Output
 from batch_inference_runner.commit.staged import StagedFile, StagedShard
@@ -19,7 +19,7 @@ ROWS = 3
 
 def do_not_pause(patch: pytest.MonkeyPatch) -> None:
     """Let what has failed be tried again at once."""
-    for module in (exclusive, marker, publish):
+    for module in (exclusive, marker, probe, publish):
         patch.setattr(module, "DELAYS_SECONDS", (0.0, 0.0, 0.0))
 
 

@@ -184,11 +184,11 @@ def _run(request) -> dict:
 def _lose_patience() -> None:
     from datetime import timedelta
 
-    from batch_inference_runner.commit import exclusive, marker, publish
+    from batch_inference_runner.commit import exclusive, marker, probe, publish
     from batch_inference_runner.schedule import outage
     from batch_inference_runner.storage import clients
 
-    for module in (exclusive, marker, publish):
+    for module in (exclusive, marker, probe, publish):
         module.DELAYS_SECONDS = (0.01,)
     outage.MOST_FAILURES = 1
     clients._RETRY |= {"max_retries": 1, "retry_timeout": timedelta(seconds=2)}

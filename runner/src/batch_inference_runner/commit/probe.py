@@ -9,13 +9,16 @@ condition. Object stores in use have broken each of them, silently: a proxy that
 from __future__ import annotations
 
 import secrets
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from batch_inference_api.reasons import Reason
+from batch_inference_runner.commit.exclusive import DELAYS_SECONDS, FINAL
 from batch_inference_runner.commit.layout import PROBES
 from batch_inference_runner.errors import JobFailed
 from batch_inference_runner.storage.store import (
+    AccessDenied,
     AlreadyExists,
     NotFound,
     StoreError,
@@ -23,13 +26,15 @@ from batch_inference_runner.storage.store import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from batch_inference_runner.storage.store import Store
 
 _WRITERS = 16
 """Concurrent creates on an object store."""
 
 
-def probe(store: Store, *, replaces: bool) -> None:
+def probe(store: Store, *, replaces: bool, pause: Callable[[float], None] = time.sleep) -> None:
     """Check what the commit protocol needs; `replaces`: conditional replace as well.
 
     Raises JobFailed(OutputStoreUnsafe), NotFound for a missing bucket, StoreError.
@@ -38,7 +43,7 @@ def probe(store: Store, *, replaces: bool) -> None:
     created, published = f"{folder}/created", f"{folder}/published"
     try:
         _probe_create(store, created)
-        _probe_publish(store, created, published)
+        _probe_publish(store, created, published, pause)
         if replaces:
             _probe_replace(store, created)
     finally:
@@ -75,13 +80,23 @@ def _probe_link(store: Store, key: str) -> None:
         raise
 
 
-def _probe_publish(store: Store, source: str, target: str) -> None:
-    store.publish(source, target)
-    try:
-        store.publish(source, target)
-    except AlreadyExists:
-        return
-    raise _unsafe(store, "an exclusive copy replaced an object that was there")
+def _probe_publish(store: Store, source: str, target: str, pause: Callable[[float], None]) -> None:
+    # Nothing can be there yet, but for a copy of our own whose answer was lost.
+    _settle(lambda: _publishes(store, source, target), pause)
+    if _settle(lambda: _publishes(store, source, target), pause):
+        raise _unsafe(store, "an exclusive copy replaced an object that was there")
+
+
+def _settle(write: Callable[[], bool], pause: Callable[[float], None]) -> bool:
+    """Write again what has failed: a server may say so of a single copy, and of the next not."""
+    for delay in DELAYS_SECONDS:
+        try:
+            return write()
+        except (AccessDenied, *FINAL):
+            raise
+        except StoreError:
+            pause(delay)
+    return write()
 
 
 def _probe_replace(store: Store, key: str) -> None:
@@ -92,6 +107,14 @@ def _probe_replace(store: Store, key: str) -> None:
     except VersionChanged:
         return
     raise _unsafe(store, "a conditional replace ignored its condition")
+
+
+def _publishes(store: Store, source: str, target: str) -> bool:
+    try:
+        store.publish(source, target)
+    except AlreadyExists:
+        return False
+    return True
 
 
 def _creates(store: Store, key: str, body: bytes) -> bool:
