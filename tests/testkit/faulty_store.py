@@ -160,13 +160,15 @@ class MemoryStore:
             raise VersionChanged(key)
         return MemoryFile(self._found(key)[0])
 
-    def list(self, prefix="", *, skip=None, dangling=False):  # noqa: ARG002 (it has no links)
+    def list(self, prefix="", *, skip=None, only=None, dangling=False):  # noqa: ARG002 (no links)
         folder = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
         with self._lock:
             keys = [
                 key
                 for key in sorted(self.objects)
-                if key.startswith(folder) and key[len(folder) :].partition("/")[0] != skip
+                if key.startswith(folder)
+                and key[len(folder) :].partition("/")[0] != skip
+                and (only is None or only(key))
             ]
         return iter([self.info(key) for key in keys])
 
@@ -224,9 +226,9 @@ class FaultyStore:
         self._check()
         return self.inner.info(key)
 
-    def list(self, prefix="", *, skip=None, dangling=False):
+    def list(self, prefix="", *, skip=None, only=None, dangling=False):
         self._check()
-        return self.inner.list(prefix, skip=skip, dangling=dangling)
+        return self.inner.list(prefix, skip=skip, only=only, dangling=dangling)
 
     def sync(self, keys):
         self._check()

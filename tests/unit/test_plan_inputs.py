@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -13,11 +14,13 @@ from batch_inference_api.runner_contract import Location
 from batch_inference_runner.errors import InvalidJob
 from batch_inference_runner.plan.inputs import (
     check_output_apart,
+    enters,
     list_inputs,
     matches,
     refuse_results,
 )
 from batch_inference_runner.plan.plan import InputFile
+from batch_inference_runner.storage.store import AccessDenied
 
 
 @pytest.mark.parametrize(
@@ -229,6 +232,60 @@ def test_a_location_that_matches_nothing_is_named(dataset):
     assert raised.value.reason is Reason.INPUT_NOT_FOUND
     with pytest.raises(InvalidJob):
         listed(f"file://{dataset}/absent.csv")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "folders"),
+    [
+        ("*.csv", []),
+        ("", ["a/", "a/b/", "k=c/", "_k=v/"]),
+        ("**/*.csv", ["a/", "a/b/", "k=c/", "_k=v/"]),
+        ("*/*.csv", ["a/", "k=c/", "_k=v/"]),
+        ("k=*/day=*/*.csv", ["k=c/"]),
+        ("k=*/**", ["k=c/"]),
+        ("[a]/**/c/*.csv", ["a/", "a/b/"]),
+        ("**/_tmp/*.csv", ["a/", "a/b/", "k=c/", "_k=v/", "_tmp/"]),
+    ],
+)
+def test_only_folders_below_which_a_glob_can_match_are_looked_into(pattern, folders):
+    every = ["a/", "a/b/", "k=c/", "_k=v/", "_tmp/", "_tmp/x/", ".snapshot/", "a/.hidden/"]
+    assert [folder for folder in every if enters(pattern, folder)] == folders
+
+
+def test_what_a_glob_does_not_match_may_lie_beside_it_whatever_it_is(dataset):
+    folder = dataset / "k=c/day=1"
+    (folder / "archive").symlink_to("/usr")
+    (folder / "passwd").symlink_to("/etc/passwd")
+    (folder / "named_as.csv").symlink_to("/usr")
+    (file,) = listed(f"file://{folder}/*.csv")
+    assert file.uri == f"file://{folder}/x.csv"
+    for uri in (f"file://{folder}/", f"file://{folder}/*/*.csv", f"file://{folder}/pass*"):
+        with pytest.raises(AccessDenied):
+            listed(uri)
+
+
+def test_a_folder_that_may_not_be_read_denies_only_what_would_be_in_it(dataset, monkeypatch):
+    deny(monkeypatch, dataset / "private")
+    assert len(listed(f"file://{dataset}/k=*/*/*.csv")) == 2
+    with pytest.raises(AccessDenied, match="private"):
+        listed(f"file://{dataset}/")
+
+
+def test_the_lost_and_found_of_a_volume_is_not_read(dataset, monkeypatch):
+    deny(monkeypatch, dataset / "lost+found")
+    assert len(listed(f"file://{dataset}/")) == 2
+
+
+def deny(patch, folder):
+    folder.mkdir()
+    real = os.scandir
+
+    def denying(path):
+        if str(path) == str(folder):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return real(path)
+
+    patch.setattr(os, "scandir", denying)
 
 
 def test_a_link_to_nothing_is_refused_by_name_where_it_would_be_read(dataset):

@@ -164,6 +164,23 @@ def test_a_listing_is_recursive_sorted_and_can_leave_a_folder_out(folder):
     assert list(folder.list("none")) == []
 
 
+def test_a_listing_may_ask_for_some_names_only(folder):
+    for key in ("a.csv", "b.txt", "new/c.csv", "new/d.txt", "old/e.csv"):
+        folder.create(key, b"")
+    wanted = {"a.csv", "new/", "new/c.csv", "old/e.csv"}
+    listed = folder.list(only=wanted.__contains__)
+    assert [info.key for info in listed] == ["a.csv", "new/c.csv"]
+    assert [info.key for info in folder.list("new", only=wanted.__contains__)] == ["new/c.csv"]
+
+
+def test_the_lost_and_found_of_a_volume_is_no_part_of_it(folder, tmp_path):
+    folder.create("a", b"")
+    for place in ("lost+found", "below/lost+found"):
+        (tmp_path / "out" / place).mkdir(parents=True)
+        (tmp_path / "out" / place / "#12345").touch()
+    assert [info.key for info in folder.list(skip="_bij")] == ["a"]
+
+
 def test_a_link_to_nothing_is_no_object_and_hides_no_other(folder, tmp_path):
     for key in ("a", "below/b"):
         folder.create(key, b"")

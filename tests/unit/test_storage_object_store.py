@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import obstore
 import pytest
 
 from batch_inference_runner.storage import object_store
@@ -20,6 +21,38 @@ def store(tmp_path, monkeypatch):
 
 def keys_of(store):
     return [info.key for info in store.list()]
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """The prefixes below which everything was listed."""
+    prefixes = []
+    real = obstore.list
+
+    def listing(client, *, prefix, **options):
+        prefixes.append(prefix)
+        return real(client, prefix=prefix, **options)
+
+    monkeypatch.setattr(obstore, "list", listing)
+    return prefixes
+
+
+def test_a_listing_looks_into_the_folders_that_are_wanted(store, asked):
+    for key in ("in/a.csv", "in/b.txt", "in/old/c.csv", "in/new/d.csv", "other"):
+        store.create(key, b"x")
+    wanted = {"in/a.csv", "in/new/", "in/new/d.csv", "in/old/c.csv"}
+    listed = store.list("in", only=wanted.__contains__)
+    assert [info.key for info in listed] == ["in/a.csv", "in/new/d.csv"]
+    assert asked == ["in/new"]
+
+
+def test_many_folders_that_are_wanted_are_listed_by_one_request(store, asked):
+    keys = [f"in/day={day:02d}/x" for day in range(20)]
+    for key in (*keys, "in/old/x"):
+        store.create(key, b"x")
+    listed = store.list("in", only=lambda key: not key.startswith("in/old/"))
+    assert [info.key for info in listed] == keys
+    assert asked == ["in"]
 
 
 def test_a_missing_key_keeps_no_other_from_being_deleted(store):

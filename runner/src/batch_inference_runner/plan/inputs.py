@@ -7,7 +7,8 @@ URI that has no wildcard and are named `key=value` give hive partition values.
 
 Hidden names are skipped, as Spark and Hive do: those that begin with `.` or `_` (but `_key=value`),
 unless the glob itself spells that first character. So results written below an input folder by
-another job, `_SUCCESS` or `_rejects/` are not read as data.
+another job, `_SUCCESS` or `_rejects/` are not read as data. Folders below which nothing can match
+are not looked into, so it does no harm if they may not be read.
 """
 
 from __future__ import annotations
@@ -110,23 +111,32 @@ def matches(pattern: str, key: str) -> bool:
     return _regex(pattern).fullmatch(key) is not None
 
 
+def enters(pattern: str, folder: str) -> bool:
+    """Say whether files below a folder, `a/b/` below the location's base, can match the pattern."""
+    return _folders_regex(pattern).fullmatch(folder) is not None
+
+
 def _files_at(store: Store, pattern: str, location: int) -> Iterator[InputFile]:
     base, rest = _split_pattern(pattern)
     exact = _find_exact(store, pattern)
     if exact is not None:
         yield InputFile(store.uri + exact.key, exact.size, exact.version, location)
         return
-    for info in _listed(store, base.rstrip("/")):
-        relative = info.key[len(base) :]
-        if info.key.startswith(base) and not relative.endswith("/") and matches(rest, relative):
-            _refuse_dangling(store, info)
-            values = _partition_values(relative)
-            yield InputFile(store.uri + info.key, info.size, info.version, location, values)
+    for info in _listed(store, base, rest):
+        _refuse_dangling(store, info)
+        values = _partition_values(info.key[len(base) :])
+        yield InputFile(store.uri + info.key, info.size, info.version, location, values)
 
 
-def _listed(store: Store, folder: str) -> Iterator[ObjectInfo]:
+def _listed(store: Store, base: str, pattern: str) -> Iterator[ObjectInfo]:
+    """List what matches; what lies beside it, unreadable perhaps, is not looked at."""
+
+    def wanted(key: str) -> bool:
+        look = enters if key.endswith("/") else matches
+        return look(pattern, key[len(base) :])
+
     try:
-        yield from store.list(folder, dangling=True)
+        yield from store.list(base.rstrip("/"), only=wanted, dangling=True)
     except NoSuchBucket:
         raise
     except NotFound:
@@ -180,14 +190,32 @@ def _split_pattern(pattern: str) -> tuple[str, str]:
 
 @lru_cache(maxsize=256)
 def _regex(pattern: str) -> re.Pattern[str]:
-    names = pattern.split("/")
-    if names[-1] == "":
-        names[-1] = "**"
-    last = names[-1]
-    parts = [_ANY_FOLDERS if name == "**" else _name_regex(name) + "/" for name in names[:-1]]
-    parts.append(_ANY_FOLDERS + _ONE_NAME if last == "**" else _name_regex(last))
+    *folders, last = _parts(pattern)
+    name = _ANY_FOLDERS + _ONE_NAME if last == "**" else _name_regex(last)
+    return _compile(pattern, "".join(map(_folder_regex, folders)) + name)
+
+
+@lru_cache(maxsize=256)
+def _folders_regex(pattern: str) -> re.Pattern[str]:
+    *folders, last = _parts(pattern)
+    regex = _ANY_FOLDERS if last == "**" else ""
+    for folder in reversed(folders):
+        regex = f"(?:{_folder_regex(folder)}{regex})?"
+    return _compile(pattern, regex)
+
+
+def _parts(pattern: str) -> list[str]:
+    *folders, last = pattern.split("/")
+    return [*folders, last or "**"]
+
+
+def _folder_regex(part: str) -> str:
+    return _ANY_FOLDERS if part == "**" else _name_regex(part) + "/"
+
+
+def _compile(pattern: str, regex: str) -> re.Pattern[str]:
     try:
-        return re.compile("".join(parts), re.DOTALL)
+        return re.compile(regex, re.DOTALL)
     except re.error as error:
         raise InvalidJob(
             Reason.INVALID_SPEC,

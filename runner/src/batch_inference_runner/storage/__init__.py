@@ -2,7 +2,8 @@
 
     store          the interface, and what it raises
     location       from a URI to a store
-    folder         a folder of a POSIX file system: folder_sink writes, local_file reads
+    folder         a folder of a POSIX file system: folder_sink writes, local_file reads,
+                   folder_listing finds
     object_store   a prefix of a bucket, over obstore: object_sink writes, object_file reads
     write_only     what sinks have in common
     keys           which keys a store accepts

@@ -23,13 +23,13 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from batch_inference_runner.storage.durability import sync_files, sync_folders
+from batch_inference_runner.storage.folder_listing import check_inside, check_link, list_files
 from batch_inference_runner.storage.folder_sink import FolderSink
 from batch_inference_runner.storage.keys import check_key
 from batch_inference_runner.storage.local_file import LocalFile, version_of
 from batch_inference_runner.storage.posix_errors import as_store_error
 from batch_inference_runner.storage.store import (
     AlreadyExists,
-    FileAccessDenied,
     NotFound,
     ObjectInfo,
     StoreError,
@@ -38,7 +38,7 @@ from batch_inference_runner.storage.store import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
 _TEMPORARY = "_bij/tmp"
@@ -46,7 +46,6 @@ _SMALL_BYTES = 16 * 1024
 _LARGE_READ_BYTES = 16 * 1024 * 1024
 _FILE_MODE = 0o666  # the process's umask decides
 _LINKS_UNSUPPORTED = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
-_LEADS_NOWHERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 _WRITE_NEW = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
@@ -142,18 +141,28 @@ class Folder:
             if not stat.S_ISREG(status.st_mode):
                 raise NotFound(f"{path!r} is not a file")
             if os.path.islink(path):
-                self._check_link(path)
+                check_link(path, self._root)
         except OSError as error:
             raise as_store_error(error, path) from error
         return ObjectInfo(key, status.st_size, version_of(status))
 
     def list(
-        self, prefix: str = "", *, skip: str | None = None, dangling: bool = False
+        self,
+        prefix: str = "",
+        *,
+        skip: str | None = None,
+        only: Callable[[str], bool] | None = None,
+        dangling: bool = False,
     ) -> Iterator[ObjectInfo]:
         folder = prefix.strip("/")
+        above = folder + "/" if folder else ""
+
+        def takes(key: str) -> bool:
+            return key != f"{above}{skip}/" and (only is None or only(key))
+
         try:
             path = self._path(folder) if folder else self._root
-            found = list(self._walk(path, folder + "/" if folder else "", skip))
+            found = list(list_files(path, above, root=self._root, takes=takes))
         except NotFound:
             return iter(())
         wanted = (info for info in found if dangling or not info.dangling)
@@ -162,7 +171,7 @@ class Folder:
     def open(self, key: str, *, size: int, version: str) -> LocalFile:
         path = self._path(key)
         if os.path.islink(path):
-            self._check_link(path)
+            check_link(path, self._root)
         return LocalFile(path, size=size, version=version)
 
     def delete(self, keys: Iterable[str]) -> None:
@@ -199,60 +208,9 @@ class Folder:
             resolved = os.path.realpath(above, strict=True)
         except OSError as error:
             raise as_store_error(error, above) from error
-        self._check_inside(resolved, above)
+        check_inside(resolved, above, self._root)
         self._safe.add(folder)
         return path
-
-    def _check_link(self, path: str) -> None:
-        self._check_inside(os.path.realpath(path), path)
-
-    def _check_inside(self, resolved: str, path: str) -> None:
-        if resolved != self._root and not resolved.startswith(self._root.rstrip("/") + "/"):
-            raise FileAccessDenied(
-                f"{path!r} is a link that leads out of {self._root!r}: links are followed inside "
-                f"the folder only; copy the file, or name the folder it really lies in"
-            )
-
-    def _walk(self, path: str, prefix: str, skip: str | None) -> Iterator[ObjectInfo]:
-        """Raise NotFound for the folder itself only: what vanishes below it is left out."""
-        try:
-            with os.scandir(path) as entries:
-                for entry in entries:
-                    yield from self._found(entry, prefix, skip)
-        except OSError as error:
-            raise as_store_error(error, path) from error
-
-    def _found(
-        self, entry: os.DirEntry[str], prefix: str, skip: str | None
-    ) -> Iterator[ObjectInfo]:
-        if entry.is_dir(follow_symlinks=False):
-            if entry.name != skip:
-                with suppress(NotFound):
-                    yield from self._walk(entry.path, f"{prefix}{entry.name}/", None)
-        elif entry.is_symlink():
-            yield from self._linked(entry, prefix)
-        elif entry.is_file(follow_symlinks=False):
-            with suppress(FileNotFoundError):
-                status = entry.stat(follow_symlinks=False)
-                yield ObjectInfo(prefix + entry.name, status.st_size, version_of(status))
-
-    def _linked(self, entry: os.DirEntry[str], prefix: str) -> Iterator[ObjectInfo]:
-        status = _target(entry)
-        if status is not None and stat.S_ISDIR(status.st_mode):
-            if entry.name.startswith("."):
-                return  # `..data` of a mounted ConfigMap
-            raise FileAccessDenied(
-                f"{entry.path!r} is a link to a folder, and such links are not followed: name the "
-                f"folder that it leads to"
-            )
-        key = prefix + entry.name
-        if status is None:
-            if os.path.islink(entry.path):  # else it vanished itself
-                yield ObjectInfo(key, 0, "", dangling=True)
-            return
-        self._check_link(entry.path)
-        if stat.S_ISREG(status.st_mode):
-            yield ObjectInfo(key, status.st_size, version_of(status))
 
     def _new_temporary(self) -> str:
         with self._lock:
@@ -364,16 +322,6 @@ class Folder:
             except OSError:
                 return  # not empty, or in use: it may stay
             folder = folder.rpartition("/")[0]
-
-
-def _target(link: os.DirEntry[str]) -> os.stat_result | None:
-    """Return what a link leads to, None if that is nothing."""
-    try:
-        return link.stat()
-    except OSError as error:
-        if error.errno not in _LEADS_NOWHERE:
-            raise
-        return None
 
 
 def _open_new(path: str) -> int:

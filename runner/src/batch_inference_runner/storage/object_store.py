@@ -28,12 +28,15 @@ from batch_inference_runner.storage.store import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from obstore import ObjectMeta
 
 _CONCURRENT_WRITES = 16
 _DELETE_BATCH = 1000
+_CONCURRENT_READS = 16
+_FEW_FOLDERS = 16
+"""More are not listed each: one listing of everything, a thousand objects a request, is faster."""
 
 
 class ObjectStore:
@@ -98,11 +101,14 @@ class ObjectStore:
         prefix: str = "",
         *,
         skip: str | None = None,
+        only: Callable[[str], bool] | None = None,
         dangling: bool = False,  # noqa: ARG002 (object stores have no links)
     ) -> Iterator[ObjectInfo]:
-        metas = read_again(lambda: self._list(prefix.strip("/"), skip))
+        metas = read_again(lambda: self._list(prefix.strip("/"), skip, only))
+        if only is not None:
+            metas = [meta for meta in metas if only(self._key(meta["path"]))]
         found = [
-            ObjectInfo(meta["path"][len(self._root) :], meta["size"], version_of(meta))
+            ObjectInfo(self._key(meta["path"]), meta["size"], version_of(meta))
             for meta in self._without_folder_markers(metas)
         ]
         return iter(sorted(found, key=lambda info: info.key))
@@ -131,7 +137,7 @@ class ObjectStore:
     def _delete_one(self, path: str) -> None:
         from obstore import delete
 
-        with suppress(NotFound), obstore_errors(self.uri + path[len(self._root) :]):
+        with suppress(NotFound), obstore_errors(self.uri + self._key(path)):
             delete(self._client, path)
 
     def _get(self, key: str) -> tuple[bytes, ObjectMeta]:
@@ -156,11 +162,23 @@ class ObjectStore:
             return StoreError(str(error))
         return None
 
-    def _list(self, folder: str, skip: str | None) -> Sequence[ObjectMeta]:
+    def _list(
+        self, folder: str, skip: str | None, only: Callable[[str], bool] | None
+    ) -> Sequence[ObjectMeta]:
+        prefix = self._root + folder
         with obstore_errors(self.uri + folder):
-            if skip is None:
-                return self._list_below(self._root + folder)
-            return self._list_beside(self._root + folder, skip)
+            if skip is None and only is None:
+                return self._list_below(prefix)
+            metas, folders = self._list_level(prefix)
+            if skip is not None:
+                folders = [each for each in folders if each.rpartition("/")[2] != skip]
+            if only is not None:
+                folders = [each for each in folders if only(f"{self._key(each)}/")]
+            if skip is None and len(folders) > _FEW_FOLDERS:
+                return self._list_below(prefix)
+            with ThreadPoolExecutor(_CONCURRENT_READS) as pool:
+                below = pool.map(self._list_below, folders)
+                return [*metas, *(meta for each in below for meta in each)]
 
     def _list_below(self, prefix: str) -> Sequence[ObjectMeta]:
         from obstore import list as list_objects
@@ -173,16 +191,14 @@ class ObjectStore:
             if meta["path"] != path
         ]
 
-    def _list_beside(self, prefix: str, skip: str) -> Sequence[ObjectMeta]:
+    def _list_level(self, prefix: str) -> tuple[Sequence[ObjectMeta], Sequence[str]]:
+        """Return the objects directly below a prefix, and the folders."""
         from obstore import list_with_delimiter
 
         path = prefix.strip("/")
         result = list_with_delimiter(self._client, prefix=path or None)
         metas = [meta for meta in result["objects"] if meta["path"] != path]
-        for below in result["common_prefixes"]:
-            if below.strip("/").rpartition("/")[2] != skip:
-                metas += self._list_below(below)
-        return metas
+        return metas, [below.strip("/") for below in result["common_prefixes"]]
 
     def _without_folder_markers(self, metas: Sequence[ObjectMeta]) -> Sequence[ObjectMeta]:
         """Leave out the empty objects `folder/` that consoles make for a folder.
@@ -198,10 +214,13 @@ class ObjectStore:
 
     def _is_object(self, path: str) -> bool:
         try:
-            self.info(path[len(self._root) :])
+            self.info(self._key(path))
         except NotFound:
             return False
         return True
+
+    def _key(self, path: str) -> str:
+        return path[len(self._root) :]
 
     def _path(self, key: str) -> str:
         check_key(key)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 
 class AlreadyExists(Exception):
@@ -157,12 +157,19 @@ class Store(Protocol):
         """Raises NotFound."""
 
     def list(
-        self, prefix: str = "", *, skip: str | None = None, dangling: bool = False
+        self,
+        prefix: str = "",
+        *,
+        skip: str | None = None,
+        only: Callable[[str], bool] | None = None,
+        dangling: bool = False,
     ) -> Iterator[ObjectInfo]:
         """All objects below the folder `prefix` (recursive, sorted by key).
 
-        The folder `skip` directly below `prefix` is not looked into. Links that lead to nothing
-        are no objects: they are left out, unless `dangling` asks for them.
+        The folder `skip` directly below `prefix` is not looked into, nor is what `only` refuses:
+        it is asked by key, for folders with a `/` at the end. No folder `lost+found` of a file
+        system is looked into: what a check has found there is nobody's data. Links that lead to
+        nothing are no objects: they are left out, unless `dangling` asks for them.
         """
 
     def open(self, key: str, *, size: int, version: str) -> RandomAccess: ...
