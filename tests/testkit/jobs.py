@@ -12,7 +12,6 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
-import yaml
 
 BIJ = [sys.executable, "-m", "batch_inference_runner"]
 RUN_SECONDS = 120
@@ -31,7 +30,7 @@ class Job:
         return self.folder / "output"
 
     def write(self) -> Path:
-        """Write the manifest."""
+        """Write the manifest, in JSON: PyYAML leaves `y` and `n` bare, which are booleans."""
         path = self.folder / "job.yaml"
         manifest = {
             "apiVersion": "batchinference.dev/v1alpha1",
@@ -39,7 +38,7 @@ class Job:
             "metadata": {"name": self.name},
             "spec": self.spec,
         }
-        path.write_text(yaml.safe_dump(manifest))
+        path.write_text(json.dumps(manifest, indent=1, ensure_ascii=False), encoding="utf-8")
         return path
 
     def command(self, *arguments: str) -> list[str]:
