@@ -20,7 +20,7 @@ __main__.run_process()
 """
 CHILD_OF_CLOSED = """
 import os
-from batch_inference_runner import standard_streams
+from batch_inference_api import standard_streams
 standard_streams.make_safe()
 child = os.posix_spawn("/bin/sh", ["sh", "-c", ": <&0 >&1 2>&2 && : 3>&2"], os.environ)
 os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))

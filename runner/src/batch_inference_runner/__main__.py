@@ -14,7 +14,8 @@ import threading
 from contextlib import closing
 from typing import TYPE_CHECKING, NoReturn
 
-from batch_inference_runner import lean_imports, standard_streams
+from batch_inference_api import standard_streams
+from batch_inference_runner import lean_imports
 from batch_inference_runner.errors import ExitCode
 
 if TYPE_CHECKING:

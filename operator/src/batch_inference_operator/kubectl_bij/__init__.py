@@ -19,7 +19,7 @@
     wording         pure: numbers, times and text of others as people read them
     paint           colours
     screen          redrawing in place
-    streams         those that are closed, full, or read by nobody
+    streams         a stdout without which a command ends
     session         the cluster and the streams that commands are given
     errors          what ends a command, and its exit code
 

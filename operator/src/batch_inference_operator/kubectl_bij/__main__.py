@@ -8,6 +8,7 @@ import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NoReturn
 
+from batch_inference_api import standard_streams
 from batch_inference_operator.kubectl_bij import streams
 from batch_inference_operator.kubectl_bij.arguments import PROGRAM, parse
 from batch_inference_operator.kubectl_bij.errors import CommandFailed, ExitCode, ReaderGone
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run a command and exit with its code."""
     signal.signal(signal.SIGTERM, _end)
-    streams.make_safe()
+    standard_streams.make_safe()
     try:
         arguments = parse(argv)
         if _only_shows(arguments):

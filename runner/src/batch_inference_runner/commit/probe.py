@@ -56,7 +56,7 @@ def _probe_create(store: Store, key: str) -> None:
         return
     bodies = [f"writer {index} of {_WRITERS}".encode() for index in range(_WRITERS)]
     with ThreadPoolExecutor(_WRITERS) as pool:
-        outcomes = pool.map(lambda body: _creates(store, key, body), bodies)
+        outcomes = pool.map(lambda body: _takes(lambda: store.create(key, body)), bodies)
         won = [body for body, created in zip(bodies, outcomes, strict=True) if created]
     stored = store.get(key)
     # Nobody may have been told: the winner's response was lost, and it then met its own write.
@@ -81,9 +81,12 @@ def _probe_link(store: Store, key: str) -> None:
 
 
 def _probe_publish(store: Store, source: str, target: str, pause: Callable[[float], None]) -> None:
+    def publish() -> bool:
+        return _takes(lambda: store.publish(source, target))
+
     # Nothing can be there yet, but for a copy of our own whose answer was lost.
-    _settle(lambda: _publishes(store, source, target), pause)
-    if _settle(lambda: _publishes(store, source, target), pause):
+    _settle(publish, pause)
+    if _settle(publish, pause):
         raise _unsafe(store, "an exclusive copy replaced an object that was there")
 
 
@@ -109,17 +112,10 @@ def _probe_replace(store: Store, key: str) -> None:
     raise _unsafe(store, "a conditional replace ignored its condition")
 
 
-def _publishes(store: Store, source: str, target: str) -> bool:
+def _takes(write: Callable[[], object]) -> bool:
+    """Whether an exclusive write took effect: nothing was there yet."""
     try:
-        store.publish(source, target)
-    except AlreadyExists:
-        return False
-    return True
-
-
-def _creates(store: Store, key: str, body: bytes) -> bool:
-    try:
-        store.create(key, body)
+        write()
     except AlreadyExists:
         return False
     return True
