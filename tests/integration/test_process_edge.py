@@ -25,6 +25,25 @@ standard_streams.make_safe()
 child = os.posix_spawn("/bin/sh", ["sh", "-c", ": <&0 >&1 2>&2 && : 3>&2"], os.environ)
 os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
+BESIDE_A_THREAD = """
+import sys, threading
+from {package} import __main__
+def work(*_):
+    threading.Thread(target=threading.Event().wait).start()
+    sys.stdout.write("told")
+    {end}
+__main__.{work} = work
+sys.argv[1:] = ["wait", "job"]
+__main__.{entry}()
+"""
+PROGRAMS = {
+    "bij": {"package": "batch_inference_runner", "work": "main", "entry": "run_process"},
+    "kubectl bij": {
+        "package": "batch_inference_operator.kubectl_bij",
+        "work": "run",
+        "entry": "main",
+    },
+}
 
 
 @pytest.fixture(scope="module")
@@ -74,3 +93,23 @@ def test_a_signal_that_the_shell_ignores_stays_ignored():
     """As Ctrl-C does of a command that a script has put into the background."""
     words = ["bash", "-c", "trap '' INT; exec \"$@\"", "bash", sys.executable, "-c", INTERRUPTED]
     assert subprocess.run([*words, "SIGINT"], timeout=60, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("program", PROGRAMS.values(), ids=PROGRAMS)
+def test_a_thread_that_waits_holds_up_no_end(program):
+    script = BESIDE_A_THREAD.format(**program, end="return 2")
+    assert ending_of(script) == (2, "told", "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_nor_that_of_a_command_that_is_told_to_end(number):
+    end = f"import signal; signal.raise_signal({int(number)})"
+    script = BESIDE_A_THREAD.format(**PROGRAMS["kubectl bij"], end=end)
+    code, said, _ = ending_of(script)
+    assert (code, said) == (128 + number, "told")
+
+
+def ending_of(script: str) -> tuple[int, str, str]:
+    words = [sys.executable, "-c", script]
+    ended = subprocess.run(words, capture_output=True, text=True, timeout=20, check=False)
+    return ended.returncode, ended.stdout, ended.stderr

@@ -10,7 +10,8 @@ import io
 import os
 import select
 import sys
-from typing import TYPE_CHECKING, TextIO
+import threading
+from typing import TYPE_CHECKING, NoReturn, TextIO
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -24,6 +25,19 @@ def make_safe() -> None:
         sys.stdin = os.fdopen(0, closefd=False)
     sys.stdout = text_stream(Lossy(1, "w", closefd=False), sys.stdout)
     sys.stderr = text_stream(Lossy(2, "w", closefd=False), sys.stderr)
+
+
+def end_process(code: int) -> NoReturn:
+    """Print what is left and exit, whatever other threads do.
+
+    Where one is left, Python's own end would wait for it, perhaps for minutes, or take the
+    interpreter away below it: one that then returns from a socket ends the process by SIGSEGV.
+    """
+    if threading.active_count() > 1:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def text_stream(raw: Lossy, like: TextIO | None) -> TextIO:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import threading
 from contextlib import closing
 from typing import TYPE_CHECKING, NoReturn
 
@@ -24,18 +23,10 @@ if TYPE_CHECKING:
 
 
 def run_process() -> NoReturn:
-    """Be the process `bij`.
-
-    At its end Python would wait for threads that wait for a store, which may take minutes.
-    """
+    """Be the process `bij`. Threads may still wait for a store at its end."""
     _end_at_signals()
     standard_streams.make_safe()
-    code = main()
-    if threading.active_count() > 1:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-    sys.exit(code)
+    standard_streams.end_process(main())
 
 
 def _end_at_signals() -> None:

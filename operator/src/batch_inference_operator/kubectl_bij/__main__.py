@@ -28,11 +28,13 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         arguments = parse(argv)
         if _only_shows(arguments):
             streams.require_stdout()
-        code = run(arguments)
+        code: int = run(arguments)
     except KeyboardInterrupt:
         sys.stderr.write("\n")
         code = ExitCode.INTERRUPTED
-    sys.exit(code)
+    except SystemExit as ended:
+        code = int(ended.code or 0)
+    standard_streams.end_process(code)
 
 
 def _end(_number: int, _frame: object) -> NoReturn:
