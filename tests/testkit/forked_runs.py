@@ -17,11 +17,9 @@ import subprocess
 import sys
 import threading
 from dataclasses import dataclass
-from importlib import import_module
-from pathlib import Path
 
-from batch_inference_runner.score.process import import_libraries
 from testkit.faulty_store import Fault, FaultyStore
+from testkit.scorer_nursery import import_for_forks, importable
 
 CRASHED = 9
 """Exit code of a process that ended at its write."""
@@ -45,7 +43,7 @@ class ForkedRuns:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+            env=importable(os.environ),
         )
         return self
 
@@ -125,22 +123,12 @@ def main() -> None:
 
 
 def _import_everything() -> None:
-    import_libraries()  # as a real scorer does
-    for module in (
-        "obstore.store",
-        "onnxruntime",
-        "pyarrow.compute",
-        "pyarrow.parquet",
+    import_for_forks(
         "batch_inference_runner.cli.failures",
-        "batch_inference_runner.formats.parquet_files",
         "batch_inference_runner.progress.counters",
         "batch_inference_runner.schedule.driver",
-        "batch_inference_runner.score.scorer",
-        "batch_inference_runner.storage.folder",
-        "batch_inference_runner.storage.local_file",
         "batch_inference_runner.storage.object_store",
-    ):
-        import_module(module)
+    )
 
 
 def _run_and_exit(request, writing) -> None:

@@ -1,4 +1,4 @@
-"""Runs of `bij` inside the test's process: the scorers are real processes, the driver is not."""
+"""Runs of `bij` inside the test's process: the scorers are processes, the driver is not."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import contextlib
 import io
 import logging
 from collections.abc import Iterator
+from unittest import mock
 
 from batch_inference_runner.__main__ import main
+from batch_inference_runner.schedule.scorer_process import ScorerProcess
 from testkit.jobs import Ended, Job
+from testkit.scorer_nursery import nursery
 
 
 def bij(*words: object) -> Ended:
@@ -16,6 +19,7 @@ def bij(*words: object) -> Ended:
     stdout, stderr = io.StringIO(), io.StringIO()
     with (
         _root_logger_restored(),
+        mock.patch.object(ScorerProcess, "spawn", nursery().spawn),
         contextlib.redirect_stdout(stdout),
         contextlib.redirect_stderr(stderr),
     ):
