@@ -31,6 +31,8 @@ CLUSTER := PYTHONPATH=tests $(BIN)/python -m testkit.cluster
 WHOLE_LINES := sed --unbuffered ''
 # The tests on a cluster take longest, so beside them all others step back.
 STEP_BACK := nice -n 5
+# They mostly wait, for pods and the like, so two clusters share them; another provider has but one.
+CLUSTERS := $(if $(filter-out local,$(BIJ_CLUSTER_PROVIDER)),0,2)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
 .PHONY: help demo venv test test-here test-ray test-cluster check format tools cluster cluster-install cluster-shell cluster-down soak images manifests bench bench-full pins clean
@@ -53,13 +55,13 @@ test-here: $(DEV_STAMP) tools ## Run the tests that need neither Ray nor a clust
 
 test-ray: $(DEV_STAMP) tools ## Run the tests that start Ray on this machine.
 	@echo "==> Tests that start Ray, in a network namespace of their own: Ray listens on every address"
-	@$(STEP_BACK) $(BIN)/python tests/tools/private_network.py $(BIN)/python -m pytest -m ray -o cache_dir=.pytest_cache/ray | $(WHOLE_LINES)
+	@$(STEP_BACK) $(BIN)/python tests/tools/private_network.py $(BIN)/python -m pytest tests/integration tests/faults -m ray -o cache_dir=.pytest_cache/ray | $(WHOLE_LINES)
 
 test-cluster: $(DEV_STAMP) tools ## Run the tests on a real Kubernetes cluster of this machine.
 	@tests/tools/install_cluster_packages
 	@$(CLUSTER) build
 	@echo "==> Tests on a real Kubernetes cluster of this machine"
-	@$(BIN)/python -m pytest -m cluster -o cache_dir=.pytest_cache/cluster | $(WHOLE_LINES)
+	@$(BIN)/python -m pytest tests/cluster -n $(CLUSTERS) --dist loadfile -o cache_dir=.pytest_cache/cluster | $(WHOLE_LINES)
 
 soak: $(DEV_STAMP) tools ## Kill and disturb for hours, here and on the cluster.
 	@tests/tools/install_cluster_packages

@@ -30,6 +30,18 @@ def default_tools_folder() -> Path:
 os.environ.setdefault("BIJ_TOOLS_DIR", str(default_tools_folder()))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Refuse tests that no target of the Makefile would run."""
+    lanes = {"ray": ("integration", "faults"), "cluster": ("cluster",)}
+    for item in items:
+        for mark, folders in lanes.items():
+            folder = item.path.relative_to(TESTS).parts[0]
+            if item.get_closest_marker(mark) and folder not in folders:
+                raise pytest.UsageError(
+                    f"{item.nodeid} is marked {mark!r}: that is run in {', '.join(folders)} only"
+                )
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip what this machine cannot run; with CI=true that is a failure."""
     if item.get_closest_marker("s3"):

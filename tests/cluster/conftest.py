@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from testkit.audit import denied, requests_of
 from testkit.cluster.binaries import BuildFailed
 from testkit.cluster.dump import dump_namespace
 from testkit.cluster.local import LocalCluster
@@ -22,7 +23,7 @@ from testkit.cluster.provider import Cluster, chosen_cluster
 from testkit.cluster_jobs import HeldJob, make_held_job
 from testkit.foreign_crds import created, foreign_crds
 from testkit.gate import Gate, gate_before
-from testkit.operator_installation import Operator, install
+from testkit.operator_installation import DEPLOYMENT, NAMESPACE, Operator, install
 from testkit.skipping import skip_or_fail
 from testkit.soak import IS_SOAK
 
@@ -31,17 +32,13 @@ _HERE = Path(__file__).parent
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark everything in this folder, so that no test can forget to say what it needs.
-
-    Tests of what all the others have done are put behind them.
-    """
+    """Mark everything in this folder, so that no test can forget to say what it needs."""
     for item in items:
         if _HERE in item.path.parents:
             item.add_marker(pytest.mark.cluster)
     too_long = [item for item in items if not IS_SOAK and item.get_closest_marker("soak_only")]
     config.hook.pytest_deselected(items=too_long)
     items[:] = [item for item in items if item not in too_long]
-    items.sort(key=lambda item: item.get_closest_marker("last") is not None)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -52,12 +49,6 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     if report.failed and report.when == "call" and namespace is not None:
         report.sections.append((f"namespace {namespace.name}", dump_namespace(namespace.kubectl)))
     return report
-
-
-@pytest.fixture(scope="session", autouse=True)
-def session_began() -> datetime:
-    """When the first test of this folder was about to begin."""
-    return datetime.now(UTC)
 
 
 @pytest.fixture(scope="session")
@@ -125,9 +116,20 @@ def second_node(local_cluster: LocalCluster) -> Iterator[Node]:
 
 
 @pytest.fixture(scope="session")
-def operator(cluster: Cluster) -> Operator:
-    """The operator as users install it, and the image of its runner; it works in all namespaces."""
-    return install(cluster)
+def operator(cluster: Cluster) -> Iterator[Operator]:
+    """The operator as users install it, and the image of its runner; it works in all namespaces.
+
+    Behind the last test: whatever it has asked for in all of them, its roles allow it.
+    """
+    began = datetime.now(UTC)
+    yield install(cluster)
+    if isinstance(cluster, LocalCluster):
+        log = cluster.control_plane.audit_log
+        requests = list(
+            requests_of(f"system:serviceaccount:{NAMESPACE}:{DEPLOYMENT}", log, since=began)
+        )
+        assert requests, "the audit log knows nothing of it"
+        assert denied(requests) == set()
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -15,7 +13,7 @@ from batch_inference_operator.cluster.rights import (
     Right,
 )
 from batch_inference_operator.names import run_name
-from testkit.audit import Event, is_denied, requests_of, right_of
+from testkit.audit import denied, requests_of, right_of
 from testkit.cluster.local import LocalCluster
 from testkit.cluster.namespaces import Namespace
 from testkit.cluster.pods import busybox_pod
@@ -112,24 +110,9 @@ def account_in(namespace: str) -> str:
     return f"system:serviceaccount:{namespace}:{DEPLOYMENT}"
 
 
-def denied(requests: Iterable[Event]) -> set[str]:
-    return {f"{event['verb']} {event['requestURI']}" for event in requests if is_denied(event)}
-
-
 @pytest.mark.usefixtures("operator")
 def test_the_operator_under_all_tests_has_the_rights_that_it_needs_and_no_other(
     cluster: Cluster,
 ) -> None:
     roles = roles_of(cluster.kubectl, namespace=NAMESPACE, account=DEPLOYMENT)
     assert rights_of(roles) == sorted(NEEDED)
-
-
-@pytest.mark.last
-@pytest.mark.usefixtures("operator")
-def test_nothing_was_denied_to_it_while_all_tests_ran(
-    local_cluster: LocalCluster, session_began: datetime
-) -> None:
-    log = local_cluster.control_plane.audit_log
-    requests = list(requests_of(account_in(NAMESPACE), log, since=session_began))
-    assert Right("batch", "jobs", "watch") in {right_of(event) for event in requests}
-    assert denied(requests) == set()

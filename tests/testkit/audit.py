@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,11 @@ def requests_of(account: str, audit_log: Path, *, since: datetime = _LONG_AGO) -
 def is_denied(event: Event) -> bool:
     """Whether roles did not allow it; what admission or a conflict refused was allowed by them."""
     return event.get("annotations", {}).get("authorization.k8s.io/decision") == "forbid"
+
+
+def denied(requests: Iterable[Event]) -> set[str]:
+    """Those that are, as people write them."""
+    return {f"{event['verb']} {event['requestURI']}" for event in requests if is_denied(event)}
 
 
 def right_of(event: Event) -> Right | None:

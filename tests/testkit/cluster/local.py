@@ -236,15 +236,20 @@ def newest_last(loaded: dict[str, str], name: str, archive: Path) -> dict[str, s
 
 
 def default_name() -> str:
-    """Name the cluster that everybody on this machine shares, unless the environment differs."""
-    return os.environ.get("BIJ_CLUSTER_NAME", "default")
+    """Name the cluster that everybody on this machine shares, unless the environment differs.
+
+    Where pytest-xdist runs tests side by side, each of its workers but the first has another: what
+    a test breaks is in nobody's way.
+    """
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0")
+    return os.environ.get("BIJ_CLUSTER_NAME", "default") + worker.removeprefix("gw0")
 
 
 @contextmanager
 def running(name: str | None = None) -> Iterator[LocalCluster]:
     """Use the cluster that is running and leave it, or start one and remove it."""
     name = name or default_name()
-    with one_at_a_time(CACHE / "cluster.lock"):
+    with one_at_a_time(CACHE / f"cluster-{name}.lock"):
         found = find(name)
         cluster = found or start(name)
     try:
