@@ -54,7 +54,7 @@ def interrupt(job: Job, *, after_shards: int) -> None:
 def slow_job(folder: Path, fields: dict | None = None) -> Job:
     """Shards that take a few milliseconds, in many files."""
     many = {"sharding.targetRowsPerShard": 10, "sharding.targetBytesPerShard": "1Ki"}
-    return linear_job(folder, {**many, **(fields or {})}, files=400)
+    return linear_job(folder, {**many, **(fields or {})}, files=150)
 
 
 def test_a_plan_that_another_driver_makes_meanwhile_is_gone_on_with(tmp_path):
@@ -63,7 +63,7 @@ def test_a_plan_that_another_driver_makes_meanwhile_is_gone_on_with(tmp_path):
     launched = launch(config, stop=threading.Event())  # it prepares a plan of its own already
     interrupt(job, after_shards=5)
     outcome = driver.run(launched, progress=Progress(config.job))
-    assert outcome.manifest.counts.written == 4000
+    assert outcome.manifest.counts.written == 1500
 
 
 def test_a_location_with_files_that_no_manifest_lists_is_refused(tmp_path):
@@ -230,7 +230,7 @@ def test_an_unfinished_output_belongs_to_its_job_until_it_is_released(tmp_path):
     assert bij("gc", job.output, "--release").code == 0
     assert not parts(job)
     result = succeed(other)
-    assert len(result.by("id")) == 4000
+    assert len(result.by("id")) == 1500
     assert result.manifest["job"]["name"] == "other"
 
 
@@ -240,7 +240,7 @@ def test_an_interrupted_run_goes_on_and_scores_the_rest_only(tmp_path):
     done = {file: file.stat().st_mtime_ns for file in job.output.glob("part-*")}
     assert done
     result = succeed(job)
-    assert result.by("id") == {row: score_of(row) for row in range(4000)}
+    assert result.by("id") == {row: score_of(row) for row in range(1500)}
     assert done == {file: file.stat().st_mtime_ns for file in done}
 
 
@@ -254,7 +254,7 @@ def test_an_interrupted_run_that_copies_maps_goes_on(tmp_path):
         pq.write_table(table.append_column("words", maps), file)
     interrupt(job, after_shards=5)
     result = succeed(job)
-    assert result.by("id", "words") == {row: [(f"w{row}", row)] for row in range(4000)}
+    assert result.by("id", "words") == {row: [(f"w{row}", row)] for row in range(1500)}
 
 
 @pytest.mark.parametrize(
@@ -301,7 +301,7 @@ def test_files_that_were_added_before_the_resume_are_not_scored_and_named(tmp_pa
     ended = run(job)
 
     assert ended.code == 0
-    assert len(checked(job).rows) == 4000
+    assert len(checked(job).rows) == 1500
     (note,) = [line for line in ended.stderr.splitlines() if "were added to the input" in line]
     assert json.loads(note)["files"] == 2
     assert json.loads(note)["first"] == f"file://{tmp_path}/input/aa.parquet"
@@ -326,7 +326,7 @@ def test_a_new_batch_size_holds_from_the_resume_on(tmp_path, before, after, resu
     assert ended.code == 0, ended.stderr
     assert ended.result["report"]["model"]["batchSize"] == resumed
     assert "were added to the input" not in ended.stderr
-    assert len(checked(job).rows) == 4000
+    assert len(checked(job).rows) == 1500
 
 
 def test_a_model_that_was_begun_row_by_row_is_not_resumed_in_larger_batches(tmp_path):
