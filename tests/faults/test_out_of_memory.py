@@ -6,9 +6,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from testkit import onnx_models
+from batch_inference_runner.schedule.scorer_process import ScorerProcess
+from testkit import in_process, onnx_models
 from testkit.checked_runs import fail, succeed
 from testkit.small_jobs import column_job, linear_job
+
+
+@pytest.fixture(autouse=True)
+def scorers_that_import_for_themselves(monkeypatch):
+    """Their imports need memory, too."""
+    monkeypatch.setattr(in_process, "spawn_scorer", ScorerProcess.spawn)
 
 
 def test_a_row_that_exhausts_the_memory_is_rejected_and_its_neighbours_are_scored(tmp_path):

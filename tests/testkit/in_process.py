@@ -14,12 +14,17 @@ from testkit.jobs import Ended, Job
 from testkit.scorer_nursery import nursery
 
 
+def spawn_scorer(*, gpu: int | None = None) -> ScorerProcess:
+    """Start the scorers of these runs; a test to which their start matters puts another here."""
+    return nursery().spawn(gpu=gpu)
+
+
 def bij(*words: object) -> Ended:
     """Run one command and return what it left, as a process would."""
     stdout, stderr = io.StringIO(), io.StringIO()
     with (
         _root_logger_restored(),
-        mock.patch.object(ScorerProcess, "spawn", nursery().spawn),
+        mock.patch.object(ScorerProcess, "spawn", spawn_scorer),
         contextlib.redirect_stdout(stdout),
         contextlib.redirect_stderr(stderr),
     ):
