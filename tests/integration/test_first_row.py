@@ -27,18 +27,23 @@ from batch_inference_runner.__main__ import main
 from batch_inference_runner.schedule import scorer_process
 from batch_inference_runner.schedule.scorer_process import ScorerProcess
 
-spawn, send, modules = ScorerProcess.spawn, ScorerProcess.send, {}
+fork, send, modules = ScorerProcess.fork, ScorerProcess.send, {}
+be_scorer = scorer_process._be_scorer
 
-def watched_spawn(**options):
-    modules.setdefault("spawn", sorted(sys.modules))
-    return spawn(**options)
+def watched_fork():
+    modules["fork"] = sorted(sys.modules)
+    return fork()
+
+def be_watched_scorer(*arguments):
+    exec(sys.argv[3], {})
+    be_scorer(*arguments)
 
 def watched_send(scorer, message):
     modules.setdefault(type(message).__name__, sorted(sys.modules))
     send(scorer, message)
 
-ScorerProcess.spawn, ScorerProcess.send = watched_spawn, watched_send
-scorer_process._MAIN = sys.argv[3]
+ScorerProcess.fork, ScorerProcess.send = watched_fork, watched_send
+scorer_process._be_scorer = be_watched_scorer
 exit_code = main(["run", sys.argv[1]])
 import json; json.dump(modules, open(sys.argv[2], "w"))
 sys.exit(exit_code)
@@ -60,7 +65,6 @@ def watched_send(connection, message):
     send(connection, message)
 
 process.import_libraries, process.send = watched_imports, watched_send
-process.main()
 """
 
 
@@ -76,14 +80,14 @@ def run_folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def modules(run_folder) -> dict[str, list[str]]:
-    """What the driver of a run has imported when it spawns its scorer, and at each message."""
+    """What the driver of a run has imported when it forks its scorer, and at each message."""
     found: dict[str, list[str]] = json.loads((run_folder / "driver.json").read_text())
     return found
 
 
-def test_a_scorer_is_spawned_before_anything_slow_is_imported(modules):
+def test_a_scorer_is_forked_before_anything_slow_is_imported(modules):
     unwanted = {"inspect", "json", "logging", "pathlib", "pydantic", "subprocess", "yaml"}
-    assert unwanted.isdisjoint(modules["spawn"])
+    assert unwanted.isdisjoint(modules["fork"])
 
 
 @pytest.mark.parametrize("unwanted", [*FOREIGN, *SLOW, *LATER])

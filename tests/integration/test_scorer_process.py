@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import signal
 import subprocess
@@ -15,9 +16,18 @@ from batch_inference_runner.schedule.scorer_process import ScorerProcess
 from batch_inference_runner.score.messages import Beat, Prepare, Refused
 from testkit.commits import make_config
 from testkit.deadlines import wait_for
-from testkit.processes import kill
+from testkit.processes import is_scorer, kill
 
 SECONDS = 30
+
+
+DRIVER = """
+import time
+from batch_inference_runner.schedule.scorer_process import ScorerProcess
+scorer = ScorerProcess.{start}()
+print(scorer.pid, flush=True)
+time.sleep(60)
+"""
 
 
 @pytest.fixture
@@ -76,21 +86,49 @@ def test_its_private_folder_goes_with_it(scorer):
     assert not folder.exists()
 
 
-def test_it_dies_with_a_driver_that_is_killed():
-    code = (
-        "import time; from batch_inference_runner.schedule.scorer_process import ScorerProcess; "
-        "print(ScorerProcess.spawn().pid, flush=True); time.sleep(60)"
-    )
-    driver = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+@pytest.fixture(params=["spawn", "fork"])
+def driver(request):
+    """A process that has started a scorer, whose process id it has printed."""
+    script = DRIVER.format(start=request.param)
+    command = [sys.executable, "-c", script]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as it:
+        yield it
+        it.kill()
+
+
+def test_it_dies_with_a_driver_that_is_killed(driver):
     pid = int(driver.stdout.readline())
     driver.kill()
     driver.wait()
-    driver.stdout.close()
     wait_for(
         lambda: not Path(f"/proc/{pid}/exe").exists(),
         seconds=5,
         what="the end of the scorer",
     )
+
+
+def test_however_it_was_started_it_is_the_same_to_the_machine(driver):
+    pid = int(driver.stdout.readline())
+    wait_for(lambda: is_scorer(pid), seconds=SECONDS, what="its name")
+    found = Path(f"/proc/{pid}")
+    caught, blocked = caught_and_blocked(found / "status")
+    assert signal.SIGTERM not in caught
+    assert blocked == {signal.SIGINT}
+    assert (found / "fd/0").readlink() == Path(os.devnull)
+    assert (found / "fd/1").readlink() == (found / "fd/2").readlink()
+    assert (found / "fd/2").readlink() == Path(f"/proc/{driver.pid}/fd/2").readlink()
+    sockets = [each for each in (found / "fd").iterdir() if "socket:" in str(each.readlink())]
+    assert len(sockets) == 1
+
+
+def caught_and_blocked(status: Path) -> tuple[set[int], set[int]]:
+    """The signals with a handler and those that are blocked."""
+    lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
+    return signals(lines["SigCgt"]), signals(lines["SigBlk"])
+
+
+def signals(mask: str) -> set[int]:
+    return {number for number in range(1, 65) if int(mask, 16) >> (number - 1) & 1}
 
 
 def test_what_libraries_print_does_not_reach_stdout():

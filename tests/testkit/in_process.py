@@ -24,7 +24,7 @@ def bij(*words: object) -> Ended:
     stdout, stderr = io.StringIO(), io.StringIO()
     with (
         _root_logger_restored(),
-        mock.patch.object(ScorerProcess, "spawn", spawn_scorer),
+        mock.patch.multiple(ScorerProcess, fork=spawn_scorer, spawn=spawn_scorer),
         contextlib.redirect_stdout(stdout),
         contextlib.redirect_stderr(stderr),
     ):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from testkit.processes import command_of
+from testkit.processes import command_of, is_scorer
 
 
 def pod_processes(pod: dict[str, Any]) -> list[int]:
@@ -37,11 +37,13 @@ def supervisor_of(pod: dict[str, Any]) -> int:
 
 
 def drivers_of(pod: dict[str, Any]) -> list[int]:
-    return [pid for pid in pod_processes(pod) if " driver " in command_of(pid)]
+    """Those whose command says so; a scorer that a driver has forked has the same one."""
+    found = [pid for pid in pod_processes(pod) if " driver " in command_of(pid)]
+    return [pid for pid in found if not is_scorer(pid)]
 
 
 def scorers_of(pod: dict[str, Any]) -> list[int]:
-    return [pid for pid in pod_processes(pod) if "score.process" in command_of(pid)]
+    return [pid for pid in pod_processes(pod) if is_scorer(pid)]
 
 
 def _only(pod: dict[str, Any], word: str) -> int:

@@ -28,6 +28,13 @@ def command_of(pid: int) -> str:
         return ""
 
 
+def is_scorer(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text() == "bij-scorer\n"
+    except OSError:
+        return False
+
+
 def descendants_of(pid: int) -> list[int]:
     direct = children_of(pid)
     return direct + [each for child in direct for each in descendants_of(child)]
@@ -35,7 +42,7 @@ def descendants_of(pid: int) -> list[int]:
 
 def scorers_below(pid: int) -> list[int]:
     """The scorer processes below a driver."""
-    return [child for child in children_of(pid) if "score.process" in command_of(child)]
+    return [child for child in children_of(pid) if is_scorer(child)]
 
 
 def kill(pid: int, number: signal.Signals = signal.SIGKILL) -> bool:

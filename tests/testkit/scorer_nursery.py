@@ -98,6 +98,7 @@ def _adopting_orphans() -> Iterator[None]:
 def main() -> None:
     connection = socket.socket(fileno=int(sys.argv[1]))
     adopter = os.getppid()
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # as `ScorerProcess.fork` does
     import_for_forks()
     while True:
         request, descriptors, *_ = socket.recv_fds(connection, _MOST_BYTES, 2)
@@ -130,21 +131,15 @@ def _be_scorer(request: dict, descriptors: list[int], adopter: int) -> NoReturn:
     try:
         while os.getppid() != adopter:
             time.sleep(0.0005)
-        os.dup2(stderr, 1)
         os.dup2(stderr, 2)
         connection = os.dup2(connection, 3)
-        os.closerange(4, 1024)
+        os.closerange(connection + 1, 1024)
         os.chdir(request["folder"])
         os.environ.clear()
         os.environ.update(request["environment"])
-        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
-        sys.argv = ["-c", str(connection), str(adopter)]
-        process.main()
-    except BaseException:  # noqa: BLE001 - the edge of a process: a fork must not return
-        import traceback
-
-        traceback.print_exc()
-    os._exit(1)
+        scorer_process._be_scorer(socket.socket(fileno=connection), adopter)
+    finally:
+        os._exit(1)  # a fork must not return
 
 
 if __name__ == "__main__":

@@ -102,7 +102,7 @@ def failing(error: BaseException) -> Callable[..., Outcome]:
 @pytest.fixture(autouse=True)
 def scorer(monkeypatch: pytest.MonkeyPatch) -> FakeScorer:
     scorer = FakeScorer()
-    monkeypatch.setattr(ScorerProcess, "spawn", lambda: scorer)
+    monkeypatch.setattr(ScorerProcess, "fork", lambda: scorer)
     return scorer
 
 

@@ -73,7 +73,7 @@ def _skip_pydantic_plugins() -> None:
 def _run(arguments: argparse.Namespace) -> int:
     from batch_inference_runner.schedule.scorer_process import ScorerProcess
 
-    with closing(ScorerProcess.spawn()) as scorer:
+    with closing(ScorerProcess.fork()) as scorer:
         with lean_imports.uncollected():
             from batch_inference_runner.cli.run import run
 
@@ -83,7 +83,7 @@ def _run(arguments: argparse.Namespace) -> int:
 def _validate(arguments: argparse.Namespace) -> int:
     from batch_inference_runner.schedule.scorer_process import ScorerProcess
 
-    with closing(ScorerProcess.spawn()) as scorer:
+    with closing(ScorerProcess.fork()) as scorer:
         from batch_inference_runner.cli.validate import validate
 
         return validate(arguments, scorer)
@@ -92,7 +92,7 @@ def _validate(arguments: argparse.Namespace) -> int:
 def _driver(arguments: argparse.Namespace) -> int:
     from batch_inference_runner.schedule.scorer_process import ScorerProcess
 
-    with closing(ScorerProcess.spawn()) as scorer:
+    with closing(ScorerProcess.fork()) as scorer:
         from batch_inference_runner.cli.pods import run_driver
 
         return run_driver(arguments, scorer)

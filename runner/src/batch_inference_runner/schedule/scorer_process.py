@@ -1,6 +1,6 @@
-"""A scorer as a child process: spawned, talked to over a socket pair, killed when it must be.
+"""A scorer as a child process: started, talked to over a socket pair, killed when it must be.
 
-The command line spawns a scorer before it imports anything else, so that the scorer's imports run
+The command line starts a scorer before it imports anything else, so that the scorer's imports run
 beside the driver's: hence no imports here that could wait, `subprocess` included.
 """
 
@@ -12,7 +12,7 @@ import signal
 import socket
 import sys
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,6 +57,24 @@ class ScorerProcess:
                 ],
                 setsigmask=[signal.SIGINT],  # Ctrl-C reaches the whole group; the driver acts
             )
+        return cls(pid, ours)
+
+    @classmethod
+    def fork(cls) -> ScorerProcess:
+        """Start one as `spawn` does, 50 ms sooner: it goes on with the interpreter of this process.
+
+        Call it before this process has started a thread, whose locks nobody would release in the
+        child, and before it has imported what reads its environment only once, as NumPy does.
+        """
+        ours, theirs = socket.socketpair()
+        driver = os.getpid()
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # see `spawn`
+        pid = os.fork()
+        if pid == 0:
+            ours.close()
+            _be_scorer(theirs, driver)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        theirs.close()
         return cls(pid, ours)
 
     def listen(
@@ -128,6 +146,24 @@ class ScorerProcess:
             if self._status is None:
                 self._status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
         return self._status
+
+
+def _be_scorer(connection: socket.socket, driver: int) -> NoReturn:
+    """Do in a fork what `spawn` has done for it, and serve."""
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.dup2(2, 1)
+        os.environ.update(_environment(None))
+        from batch_inference_runner.score.process import serve
+
+        serve(connection, driver)
+    except BaseException:  # noqa: BLE001 - the edge of a process: a fork must not return
+        import traceback
+
+        traceback.print_exc()
+    os._exit(1)
 
 
 def _environment(gpu: int | None) -> dict[str, str]:

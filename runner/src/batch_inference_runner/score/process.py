@@ -6,6 +6,7 @@ while native code is stuck. It never decides to end by itself.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import queue
 import socket
@@ -13,7 +14,7 @@ import sys
 import threading
 import time
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from batch_inference_runner import lean_imports
 from batch_inference_runner.parent_death import die_with_parent
@@ -25,12 +26,18 @@ if TYPE_CHECKING:
     from batch_inference_runner.score.scorer import Scorer
 
 _BEAT_SECONDS = 0.2
+_PR_SET_NAME = 15
 
 
 def main() -> None:
-    """Serve the driver behind the socket whose number is the first argument."""
-    connection = socket.socket(fileno=int(sys.argv[1]))
-    die_with_parent(int(sys.argv[2]))
+    """Serve the driver: the arguments are the number of the socket to it, and its process id."""
+    serve(socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2]))
+
+
+def serve(connection: socket.socket, driver: int) -> NoReturn:
+    """Be a scorer of the driver with this process id, which is the parent, until it is killed."""
+    die_with_parent(driver)
+    _name_process("bij-scorer")
     inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
     connection.set_inheritable(False)  # a child that outlived us would keep the driver waiting
     try:
@@ -41,7 +48,7 @@ def main() -> None:
         os._exit(WANT_OF_MEMORY)
 
 
-def _serve(connection: socket.socket, inbox: queue.SimpleQueue[Message]) -> None:
+def _serve(connection: socket.socket, inbox: queue.SimpleQueue[Message]) -> NoReturn:
     _start(_receive, connection, inbox)
     import_libraries()
     from batch_inference_runner.score.scorer import Scorer
@@ -88,6 +95,11 @@ def _import_numpy() -> None:
         lean_imports.replace(name)
     with lean_imports.replaced("numpy._typing", __getattr__=lambda _: list):
         import numpy as np  # noqa: F401
+
+
+def _name_process(name: str) -> None:
+    """Show this process by a name of up to 15 characters, as `top` and `ps -o comm` do."""
+    ctypes.CDLL(None).prctl(_PR_SET_NAME, name.encode())
 
 
 def _is_want_of_memory(error: Exception) -> bool:
