@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import string
 import sys
 
 import pytest
@@ -35,3 +36,10 @@ def test_the_collector_is_back_after_the_imports():
     with lean_imports.uncollected(), lean_imports.uncollected():
         assert not gc.isenabled()
     assert gc.isenabled()
+
+
+def test_what_is_replaced_in_a_module_is_its_own_again_afterwards():
+    own = string.capwords
+    with lean_imports.replaced_in(string, capwords=str.upper):
+        assert string.capwords("a") == "A"
+    assert string.capwords is own

@@ -75,6 +75,9 @@ def _run(arguments: argparse.Namespace) -> int:
 
     with closing(ScorerProcess.fork()) as scorer:
         with lean_imports.uncollected():
+            from batch_inference_runner import lean_pydantic
+
+            lean_pydantic.load()
             from batch_inference_runner.cli.run import run
 
         return run(arguments, scorer)

@@ -52,6 +52,17 @@ def replaced(name: str, **attributes: Any) -> Iterator[None]:
 
 
 @contextmanager
+def replaced_in(module: ModuleType, **attributes: Any) -> Iterator[None]:
+    """Put these in the place of a module's own for as long as entered."""
+    own = {name: getattr(module, name) for name in attributes}
+    vars(module).update(attributes)
+    try:
+        yield
+    finally:
+        vars(module).update(own)
+
+
+@contextmanager
 def uncollected() -> Iterator[None]:
     """Keep the garbage collector away: imports make many objects, and hardly one is garbage."""
     was_enabled = gc.isenabled()
