@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 import string
 import sys
 
@@ -43,3 +44,21 @@ def test_what_is_replaced_in_a_module_is_its_own_again_afterwards():
     with lean_imports.replaced_in(string, capwords=str.upper):
         assert string.capwords("a") == "A"
     assert string.capwords is own
+
+
+def test_an_expression_is_compiled_when_it_is_first_used():
+    with lean_imports.uncompiled():
+        broken, whole = re.compile("("), re.compile("(B+)", flags=re.IGNORECASE)
+    with pytest.raises(re.error, match="unterminated"):
+        broken.match("")
+    assert whole.search("abba")[1] == "bb"
+    assert (whole.pattern, whole.groups) == ("(B+)", 1)
+    assert type(re.compile("c")) is re.Pattern
+
+
+def test_an_expression_that_is_not_compiled_yet_stands_where_a_pattern_may():
+    with lean_imports.uncompiled():
+        pattern = re.compile("b+")
+    assert isinstance(pattern, re.Pattern)
+    assert re.compile(pattern).fullmatch("bb")
+    assert re.sub(pattern, "-", "abba") == "a-a"

@@ -74,7 +74,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from batch_inference_runner.schedule.scorer_process import ScorerProcess
 
     with closing(ScorerProcess.fork()) as scorer:
-        with lean_imports.uncollected():
+        with lean_imports.uncollected(), lean_imports.uncompiled():
             from batch_inference_runner import lean_pydantic
 
             lean_pydantic.load()

@@ -6,8 +6,10 @@ Standard library only, and little of it: this is imported before everything else
 from __future__ import annotations
 
 import gc
+import re
 import sys
 from contextlib import contextmanager
+from functools import partial
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -73,3 +75,29 @@ def uncollected() -> Iterator[None]:
         if was_enabled:
             gc.freeze()  # nor is any of them looked at again
             gc.enable()
+
+
+@contextmanager
+def uncompiled() -> Iterator[None]:
+    """Let modules have their regular expressions compiled when these are first used, if ever.
+
+    Before the first row few are. Half of what the others take is for one of yaml's, of all the
+    characters that are allowed, and libyaml does without it.
+    """
+    with replaced_in(re, compile=_Uncompiled):
+        yield
+
+
+_compile = re.compile
+
+
+class _Uncompiled:
+    """Stands for a pattern, also where `re` is given it in place of text."""
+
+    __class__ = re.Pattern  # type: ignore[assignment] # what isinstance() is to see
+
+    def __init__(self, *pattern: Any, **flags: Any) -> None:
+        self._compile = partial(_compile, *pattern, **flags)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._compile(), name)  # `re` keeps what it has compiled
