@@ -46,7 +46,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         from batch_inference_runner.supervise.start import supervise
 
         return supervise(words[1:], os.environ)
-    from batch_inference_runner.cli.arguments import parse
+    # argparse would look for translations of its words, in every folder that might hold some.
+    with lean_imports.replaced("gettext", gettext=str, ngettext=_in_english):
+        from batch_inference_runner.cli.arguments import parse
 
     _skip_pydantic_plugins()
     try:
@@ -59,6 +61,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         from batch_inference_runner.cli.failures import explain
 
         return explain(error, as_json=getattr(arguments, "output_format", "text") == "json")
+
+
+def _in_english(one: str, more: str, count: int) -> str:
+    return one if count == 1 else more
 
 
 def _skip_pydantic_plugins() -> None:
