@@ -100,7 +100,7 @@ def _bindings(model: ModelSpec) -> dict[str, Any]:
 
 
 def _reading(source: InputSpec) -> dict[str, Any]:
-    csv = source.csv or CsvSpec()
+    csv = source.csv or CsvSpec.model_construct()
     return {
         "format": source.format,
         "csv": {

@@ -92,15 +92,15 @@ class JobSpec(ResourceModel):
     change once the job exists."""
     output: OutputSpec
     """Where and how results are written. It cannot change once the job exists."""
-    sharding: ShardingSpec = Field(default_factory=ShardingSpec)
+    sharding: ShardingSpec = Field(default_factory=ShardingSpec.model_construct)
     """How the dataset is cut into shards. It cannot change once the job exists."""
-    batching: BatchingSpec = Field(default_factory=BatchingSpec)
+    batching: BatchingSpec = Field(default_factory=BatchingSpec.model_construct)
     """How many rows the model scores in one call. It cannot change once the job exists."""
-    execution: ExecutionSpec = Field(default_factory=ExecutionSpec)
+    execution: ExecutionSpec = Field(default_factory=ExecutionSpec.model_construct)
     """How the model is run. It cannot change once the job exists."""
-    workers: WorkersSpec = Field(default_factory=WorkersSpec)
+    workers: WorkersSpec = Field(default_factory=WorkersSpec.model_construct)
     """The pods that score."""
-    error_policy: ErrorPolicySpec = Field(default_factory=ErrorPolicySpec)
+    error_policy: ErrorPolicySpec = Field(default_factory=ErrorPolicySpec.model_construct)
     """What happens to rows that cannot be scored."""
     backoff_limit: Annotated[int, Field(ge=0, le=10_000)] = 6
     """Failed pods that a run replaces before it fails; disruptions are not counted."""

@@ -82,7 +82,7 @@ class ModelSpec(ResourceModel):
 
     storage_uri: SourceUri
     """Where the model lies: an `.onnx` file, or a folder that holds one and its external data."""
-    model_format: ModelFormat = Field(default_factory=ModelFormat)
+    model_format: ModelFormat = Field(default_factory=ModelFormat.model_construct)
     """The kind of model."""
     digest: (
         Annotated[

@@ -32,7 +32,11 @@ class Rule:
 
 
 class ResourceModel(BaseModel):
-    """One object of the resource: camelCase, frozen, no unknown field, no coercion of types."""
+    """One object of the resource: camelCase, frozen, no unknown field, no coercion of types.
+
+    A part that may be left out is then made by its `model_construct`: calling the class would build
+    a validator for that part alone, and what is the default is valid.
+    """
 
     model_config = ConfigDict(
         alias_generator=to_camel,

@@ -120,7 +120,7 @@ class WorkersSpec(ResourceModel):
 
     replicas: Annotated[int, Field(ge=1, le=1000)] = 1
     """Number of pods. It may change while the job runs."""
-    resources: ResourceRequirements = Field(default_factory=ResourceRequirements)
+    resources: ResourceRequirements = Field(default_factory=ResourceRequirements.model_construct)
     """What each pod may use. It may change while the job is suspended."""
     node_selector: Annotated[Labels, Field(max_length=64)] = Field(default_factory=dict)
     """Labels that a node must have. It may change while the job is suspended."""
