@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pkgutil
+import sys
 from importlib import import_module
 
 import pytest
@@ -35,6 +36,11 @@ PARTS = [
 def test_there_are_models():
     assert len(MODELS) > 50
     assert len(PARTS) > 5
+
+
+@pytest.mark.parametrize("name", sorted({model.__module__ for model in MODELS}))
+def test_annotations_of_models_are_no_text_that_pydantic_would_have_to_compile(name):
+    assert "annotations" not in vars(sys.modules[name])
 
 
 @pytest.mark.parametrize("make", PARTS)

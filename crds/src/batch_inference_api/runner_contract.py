@@ -5,10 +5,8 @@ an operator may serve a newer `BatchInferenceJob` to an older runner as long as 
 contract version. Writing is strict (every value is validated when it is set), reading is tolerant
 (unknown fields are ignored), and an unknown contract version is refused.
 
-Nothing in here does I/O.
+Nothing in here does I/O. Annotations are evaluated, as in `v1alpha1`.
 """
-
-from __future__ import annotations
 
 from enum import StrEnum
 from typing import Literal, Self

@@ -1,19 +1,15 @@
 """spec.workers: variables and volumes that pods get beside what a run needs itself."""
 
-from __future__ import annotations
-
 import posixpath
 import re
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Iterator
+from typing import Annotated
 
 from pydantic import Field
 
 from batch_inference_api.v1alpha1.names import ObjectName
 from batch_inference_api.v1alpha1.quantity import Quantity, parse_quantity, too_few_bytes
 from batch_inference_api.v1alpha1.resource import ResourceModel, Rule, matching
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 RESERVED_PREFIXES = ("BIJ_", "RAY_", "LD_", "PYTHON")
 OWN_FOLDERS = (

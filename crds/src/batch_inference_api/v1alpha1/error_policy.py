@@ -1,7 +1,5 @@
 """spec.errorPolicy: what happens to rows that cannot be scored."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from pydantic import Field

@@ -1,16 +1,12 @@
 """spec.sharding, spec.batching and spec.execution: how the work is cut and the model is run."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, PlainValidator, WithJsonSchema
 
 from batch_inference_api.v1alpha1.quantity import Quantity, too_few_bytes
 from batch_inference_api.v1alpha1.resource import ResourceModel, matching
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 MAX_BATCH_SIZE = 1_000_000
 _PROVIDER_PATTERN = "^[A-Za-z0-9]+ExecutionProvider$"

@@ -1,7 +1,5 @@
 """spec.input: the dataset that is scored."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from pydantic import Field

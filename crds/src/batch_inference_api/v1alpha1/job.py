@@ -1,7 +1,5 @@
 """The BatchInferenceJob: its spec, and what can be said about several parts of it at once."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 

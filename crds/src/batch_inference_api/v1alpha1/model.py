@@ -1,8 +1,7 @@
 """spec.model: which model, and how its inputs and outputs are bound to columns."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Annotated, Literal
+from collections.abc import Iterator
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -10,9 +9,6 @@ from batch_inference_api.choices import NonFinitePolicy, NullPolicy
 from batch_inference_api.v1alpha1.names import ColumnName, SecretReference
 from batch_inference_api.v1alpha1.resource import ResourceModel, Rule, find_doubles, matching
 from batch_inference_api.v1alpha1.uri import SourceUri
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 _DIGEST_PATTERN = "^sha256:[0-9a-f]{64}$"
 

@@ -1,16 +1,12 @@
 """Strings with a meaning of their own: columns, expressions, and names of Kubernetes objects."""
 
-from __future__ import annotations
-
 import re
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Iterator
+from typing import Annotated
 
 from pydantic import Field
 
 from batch_inference_api.v1alpha1.resource import ResourceModel, matching
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 JOB_NAME_PATTERN = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 JOB_NAME_LENGTH = 52

@@ -1,8 +1,7 @@
 """spec.output: where and how results are written."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Iterator
+from typing import Annotated
 
 from pydantic import Field
 
@@ -10,10 +9,6 @@ from batch_inference_api.choices import COMPRESSIONS, Compression, DataFormat, O
 from batch_inference_api.v1alpha1.names import ColumnName, SecretReference
 from batch_inference_api.v1alpha1.resource import ResourceModel, Rule, find_doubles
 from batch_inference_api.v1alpha1.uri import TargetUri
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 
 DEFAULT_COMPRESSIONS = {
     DataFormat.PARQUET: Compression.ZSTD,

@@ -1,8 +1,7 @@
 """spec.workers: on which nodes pods may run, in the words of a pod."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Annotated, Literal
+from collections.abc import Iterator
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -13,9 +12,6 @@ from batch_inference_api.v1alpha1.names import (
     problems_of_keys,
 )
 from batch_inference_api.v1alpha1.resource import ResourceModel, Rule
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 _ATOMIC = {"x-kubernetes-list-type": "atomic"}
 Weight = Annotated[int, Field(ge=1, le=100)]

@@ -1,16 +1,12 @@
 """spec.preprocessing and spec.postprocessing: columns computed before and after the model."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Iterator
+from typing import Annotated
 
 from pydantic import Field
 
 from batch_inference_api.v1alpha1.names import ColumnName, Expression
 from batch_inference_api.v1alpha1.resource import ResourceModel, find_doubles
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 class ComputedColumnSpec(ResourceModel):

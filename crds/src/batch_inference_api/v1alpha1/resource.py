@@ -1,17 +1,13 @@
 """What every part of the resource has in common: strict fields, rules, and shared types."""
 
-from __future__ import annotations
-
 import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 BROKEN_RULES = "broken_rules"
 """Type of the pydantic error that lists broken rules; `ctx["broken"]` lists (field, message)."""

@@ -1,7 +1,5 @@
 """The status of a BatchInferenceJob. Every field is optional and bounded."""
 
-from __future__ import annotations
-
 from enum import StrEnum
 from typing import Annotated, Literal
 

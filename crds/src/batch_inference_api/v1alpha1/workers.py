@@ -1,9 +1,9 @@
 """spec.workers: how many pods score, what each may use, and where they run."""
 
-from __future__ import annotations
-
 import re
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Annotated
 
 from pydantic import Field
 
@@ -18,10 +18,6 @@ from batch_inference_api.v1alpha1.quantity import (
     whole,
 )
 from batch_inference_api.v1alpha1.resource import ResourceModel
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from decimal import Decimal
 
 ResourceList = Annotated[
     dict[Annotated[str, Field(max_length=253)], Quantity], Field(max_length=16)
