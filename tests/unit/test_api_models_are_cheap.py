@@ -8,6 +8,7 @@ from importlib import import_module
 
 import pytest
 from pydantic import BaseModel
+from pydantic.alias_generators import to_camel
 
 import batch_inference_api
 from batch_inference_api.v1alpha1.resource import ResourceModel
@@ -49,3 +50,9 @@ def test_a_part_that_is_left_out_is_made_without_a_validator_of_its_own_and_vali
     assert make == type(part).model_construct
     assert part == type(part).model_validate_json("{}")
     assert part.model_fields_set == set()
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_names_on_the_wire_are_those_that_pydantic_would_make(model):
+    aliases = {name: field.alias for name, field in model.model_fields.items()}
+    assert aliases == {name: to_camel(name) for name in aliases}

@@ -12,9 +12,9 @@ from enum import StrEnum
 from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic.alias_generators import to_camel
 from pydantic_core import from_json, to_json
 
+from batch_inference_api.camel_case import to_camel
 from batch_inference_api.choices import (
     MAX_SAMPLES,
     DataFormat,

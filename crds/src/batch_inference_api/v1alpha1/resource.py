@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
-from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
+
+from batch_inference_api.camel_case import to_camel
 
 BROKEN_RULES = "broken_rules"
 """Type of the pydantic error that lists broken rules; `ctx["broken"]` lists (field, message)."""
