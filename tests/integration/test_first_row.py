@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 FOREIGN = ("numpy", "pyarrow", "onnxruntime", "duckdb", "obstore", "ray", "rich")
 SLOW = ("importlib.metadata", "importlib.resources", "ssl", "http.client", "asyncio", "email")
 LATER = (
+    *("_hashlib", "concurrent.futures", "locale", "platform", "zoneinfo"),
+    "batch_inference_runner.cli.failures",
+    "batch_inference_runner.cli.summary",
     "batch_inference_runner.commit.output",
+    "batch_inference_runner.plan.document",
+    "batch_inference_runner.progress.server",
     "batch_inference_runner.schedule.dispatch",
     "batch_inference_runner.schedule.ray_nodes",
 )

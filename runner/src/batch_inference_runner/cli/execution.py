@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from batch_inference_api.runner_contract import RunPhase
 from batch_inference_runner import lean_imports
 from batch_inference_runner.cli.display import Display
-from batch_inference_runner.cli.failures import failure_of, is_expected
 from batch_inference_runner.cli.interrupts import Interrupts
 from batch_inference_runner.errors import ExitCode, Interrupted, JobFailed
 from batch_inference_runner.progress.counters import Progress
@@ -93,6 +92,8 @@ def _succeeded(outcome: Outcome, progress: Progress) -> Result:
 
 
 def _failed(error: BaseException, progress: Progress, interrupts: Interrupts) -> Result:
+    from batch_inference_runner.cli.failures import failure_of, is_expected
+
     failure = failure_of(error)
     exit_code = interrupts.exit_code if isinstance(error, Interrupted) else failure.exit_code
     # Only what fails again is Failed; everything else can be resumed.

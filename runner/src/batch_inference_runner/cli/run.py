@@ -1,10 +1,12 @@
-"""`bij run`: score what a manifest describes, on this machine."""
+"""`bij run`: score what a manifest describes, on this machine.
+
+What says how the run ended is imported when it has: the first row waits for all that is not.
+"""
 
 from __future__ import annotations
 
 import json
 import logging
-import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,11 +15,7 @@ from batch_inference_runner import lean_imports, logs
 from batch_inference_runner.cli import manifest as manifests
 from batch_inference_runner.cli.display import choose_renderer
 from batch_inference_runner.cli.execution import execute
-from batch_inference_runner.cli.failures import write_error
-from batch_inference_runner.cli.json_document import write_document
-from batch_inference_runner.cli.summary import interruption, summary
 from batch_inference_runner.errors import ExitCode
-from batch_inference_runner.progress.server import ProgressServer
 from batch_inference_runner.quota import cpu_quota, memory_limit_bytes
 from batch_inference_runner.redaction import redact
 
@@ -84,6 +82,12 @@ def _with_workers(config: RunnerConfig, replicas: int) -> RunnerConfig:
 
 
 def _tell(result: Result, loaded: LoadedManifest, arguments: argparse.Namespace) -> None:
+    import shlex
+
+    from batch_inference_runner.cli.failures import write_error
+    from batch_inference_runner.cli.json_document import write_document
+    from batch_inference_runner.cli.summary import interruption, summary
+
     if result.defect is not None:
         _logger.error("unexpected failure", exc_info=result.defect)
     if arguments.output_format == "json":
@@ -116,6 +120,8 @@ def _services(arguments: argparse.Namespace, config: RunnerConfig) -> StartServi
 
             server, members = start_members(progress, config, port=port or 0, stack=stack)
         elif port is not None:
+            from batch_inference_runner.progress.server import ProgressServer
+
             server, members = ProgressServer(progress, host="127.0.0.1", port=port), None
             stack.callback(server.close)
             server.start()

@@ -17,7 +17,6 @@ nor its late delete can hit a later result.
 
 from __future__ import annotations
 
-import hashlib
 from functools import lru_cache
 
 INTERNAL = "_bij"
@@ -34,7 +33,7 @@ def work_of(plan_hash: str, generation: int) -> str:
     """Name one generation of a plan, as 64 hex digits."""
     if generation == 1:
         return plan_hash
-    return hashlib.sha256(f"{plan_hash}:{generation}".encode()).hexdigest()
+    return _sha256(f"{plan_hash}:{generation}")
 
 
 def part_stem(shard: int, work: str) -> str:
@@ -98,4 +97,10 @@ def _fan_out(shard: int) -> str:
 
 @lru_cache(maxsize=4096)
 def _folder_of(group: int) -> str:
-    return hashlib.sha256(str(group).encode()).hexdigest()[:2]
+    return _sha256(str(group))[:2]
+
+
+def _sha256(text: str) -> str:
+    import hashlib  # loads OpenSSL, and before a run's first row only a name from here is needed
+
+    return hashlib.sha256(text.encode()).hexdigest()

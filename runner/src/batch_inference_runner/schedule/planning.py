@@ -20,9 +20,7 @@ from batch_inference_runner.errors import (
     Unavailable,
 )
 from batch_inference_runner.formats.file_names import file_extension
-from batch_inference_runner.plan.document import identity_of, make_plan
 from batch_inference_runner.plan.inputs import check_output_apart, list_inputs, refuse_results
-from batch_inference_runner.plan.shards import cut
 from batch_inference_runner.redaction import public_uri
 from batch_inference_runner.schedule.slot import Exited, Slot, SlotEvent, StartFailures
 from batch_inference_runner.score.messages import (
@@ -106,6 +104,10 @@ class Planner:
             JobFailed, Unavailable: a store refused, or could not be reached.
             Interrupted: the run was asked to stop.
         """
+        # Not before the scorer was asked.
+        from batch_inference_runner.plan.document import identity_of, make_plan
+        from batch_inference_runner.plan.shards import cut
+
         config = self._config
         files, self._begun = self._begun, None
         if files is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ from batch_inference_runner.storage.posix_errors import as_store_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from concurrent.futures import ThreadPoolExecutor
 
 _FILES_OPEN = 128
 _WAITERS = 8
@@ -67,4 +67,6 @@ def _wait_for(descriptors: Sequence[int]) -> None:
 
 @lru_cache(maxsize=1)
 def _waiters() -> ThreadPoolExecutor:
+    from concurrent.futures import ThreadPoolExecutor
+
     return ThreadPoolExecutor(_WAITERS, thread_name_prefix="fdatasync")

@@ -9,13 +9,15 @@ as long as they stay inside the folder.
 
 Durability is bought in groups: writeback of all files of a group is started before the first is
 waited for, then each directory is synced once. Alone, a file costs ten times as much.
+
+What only writing needs is imported when something is written: to list the input is among the first
+things that a run does.
 """
 
 from __future__ import annotations
 
 import errno
 import fcntl
-import hashlib
 import os
 import stat
 import threading
@@ -24,7 +26,6 @@ from typing import TYPE_CHECKING
 
 from batch_inference_runner.storage.durability import sync_files, sync_folders
 from batch_inference_runner.storage.folder_listing import check_inside, check_link, list_files
-from batch_inference_runner.storage.folder_sink import FolderSink
 from batch_inference_runner.storage.keys import check_key
 from batch_inference_runner.storage.local_file import LocalFile, version_of
 from batch_inference_runner.storage.posix_errors import as_store_error
@@ -40,6 +41,8 @@ from batch_inference_runner.storage.store import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
+
+    from batch_inference_runner.storage.folder_sink import FolderSink
 
 _TEMPORARY = "_bij/tmp"
 _SMALL_BYTES = 16 * 1024
@@ -75,6 +78,8 @@ class Folder:
             raise as_store_error(error, path) from error
 
     def get_with_version(self, key: str) -> tuple[bytes, str]:
+        import hashlib
+
         # Two writes within one tick of the kernel's clock have the same time, hence the hash.
         body = self.get(key)
         return body, f"{self.info(key).version}-{hashlib.sha256(body).hexdigest()[:16]}"
@@ -121,6 +126,8 @@ class Folder:
                 os.unlink(temporary)
 
     def open_sink(self, key: str) -> FolderSink:
+        from batch_inference_runner.storage.folder_sink import FolderSink
+
         target = self._path(key, create=True)
         return FolderSink(key, temporary=self._new_temporary(), target=target)
 
