@@ -2,8 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
 from pydantic_core import PydanticCustomError
@@ -14,8 +13,7 @@ BROKEN_RULES = "broken_rules"
 """Type of the pydantic error that lists broken rules; `ctx["broken"]` lists (field, message)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(NamedTuple):
     """A condition over several fields, said once for the API server and once for Python.
 
     `cel` sees the object as `self` (and `oldSelf`: such a rule compares with the stored object, so

@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from batch_inference_api.runner_contract import RunPhase
 from batch_inference_runner import lean_imports
@@ -32,8 +31,7 @@ if TYPE_CHECKING:
     """Starts what serves the run, leaves its end to the stack, returns the run's other members."""
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(NamedTuple):
     """How a run ended: `outcome` or `failure`, and the final report.
 
     `defect` is the exception where its traceback is needed to understand the failure.

@@ -7,9 +7,8 @@ the folder of the manifest, and what only a cluster can give is listed as withou
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from batch_inference_api.problems import InvalidManifest, Problem, parse_job
 from batch_inference_api.reasons import Reason
@@ -56,8 +55,7 @@ _CLUSTER_ONLY = (
 """Fields of the spec that nothing on one machine could obey."""
 
 
-@dataclass(frozen=True, slots=True)
-class LoadedManifest:
+class LoadedManifest(NamedTuple):
     """A manifest that is valid, with every default filled and every location absolute."""
 
     config: RunnerConfig

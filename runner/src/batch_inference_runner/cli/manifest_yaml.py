@@ -6,8 +6,7 @@ process on deep nesting. Values are those that kubectl sends to a server.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
 
 import yaml
 
@@ -39,28 +38,26 @@ class YamlProblem(ValueError):
     """The text is not YAML that a manifest may use; the message begins with line and column."""
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
+class Document(NamedTuple):
     """One document: its value, and the line (from 1) of every value by its path."""
 
     value: Any
     lines: dict[Path, int]
 
 
-@dataclass(slots=True)
-class _Anchor:
+class _Anchor(NamedTuple):
     value: Any
     values: int
 
 
-@dataclass(slots=True)
 class _Builder:
     """Builds values from events; one for each document, because anchors end with it."""
 
-    events: Iterator[Any]
-    lines: dict[Path, int] = field(default_factory=dict)
-    anchors: dict[str, _Anchor] = field(default_factory=dict)
-    values: int = 0
+    def __init__(self, events: Iterator[Any]) -> None:
+        self.events = events
+        self.lines: dict[Path, int] = {}
+        self.anchors: dict[str, _Anchor] = {}
+        self.values = 0
 
     def build(self, event: Any, path: Path) -> Any:
         """Build the value that begins with `event`."""

@@ -1,13 +1,15 @@
-"""The plan: what is read, with which model, cut into which shards; and its hash."""
+"""The plan: what is read, with which model, cut into which shards; and its hash.
+
+Named tuples for the reason of `score.messages`; but a tuple has an `index` already.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class InputFile:
+class InputFile(NamedTuple):
     """One file of the dataset, pinned.
 
     `uri` names it for people and in the manifest. `version` is an ETag or, on a file system,
@@ -23,8 +25,7 @@ class InputFile:
     partition_values: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Unit:
+class Unit(NamedTuple):
     """The smallest part of a file that a shard can hold.
 
     Parquet: a row group; Arrow: a record batch; [start, stop) are ordinals, stop = start + 1.
@@ -37,15 +38,13 @@ class Unit:
     rows: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class FileInventory:
+class FileInventory(NamedTuple):
     """What inspection found in one file: units that tile it, in order."""
 
     units: tuple[Unit, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(NamedTuple):
     """A run of consecutive units of one file. `first_row` and `rows` are None for text."""
 
     file: int
@@ -69,8 +68,7 @@ class Shard:
         return None if None in counts else sum(count or 0 for count in counts)
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """Everything that decides which bytes come out, but versions of libraries.
 
     `hash` is the sha256 (hex) of the plan's canonical form (see plan.document). `spec` holds the

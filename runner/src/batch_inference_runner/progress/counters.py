@@ -5,8 +5,7 @@ from __future__ import annotations
 import resource
 import threading
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import ValidationError
 
@@ -34,8 +33,7 @@ _MAX_SAMPLE_TEXT = 300
 _PENDING, _ACTIVE, _COMMITTED, _FAILED = range(4)
 
 
-@dataclass(frozen=True, slots=True)
-class CommittedCounts:
+class CommittedCounts(NamedTuple):
     """Rows of one shard that an earlier attempt committed."""
 
     shard: int

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from batch_inference_api.runner_contract import RunnerConfig
@@ -12,8 +11,7 @@ _SCORER_SHARE = 0.8
 """Of the memory limit; the rest is the driver's, Ray's and the page cache's."""
 
 
-@dataclass(frozen=True, slots=True)
-class Capacity:
+class Capacity(NamedTuple):
     """`scorers` processes with `threads` threads and `memory_bytes` each."""
 
     scorers: int

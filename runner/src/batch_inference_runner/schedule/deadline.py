@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from batch_inference_api.reasons import Reason
 from batch_inference_runner.errors import JobFailed
 
 
-@dataclass(frozen=True, slots=True)
-class Deadline:
+class Deadline(NamedTuple):
     """`at` is on the monotonic clock; None: a run may take as long as it needs."""
 
     at: float | None = None

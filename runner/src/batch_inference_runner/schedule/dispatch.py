@@ -9,7 +9,6 @@ from __future__ import annotations
 import queue
 import time
 import uuid
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from batch_inference_api.reasons import Reason
@@ -259,7 +258,7 @@ class Dispatch:
             self._progress.resumed(counts)
             return
         for each in counts:
-            self._progress.committed(**asdict(each))
+            self._progress.committed(**each._asdict())
 
     def _on_failed(self, slot: Slot, failed: ShardFailed) -> None:
         slot.release(failed.shard)

@@ -9,9 +9,8 @@ from __future__ import annotations
 import os.path
 import queue
 import time
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from batch_inference_runner.commit.layout import INTERNAL
 from batch_inference_runner.quota import cpu_quota, memory_limit_bytes
@@ -27,8 +26,7 @@ if TYPE_CHECKING:
     from batch_inference_api.runner_contract import Location, RunnerConfig
 
 
-@dataclass(frozen=True, slots=True)
-class Launch:
+class Launch(NamedTuple):
     """A run that has begun: its places for scorers, the first of them filled, and their events."""
 
     config: RunnerConfig

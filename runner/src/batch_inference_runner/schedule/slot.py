@@ -9,7 +9,7 @@ from __future__ import annotations
 import signal
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from batch_inference_api.reasons import Reason
 from batch_inference_runner.score.messages import WANT_OF_MEMORY
@@ -42,8 +42,7 @@ _MOST_CRASHES_AT_START = 3
 _MOST_KILLS_AT_START = 10
 
 
-@dataclass(frozen=True, slots=True)
-class Exited:
+class Exited(NamedTuple):
     """A scorer has ended; `status` as in subprocess: negative is a signal."""
 
     status: int
@@ -89,8 +88,7 @@ class StartFailures:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class SlotEvent:
+class SlotEvent(NamedTuple):
     """Something that a slot's scorer of that generation said or did."""
 
     slot: Slot

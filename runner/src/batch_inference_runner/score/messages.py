@@ -237,26 +237,22 @@ def receive_exactly(connection: socket.socket, size: int) -> bytes | None:
     return bytes(parts)
 
 
-def _files(values: list[dict[str, Any]]) -> tuple[InputFile, ...]:
+def _files(values: list[list[Any]]) -> tuple[InputFile, ...]:
     return tuple(
-        InputFile(
-            **{
-                **value,
-                "partition_values": tuple((name, text) for name, text in value["partition_values"]),
-            }
-        )
-        for value in values
+        InputFile(uri, size, version, location, tuple((name, text) for name, text in pairs))
+        for uri, size, version, location, pairs in values
     )
 
 
 def _assignment(value: dict[str, Any]) -> Assignment:
     shard = value["shard"]
-    pieces = tuple(Piece(**piece) for piece in shard["pieces"])
+    pieces = tuple(Piece(*piece) for piece in shard["pieces"])
     return Assignment(**{**value, "shard": Shard(shard["index"], pieces)})
 
 
-def _inventory(value: dict[str, Any]) -> FileInventory:
-    return FileInventory(tuple(Unit(**unit) for unit in value["units"]))
+def _inventory(value: list[list[Any]]) -> FileInventory:
+    (units,) = value
+    return FileInventory(tuple(Unit(*unit) for unit in units))
 
 
 _DECODERS: dict[str, Any] = {

@@ -5,8 +5,7 @@ Keys are relative to the store's root, separated by `/`, never with a leading sl
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -52,8 +51,7 @@ class Unsupported(StoreError):
     """The store cannot do at all what was asked of it."""
 
 
-@dataclass(frozen=True, slots=True)
-class ObjectInfo:
+class ObjectInfo(NamedTuple):
     """An object as a listing shows it; `version` as in plan.InputFile."""
 
     key: str
@@ -63,8 +61,7 @@ class ObjectInfo:
     """A symbolic link that leads to nothing, listed only for those who ask for such."""
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
+class Written(NamedTuple):
     """What a sink wrote: key, size in bytes, sha256 as 64 hex digits."""
 
     key: str
