@@ -1,7 +1,7 @@
 """The process edge: command line in, exit code out.
 
 Kept thin on purpose. A run's scorer needs a quarter of a second of imports before its first row, so
-it is spawned here, before anything but argparse is loaded, and imports beside the driver. `bij pod`
+it is forked here, before anything but argparse is loaded, and imports beside the driver. `bij pod`
 spawns the driver itself without even that.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from contextlib import closing
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, NoReturn
 
 from batch_inference_api import standard_streams
@@ -19,7 +19,7 @@ from batch_inference_runner.errors import ExitCode
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 
 def run_process() -> NoReturn:
@@ -76,14 +76,21 @@ def _skip_pydantic_plugins() -> None:
     lean_imports.replace("pydantic.plugin._loader", get_plugins=tuple)
 
 
+@contextmanager
+def _lean() -> Iterator[None]:
+    """Import without what no command needs: a scorer that was started waits for its driver."""
+    with lean_imports.uncollected(), lean_imports.uncompiled():
+        from batch_inference_runner import lean_pydantic
+
+        lean_pydantic.load()
+        yield
+
+
 def _run(arguments: argparse.Namespace) -> int:
     from batch_inference_runner.schedule.scorer_process import ScorerProcess
 
     with closing(ScorerProcess.fork()) as scorer:
-        with lean_imports.uncollected(), lean_imports.uncompiled():
-            from batch_inference_runner import lean_pydantic
-
-            lean_pydantic.load()
+        with _lean():
             from batch_inference_runner.cli.run import run
 
         return run(arguments, scorer)
@@ -93,7 +100,8 @@ def _validate(arguments: argparse.Namespace) -> int:
     from batch_inference_runner.schedule.scorer_process import ScorerProcess
 
     with closing(ScorerProcess.fork()) as scorer:
-        from batch_inference_runner.cli.validate import validate
+        with _lean():
+            from batch_inference_runner.cli.validate import validate
 
         return validate(arguments, scorer)
 
@@ -102,7 +110,8 @@ def _driver(arguments: argparse.Namespace) -> int:
     from batch_inference_runner.schedule.scorer_process import ScorerProcess
 
     with closing(ScorerProcess.fork()) as scorer:
-        from batch_inference_runner.cli.pods import run_driver
+        with _lean():
+            from batch_inference_runner.cli.pods import run_driver
 
         return run_driver(arguments, scorer)
 
