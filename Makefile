@@ -35,7 +35,7 @@ STEP_BACK := nice -n 5
 CLUSTERS := $(if $(filter-out local,$(BIJ_CLUSTER_PROVIDER)),0,2)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
-.PHONY: help demo venv test test-here test-ray test-cluster check format tools cluster cluster-install cluster-shell cluster-down soak images manifests bench bench-full pins clean
+.PHONY: help demo venv test test-here test-ray test-here-and-ray test-cluster check format tools cluster cluster-install cluster-shell cluster-down soak images manifests bench bench-full pins clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,8 +46,12 @@ demo: $(DEMO_STAMP) ## Train a model, score millions of rows, kill the run half-
 venv: $(DEV_STAMP) ## Create .venv with everything for development, pinned and hash-checked.
 	@echo "Ready: . $(BIN)/activate"
 
-test: $(DEV_STAMP) tools ## Run every test, here, with Ray and on a real cluster, all at once (about 25 minutes).
-	@$(MAKE) --keep-going --jobs=3 test-here test-ray test-cluster
+test: $(DEV_STAMP) tools ## Run every test: here and with Ray, and beside them on a real cluster (about 25 minutes).
+	@$(MAKE) --keep-going --jobs=2 test-here-and-ray test-cluster
+
+# One after the other: with more at once two cores are so busy that tests wait in vain.
+test-here-and-ray:
+	@$(MAKE) --keep-going --jobs=1 test-here test-ray
 
 test-here: $(DEV_STAMP) tools ## Run the tests that need neither Ray nor a cluster: unit, repository, integration, faults.
 	@echo "==> Tests: unit, repository, integration, faults"
