@@ -14,6 +14,8 @@ import sys
 import threading
 from typing import TYPE_CHECKING, NoReturn
 
+from batch_inference_runner import lean_imports
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -156,7 +158,8 @@ def _be_scorer(connection: socket.socket, driver: int) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(2, 1)
         os.environ.update(_environment(None))
-        from batch_inference_runner.score.process import serve
+        with lean_imports.uncollected():
+            from batch_inference_runner.score.process import serve
 
         serve(connection, driver)
     except BaseException:  # noqa: BLE001 - the edge of a process: a fork must not return

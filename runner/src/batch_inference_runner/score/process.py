@@ -79,7 +79,7 @@ def import_libraries() -> None:
     """
     lean_imports.refuse(*_UNNEEDED)
     no_certificates = SimpleNamespace(cafile=None, capath=None)
-    with lean_imports.uncollected():
+    with lean_imports.uncollected(), lean_imports.uncompiled():
         _import_numpy()
         with lean_imports.replaced("ssl", get_default_verify_paths=lambda: no_certificates):
             import pyarrow.fs  # noqa: F401 (it looks for the certificates of its own S3 client)
