@@ -29,13 +29,13 @@ DEV_STAMP := $(VENV)/.dev-$(shell cat $(DEV_PINS) $(DEV_PROJECTS) | sha256sum | 
 CLUSTER := PYTHONPATH=tests $(BIN)/python -m testkit.cluster
 # What runs side by side prints whole lines only.
 WHOLE_LINES := sed --unbuffered ''
-# The tests on a cluster take longest, so beside them all others step back.
+# What only computes steps back behind what waits for others to be ready.
 STEP_BACK := nice -n 5
 # They mostly wait, for pods and the like, so two clusters share them; another provider has but one.
 CLUSTERS := $(if $(filter-out local,$(BIJ_CLUSTER_PROVIDER)),0,2)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
-.PHONY: help demo venv test test-here test-ray test-here-and-ray test-cluster check format tools cluster cluster-install cluster-shell cluster-down soak images manifests bench bench-full pins clean
+.PHONY: help demo venv test test-here test-ray test-ray-and-here test-cluster check format tools cluster cluster-install cluster-shell cluster-down soak images manifests bench bench-full pins clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,12 +46,13 @@ demo: $(DEMO_STAMP) ## Train a model, score millions of rows, kill the run half-
 venv: $(DEV_STAMP) ## Create .venv with everything for development, pinned and hash-checked.
 	@echo "Ready: . $(BIN)/activate"
 
-test: $(DEV_STAMP) tools ## Run every test: here and with Ray, and beside them on a real cluster (about 25 minutes).
-	@$(MAKE) --keep-going --jobs=2 test-here-and-ray test-cluster
+test: $(DEV_STAMP) tools ## Run every test: with Ray and without, and beside them on a real cluster (about 25 minutes).
+	@$(MAKE) --keep-going --jobs=2 test-ray-and-here test-cluster
 
-# One after the other: with more at once two cores are so busy that tests wait in vain.
-test-here-and-ray:
-	@$(MAKE) --keep-going --jobs=1 test-here test-ray
+# One after the other: with more at once two cores are so busy that tests wait in vain. Those with
+# Ray wait most of the time, as those on a cluster do, so they come first.
+test-ray-and-here:
+	@$(MAKE) --keep-going --jobs=1 test-ray test-here
 
 test-here: $(DEV_STAMP) tools ## Run the tests that need neither Ray nor a cluster: unit, repository, integration, faults.
 	@echo "==> Tests: unit, repository, integration, faults"
@@ -59,7 +60,7 @@ test-here: $(DEV_STAMP) tools ## Run the tests that need neither Ray nor a clust
 
 test-ray: $(DEV_STAMP) tools ## Run the tests that start Ray on this machine.
 	@echo "==> Tests that start Ray, in a network namespace of their own: Ray listens on every address"
-	@$(STEP_BACK) $(BIN)/python tests/tools/private_network.py $(BIN)/python -m pytest tests/integration tests/faults -m ray -o cache_dir=.pytest_cache/ray | $(WHOLE_LINES)
+	@$(BIN)/python tests/tools/private_network.py $(BIN)/python -m pytest tests/integration tests/faults -m ray -o cache_dir=.pytest_cache/ray | $(WHOLE_LINES)
 
 test-cluster: $(DEV_STAMP) tools ## Run the tests on a real Kubernetes cluster of this machine.
 	@tests/tools/install_cluster_packages
