@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from subprocess import TimeoutExpired
 from typing import Self
 
 from testkit.cluster.api_server import RequestFailed
@@ -24,7 +23,7 @@ class HeadRecorder:
         self._watch = Watch(
             job.kubectl,
             "pods",
-            f"--selector={job.selector},{INDEX_LABEL}=0",
+            labels=f"{job.selector},{INDEX_LABEL}=0",
             take=self._take,
             begin=self._alive.clear,
         )
@@ -62,6 +61,6 @@ class HeadRecorder:
             return
         try:
             self.tokens |= self._job.tokens()
-        except (RequestFailed, TimeoutExpired):
+        except RequestFailed:
             return  # no API server just now; the pod will change again
         self._runs.add(run)

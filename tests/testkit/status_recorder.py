@@ -39,13 +39,14 @@ class StatusRecorder:
         self.arrivals: list[float] = []
         """When each of them arrived, on time.monotonic()."""
         self._job = job
-        selector = f"--field-selector=metadata.name={job.name}"
-        self._watch = Watch(job.kubectl, KIND, selector, take=self._take)
-        self._watches = ExitStack()
+        fields = f"metadata.name={job.name}"
+        self._watch = Watch(job.kubectl, KIND, fields=fields, take=self._take)
 
     def __enter__(self) -> Self:
-        self._watches.enter_context(self._watch)
-        self._watches.enter_context(self.heads)
+        with ExitStack() as watches:
+            watches.enter_context(self._watch)
+            watches.enter_context(self.heads)
+            self._watches = watches.pop_all()
         return self
 
     def __exit__(self, error: type[BaseException] | None, *_: object) -> None:

@@ -6,6 +6,9 @@ Tests ask it many times a second what has become of an object; what users type, 
 from __future__ import annotations
 
 import json
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from http import HTTPStatus
@@ -15,6 +18,7 @@ from urllib.parse import urlencode
 
 from kubernetes.client import ApiClient
 from kubernetes.config import ConfigException, new_client_from_config
+from urllib3 import BaseHTTPResponse
 from urllib3.exceptions import HTTPError
 
 Manifest = dict[str, Any]
@@ -39,15 +43,35 @@ class Resource:
     plural: str
     is_namespaced: bool
 
-    @property
-    def api_version(self) -> str:
-        return f"{self.group}/{self.version}" if self.group else self.version
-
     def path(self, namespace: str | None, name: str = "") -> str:
         """Return the path of one object, or of all; without a namespace, of all namespaces."""
         root = f"/apis/{self.group}" if self.group else "/api"
         within = f"/namespaces/{namespace}" if self.is_namespaced and namespace else ""
         return f"{root}/{self.version}{within}/{self.plural}" + (f"/{name}" if name else "")
+
+
+class Stream:
+    """An answer that goes on, and of which each line is a document."""
+
+    def __init__(self, response: BaseHTTPResponse, request: str) -> None:
+        self._response = response
+        self._request = request
+
+    def documents(self) -> Iterator[Manifest]:
+        """Return what comes; raises RequestFailed if the server breaks off before its end."""
+        with _failures_of(self._request):
+            for line in self._response:
+                if not line.endswith(b"\n"):
+                    raise RequestFailed(f"{self._request}: cut in the middle of a line")
+                yield json.loads(line)
+
+    def break_off(self) -> None:
+        """Have a thread that waits for the next document find the connection broken, at once."""
+        connection = self._response.connection
+        if connection and connection.sock:
+            with suppress(OSError):
+                # TLS's own shutdown would have the thread read what is left without decrypting it.
+                socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)
 
 
 class ApiServer:
@@ -87,6 +111,21 @@ class ApiServer:
         answer = self._answer(method, url, headers, None if body is None else json.dumps(body))
         return None if answer is None else json.loads(answer)
 
+    @contextmanager
+    def stream(self, path: str, *, silent_seconds: float, **query: str) -> Iterator[Stream]:
+        """Ask for an answer that goes on, and may be silent for so long and no longer.
+
+        Raises RequestFailed.
+        """
+        url = f"{path}?{urlencode(query)}"
+        headers = {"Accept": "application/json"}
+        response = self._send("GET", url, headers, seconds=silent_seconds, preload_content=False)
+        try:
+            _refuse_errors(response, f"GET {url}")
+            yield Stream(response, f"GET {url}")
+        finally:
+            response.close()
+
     def _discover(self) -> tuple[Resource, ...]:
         headers = {"Accept": _EVERY_RESOURCE}
         groups = [
@@ -119,28 +158,60 @@ class ApiServer:
     def _answer(
         self, method: str, url: str, headers: dict[str, str], body: str | None = None
     ) -> str | None:
-        try:
+        response = self._send(method, url, headers, body)
+        if response.status == HTTPStatus.NOT_FOUND and method == "GET":
+            return None
+        _refuse_errors(response, f"{method} {url}")
+        return response.data.decode()
+
+    def _send(
+        self,
+        method: str,
+        url: str,
+        headers: dict[str, str],
+        body: str | None = None,
+        *,
+        seconds: float = _ANSWER_SECONDS,
+        preload_content: bool = True,
+    ) -> BaseHTTPResponse:
+        with _failures_of(f"{method} {url}"):
             client = self._client
             client.update_params_for_auth(headers, [], ["BearerToken"], url, method, body)
-            response = client.rest_client.pool_manager.request(
+            return client.rest_client.pool_manager.request(
                 method,
                 client.configuration.host + url,
                 body=body,
                 headers=headers,
-                timeout=_ANSWER_SECONDS,
+                timeout=seconds,
+                preload_content=preload_content,
             )
-        except (HTTPError, ConfigException) as error:
-            raise RequestFailed(f"{method} {url}: {error}") from error
-        text = response.data.decode()
-        if response.status == HTTPStatus.NOT_FOUND and method == "GET":
-            return None
-        if response.status >= HTTPStatus.BAD_REQUEST:
-            raise RequestFailed(f"{method} {url}: {_message(text)}")
-        return text
 
     @cached_property
     def _client(self) -> ApiClient:
         return new_client_from_config(str(self._kubeconfig))
+
+
+def items_of(listing: Manifest) -> list[Manifest]:
+    """Return the objects of a list, with the header that the server leaves out there."""
+    header = {
+        "apiVersion": listing["apiVersion"],
+        "kind": listing["kind"].removesuffix("List"),
+    }
+    return [header | item for item in listing["items"]]
+
+
+@contextmanager
+def _failures_of(request: str) -> Iterator[None]:
+    try:
+        yield
+    except (HTTPError, ConfigException) as error:
+        raise RequestFailed(f"{request}: {error}") from error
+
+
+def _refuse_errors(response: BaseHTTPResponse, request: str) -> None:
+    if response.status >= HTTPStatus.BAD_REQUEST:
+        with _failures_of(request):
+            raise RequestFailed(f"{request}: {_message(response.data.decode())}")
 
 
 def _message(text: str) -> str:

@@ -6,7 +6,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from testkit.cluster.api_server import ApiServer, Manifest, RequestFailed
+from testkit.cluster.api_server import ApiServer, Manifest, RequestFailed, items_of
 from testkit.deadlines import wait_for
 
 _APPLY = "application/apply-patch+yaml"
@@ -33,10 +33,10 @@ class Kubectl:
         self.kubeconfig = kubeconfig
         self.namespace = namespace
         self._within = namespace or "default"
-        self._server = server or ApiServer(kubeconfig)
+        self.server = server or ApiServer(kubeconfig)
 
     def within(self, namespace: str) -> Kubectl:
-        return Kubectl(self.program, self.kubeconfig, namespace, server=self._server)
+        return Kubectl(self.program, self.kubeconfig, namespace, server=self.server)
 
     def __call__(self, *arguments: str, stdin: str = "", seconds: float = 60) -> str:
         """Run a command and return what it prints; raises RequestFailed."""
@@ -58,14 +58,9 @@ class Kubectl:
             timeout=seconds,
         )
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """Start a command that goes on, and whose output is to be read."""
-        return subprocess.Popen(
-            [str(self.program), *self._connection(), *arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
+    def path(self, kind: str, name: str = "") -> str:
+        """Return where `server` has an object, or all objects of a kind, in this namespace."""
+        return self.server.resource(kind).path(self._within, name)
 
     def apply(self, *manifests: Manifest, dry_run: bool = False) -> None:
         """Apply manifests on the server's side, as `kubectl apply --server-side` does."""
@@ -73,13 +68,12 @@ class Kubectl:
         if dry_run:
             query["dryRun"] = "All"
         for manifest in manifests:
-            path = self._server.path_of(manifest, namespace=self._within)
-            self._server.request("PATCH", path, body=manifest, media=_APPLY, **query)
+            path = self.server.path_of(manifest, namespace=self._within)
+            self.server.request("PATCH", path, body=manifest, media=_APPLY, **query)
 
     def patch(self, kind: str, name: str, changes: Manifest) -> None:
         """Merge changes into an object, as `kubectl patch --type=merge` does."""
-        path = self._server.resource(kind).path(self._within, name)
-        self._server.request("PATCH", path, body=changes, media=_MERGE)
+        self.server.request("PATCH", self.path(kind, name), body=changes, media=_MERGE)
 
     def get(self, kind: str, name: str) -> Manifest:
         found = self.find(kind, name)
@@ -89,21 +83,17 @@ class Kubectl:
 
     def find(self, kind: str, name: str) -> Manifest | None:
         """Return an object, or None if there is none."""
-        path = self._server.resource(kind).path(self._within, name)
-        return self._server.request("GET", path)
+        return self.server.request("GET", self.path(kind, name))
 
     def list(self, kind: str, *, labels: str = "", everywhere: bool = False) -> list[Manifest]:
         """Return the objects that a selector of labels selects, of all namespaces or of this."""
-        resource = self._server.resource(kind)
-        path = resource.path(None if everywhere else self._within)
-        found = self._server.request("GET", path, labelSelector=labels) or {"items": []}
-        # In a list the server leaves these out.
-        header = {"apiVersion": resource.api_version, "kind": resource.kind}
-        return [header | item for item in found["items"]]
+        path = self.server.resource(kind).path(None if everywhere else self._within)
+        found = self.server.request("GET", path, labelSelector=labels)
+        return items_of(found) if found else []
 
     def delete(self, kind: str, name: str) -> None:
         """Have an object deleted, and do not wait until it is gone."""
-        self._server.request("DELETE", self._server.resource(kind).path(self._within, name))
+        self.server.request("DELETE", self.path(kind, name))
 
     def wait(self, kind: str, name: str, *, until: str, seconds: float) -> None:
         """Wait as users do, for `condition=Complete` or `jsonpath={.status.phase}=Running`.
@@ -134,7 +124,7 @@ class Kubectl:
         spec = found["spec"]
         version = next(each["name"] for each in spec["versions"] if each["served"])
         path = f"/apis/{spec['group']}/{version}/{spec['names']['plural']}"
-        return is_established and self._server.request("GET", path) is not None
+        return is_established and self.server.request("GET", path) is not None
 
     def wait_for_service_account(self) -> None:
         """Wait until a new namespace accepts pods: they are refused before it has this account."""
