@@ -35,7 +35,7 @@ STEP_BACK := nice -n 5
 CLUSTERS := $(if $(filter-out local,$(BIJ_CLUSTER_PROVIDER)),0,2)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
-.PHONY: help demo venv test test-here test-ray test-ray-and-here test-cluster check format tools cluster cluster-install cluster-shell cluster-down soak images manifests bench bench-full pins clean
+.PHONY: help demo venv test test-here test-ray test-cluster-and-ray test-cluster check format tools cluster cluster-install cluster-shell cluster-down soak images manifests bench bench-full pins clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,13 +46,12 @@ demo: $(DEMO_STAMP) ## Train a model, score millions of rows, kill the run half-
 venv: $(DEV_STAMP) ## Create .venv with everything for development, pinned and hash-checked.
 	@echo "Ready: . $(BIN)/activate"
 
-test: $(DEV_STAMP) tools ## Run every test: with Ray and without, and beside them on a real cluster (about 25 minutes).
-	@$(MAKE) --keep-going --jobs=2 test-ray-and-here test-cluster
+test: $(DEV_STAMP) tools ## Run every test: on a real cluster and with Ray, and beside them all others (about 25 minutes).
+	@$(MAKE) --keep-going --jobs=2 test-cluster-and-ray test-here
 
-# One after the other: with more at once two cores are so busy that tests wait in vain. Those with
-# Ray wait most of the time, as those on a cluster do, so they come first.
-test-ray-and-here:
-	@$(MAKE) --keep-going --jobs=1 test-ray test-here
+# One after the other: beside each other their pods and nodes are so slow that tests wait in vain.
+test-cluster-and-ray:
+	@$(MAKE) --keep-going --jobs=1 test-cluster test-ray
 
 test-here: $(DEV_STAMP) tools ## Run the tests that need neither Ray nor a cluster: unit, repository, integration, faults.
 	@echo "==> Tests: unit, repository, integration, faults"

@@ -74,6 +74,7 @@ def test_a_job_that_is_suspended_resumed_and_done(held_job: HeldJob) -> None:
     with judged(held_job, "Starting", "Running", "Suspended", "Succeeded"):
         held_job.apply()
         held_job.go_on_to(1)
+        held_job.wait_for_reason("Running")
         held_job.change(suspend=True)
         held_job.wait_for_condition("Suspended")
         held_job.change(suspend=False)

@@ -99,6 +99,7 @@ class ClusterJob:
             seconds=seconds,
             what=f"run {number} of {self.name}",
             explain=self.explain,
+            every_seconds=0.3,
         )
 
     def wait_for_shards(self, committed: int, *, seconds: float = 90) -> None:
@@ -108,6 +109,7 @@ class ClusterJob:
             seconds=seconds,
             what=f"{committed} committed shards",
             explain=self.explain,
+            every_seconds=0.3,
         )
 
     def wait_until_complete(self, *, seconds: float = 120) -> dict[str, Any]:
