@@ -1,4 +1,4 @@
-"""No test ever runs on a cluster that nobody has named."""
+"""No test ever runs on a cluster that nobody has named; one that was removed is gone."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from testkit.cluster import local
 from testkit.cluster.machine import ClusterUnavailable
 from testkit.cluster.provider import chosen_cluster
 
@@ -47,3 +48,15 @@ def test_a_kubeconfig_that_is_not_there_is_refused(
     monkeypatch.setenv("BIJ_KUBECONFIG", str(tmp_path / "missing"))
     with pytest.raises(ClusterUnavailable, match="is not a file"), chosen_cluster():
         pytest.fail("a cluster was used")
+
+
+def test_what_an_interrupted_removal_has_left_goes_with_the_next_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Else no cluster of that name could be started any more."""
+    folder = tmp_path / "cluster"
+    (folder / "s3").mkdir(parents=True)
+    monkeypatch.setattr(local, "_folder_of", lambda _: folder)
+    assert not local.remove("unittest")
+    assert not folder.exists()
+    assert not local.remove("unittest")

@@ -280,6 +280,8 @@ def remove(name: str) -> bool:
     cluster = _recorded(name)
     if cluster:
         cluster.stop()
+    elif _folder_of(name).exists():
+        shutil.rmtree(_folder_of(name))  # what a removal has left that was interrupted
     return cluster is not None
 
 
