@@ -1,8 +1,8 @@
 """Scorers for runs inside a test's process, forked from a process that has imported everything.
 
 What scorers import takes most of the time of a small run. They are processes of their own all the
-same: children of the test's process, which they die with, and which kills them. Those of a real
-`bij` are spawned as ever.
+same: children of the test's process, which they die with, and which kills them. A `bij` that runs
+as a process starts its own.
 
 The nursery must never start a thread (of pyarrow, ONNX Runtime or its own): forks would inherit
 locks.

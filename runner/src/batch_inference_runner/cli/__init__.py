@@ -12,5 +12,5 @@
     failures       what a failure is called, and its exit code
 
 Nothing here decides how rows are scored. Modules are imported when their command needs them: the
-scorer must be spawned before this process spends time on its own imports.
+scorer must be forked before this process spends time on its own imports.
 """

@@ -1,6 +1,6 @@
 """The scorer's process: dies with the driver, takes messages, gives signs of life.
 
-The kernel kills it when the thread that spawned it ends, and so does the end of the socket, even
+The kernel kills it when the thread that started it ends, and so does the end of the socket, even
 while native code is stuck. It never decides to end by itself.
 """
 
