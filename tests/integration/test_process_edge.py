@@ -1,4 +1,4 @@
-"""What the process `bij` does before and around its command: streams that are broken, signals."""
+"""What our processes do before and around their commands: streams that are broken, signals."""
 
 from __future__ import annotations
 
@@ -16,6 +16,16 @@ INTERRUPTED = """
 import os, signal, sys
 from batch_inference_runner import __main__
 __main__.main = lambda: os.kill(os.getpid(), getattr(signal, sys.argv[1]))
+__main__.run_process()
+"""
+ENDED_AT_IMPORT = """
+import signal, sys
+from batch_inference_operator import __main__
+class TermAtImportOfKopf:
+    def find_spec(self, name, *_):
+        if name == "kopf":
+            signal.raise_signal(signal.SIGTERM)
+sys.meta_path.insert(0, TermAtImportOfKopf())
 __main__.run_process()
 """
 CHILD_OF_CLOSED = """
@@ -87,6 +97,11 @@ def test_a_signal_before_the_command_has_begun_is_an_interruption(number, code):
     words = [sys.executable, "-c", INTERRUPTED, number.name]
     ended = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
     assert (ended.returncode, ended.stdout, ended.stderr) == (code, "", "")
+
+
+def test_an_operator_that_is_told_to_end_while_it_imports_does():
+    """As process 1 of a container it has to: there the signal's default is to be dropped."""
+    assert ending_of(ENDED_AT_IMPORT) == (143, "", "")
 
 
 def test_a_signal_that_the_shell_ignores_stays_ignored():

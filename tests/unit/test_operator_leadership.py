@@ -39,17 +39,28 @@ class Clock:
 
 
 class LeaseServer:
-    """Holds one Lease as an API server does; `before_call` may fail, or change things."""
+    """Holds one Lease as an API server does; `before_call` may fail, or change things.
+
+    Given an event as `silent_write`, it sets that once it has written, and does not answer.
+    """
 
     def __init__(self) -> None:
         self.lease: dict[str, Any] | None = None
         self.version = 0
         self.before_call: Callable[[str], None] = lambda _verb: None
+        self.silent_write: asyncio.Event | None = None
 
     def put(self, spec: dict[str, Any]) -> dict[str, Any]:
         self.version += 1
         self.lease = {"metadata": {"resourceVersion": str(self.version)}, "spec": spec}
         return self.lease
+
+    async def write(self, spec: dict[str, Any]) -> dict[str, Any]:
+        written = self.put(spec)
+        if self.silent_write is not None:
+            self.silent_write.set()
+            await asyncio.Event().wait()
+        return written
 
     async def get(self, _kind: str, _name: str, *, namespace: str) -> dict[str, Any]:
         assert namespace == "system"
@@ -62,14 +73,14 @@ class LeaseServer:
         self.before_call("create")
         if self.lease is not None:
             raise AlreadyExists("lease")
-        return self.put(manifest["spec"])
+        return await self.write(manifest["spec"])
 
     async def replace_lease(self, manifest: dict[str, Any]) -> dict[str, Any]:
         self.before_call("update")
         assert self.lease is not None
         if manifest["metadata"]["resourceVersion"] != self.lease["metadata"]["resourceVersion"]:
             raise Conflict("the lease changed")
-        return self.put(manifest["spec"])
+        return await self.write(manifest["spec"])
 
 
 def make_election(server: LeaseServer, clock: Clock, identity: str = "me") -> LeaseElection:
@@ -169,6 +180,27 @@ def test_a_lease_that_was_released_is_taken_at_once() -> None:
     assert server.lease["spec"]["leaseTransitions"] == 1
 
 
+@pytest.mark.parametrize("verb", ["create", "update"])
+def test_so_is_one_whose_holder_was_stopped_before_it_heard_that_it_has_it(verb: str) -> None:
+    server, clock = LeaseServer(), Clock()
+    if verb == "update":
+        server.put({})
+
+    async def scenario() -> None:
+        server.silent_write = asyncio.Event()
+        first = make_election(server, clock, "first")
+        acquiring = asyncio.create_task(first.acquire())
+        await server.silent_write.wait()
+        acquiring.cancel()
+        await asyncio.wait([acquiring])
+        server.silent_write = None
+        assert server.lease["spec"]["holderIdentity"] == "first"
+        await first.release()
+
+    asyncio.run(scenario())
+    assert "holderIdentity" not in server.lease["spec"]
+
+
 @pytest.mark.parametrize(
     "error", [Unreachable("down"), AlreadyExists("raced"), Conflict("raced")], ids=str
 )
@@ -241,7 +273,7 @@ def test_what_is_not_ours_is_not_released() -> None:
     server, clock = LeaseServer(), Clock()
     server.put(HELD_BY_OTHER)
     asyncio.run(make_election(server, clock).release())
-    assert server.version == 1
+    assert server.lease["spec"] == HELD_BY_OTHER
 
 
 def test_releasing_survives_a_server_that_is_down() -> None:

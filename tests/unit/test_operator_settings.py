@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from batch_inference_operator.__main__ import EXIT_USAGE, main, read_settings
+from batch_inference_operator.command import EXIT_USAGE, main, read_settings
 
 
 @pytest.fixture(autouse=True)

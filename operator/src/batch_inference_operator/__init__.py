@@ -12,7 +12,7 @@
     progress_poll   asks a run's first pod how far it is
     cluster         the only importer of the kubernetes client
     leadership      one of several operators works at a time, for economy
-    runtime         wires all of this, and ends it as a whole
+    runtime         wires all of this, and ends it as a whole; command: settings in, exit code out
     health, metrics, logs, settings, names: what a platform team sees and sets
     kubectl_bij     the plugin for kubectl, a process of its own
 

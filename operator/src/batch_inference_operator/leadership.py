@@ -177,15 +177,17 @@ class LeaseElection:
                 raise LeadershipLost(f"lease {self._name!r} was taken by {self._holder()!r}")
 
     async def release(self) -> None:
-        """Leave the Lease to whoever wants it, if it is ours."""
-        if not self.is_current:
-            return
+        """Leave the Lease to whoever wants it, if it is ours.
+
+        That is asked anew: a call that was cut short may have taken or renewed it all the same.
+        """
         self._renewed = None
-        spec = {key: value for key, value in self._lease["spec"].items() if key not in _HELD}
-        spec |= {"leaseDurationSeconds": 1, "renewTime": _micro_time(self._wall_clock())}
         try:
             async with asyncio.timeout(self._timing.retry_seconds):
-                await self._cluster.replace_lease({**self._lease, "spec": spec})
+                lease = await self._cluster.get("Lease", self._name, namespace=self._namespace)
+                spec = lease.get("spec") or {}
+                if spec.get("holderIdentity") == self._identity:
+                    await self._cluster.replace_lease({**lease, "spec": self._leave(spec)})
         except (ClusterError, TimeoutError) as error:
             _logger.warning("lease not released", extra={"error": str(error)})
 
@@ -232,6 +234,10 @@ class LeaseElection:
             lease_seconds=self._timing.lease_seconds,
             now=self._wall_clock(),
         )
+
+    def _leave(self, spec: Mapping[str, Any]) -> dict[str, Any]:
+        kept = {key: value for key, value in spec.items() if key not in _HELD}
+        return kept | {"leaseDurationSeconds": 1, "renewTime": _micro_time(self._wall_clock())}
 
     def _keep(self, lease: dict[str, Any]) -> None:
         self._lease = lease

@@ -94,8 +94,15 @@ class Operator:
             await _cancel([listing])
 
     async def _lead(self) -> None:
-        await self.leadership.acquire()
-        self.metrics.set_leading(is_leader=True)
+        try:
+            await self.leadership.acquire()
+            self.metrics.set_leading(is_leader=True)
+            await self._work_while_leading()
+        finally:
+            self.metrics.set_leading(is_leader=False)
+            await self.leadership.release()
+
+    async def _work_while_leading(self) -> None:
         parts = [
             asyncio.create_task(self.leadership.hold(), name="lease"),
             asyncio.create_task(self.workers.work(self.settings.concurrency), name="workers"),
@@ -106,9 +113,7 @@ class Operator:
                 if part.done():
                     part.result()
         finally:
-            self.metrics.set_leading(is_leader=False)
             await _cancel(parts)
-            await self.leadership.release()
 
 
 async def serve(settings: Settings) -> None:
