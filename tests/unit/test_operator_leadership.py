@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -38,28 +39,49 @@ class Clock:
         return self.now
 
 
-class LeaseServer:
-    """Holds one Lease as an API server does; `before_call` may fail, or change things.
+@dataclass
+class HeldWrite:
+    """A write that its client waits for; the server goes on with it even if nobody waits."""
 
-    Given an event as `silent_write`, it sets that once it has written, and does not answer.
-    """
+    after: bool
+    reached: asyncio.Event = field(default_factory=asyncio.Event)
+    go_on: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def wait(self) -> None:
+        self.reached.set()
+        await self.go_on.wait()
+
+
+class LeaseServer:
+    """Holds one Lease as an API server does; `before_call` may fail, or change things."""
 
     def __init__(self) -> None:
         self.lease: dict[str, Any] | None = None
         self.version = 0
         self.before_call: Callable[[str], None] = lambda _verb: None
-        self.silent_write: asyncio.Event | None = None
+        self.held: HeldWrite | None = None
 
     def put(self, spec: dict[str, Any]) -> dict[str, Any]:
         self.version += 1
         self.lease = {"metadata": {"resourceVersion": str(self.version)}, "spec": spec}
         return self.lease
 
+    def hold_next_write(self, *, after: bool) -> HeldWrite:
+        self.held = HeldWrite(after)
+        return self.held
+
     async def write(self, spec: dict[str, Any]) -> dict[str, Any]:
+        held, self.held = self.held, None
+        if held is None:
+            return self.put(spec)
+        return await asyncio.shield(asyncio.create_task(self._write_held(spec, held)))
+
+    async def _write_held(self, spec: dict[str, Any], held: HeldWrite) -> dict[str, Any]:
+        if not held.after:
+            await held.wait()
         written = self.put(spec)
-        if self.silent_write is not None:
-            self.silent_write.set()
-            await asyncio.Event().wait()
+        if held.after:
+            await held.wait()
         return written
 
     async def get(self, _kind: str, _name: str, *, namespace: str) -> dict[str, Any]:
@@ -180,24 +202,30 @@ def test_a_lease_that_was_released_is_taken_at_once() -> None:
     assert server.lease["spec"]["leaseTransitions"] == 1
 
 
-@pytest.mark.parametrize("verb", ["create", "update"])
-def test_so_is_one_whose_holder_was_stopped_before_it_heard_that_it_has_it(verb: str) -> None:
+@pytest.mark.parametrize("is_written", [False, True], ids=["before it is written", "after"])
+@pytest.mark.parametrize("spec", [None, {}], ids=["new", "free"])
+def test_so_is_one_whose_holder_was_stopped_before_it_heard_that_it_has_it(
+    spec: dict[str, Any] | None, is_written: bool
+) -> None:
     server, clock = LeaseServer(), Clock()
-    if verb == "update":
-        server.put({})
+    if spec is not None:
+        server.put(spec)
 
     async def scenario() -> None:
-        server.silent_write = asyncio.Event()
+        held = server.hold_next_write(after=is_written)
         first = make_election(server, clock, "first")
         acquiring = asyncio.create_task(first.acquire())
-        await server.silent_write.wait()
+        await held.reached.wait()
         acquiring.cancel()
         await asyncio.wait([acquiring])
-        server.silent_write = None
-        assert server.lease["spec"]["holderIdentity"] == "first"
-        await first.release()
+        releasing = asyncio.create_task(first.release())
+        await asyncio.sleep(0)
+        held.go_on.set()
+        await releasing
+        await asyncio.sleep(0)  # for what nobody waited for
 
     asyncio.run(scenario())
+    assert server.lease is not None
     assert "holderIdentity" not in server.lease["spec"]
 
 
@@ -279,11 +307,14 @@ def test_what_is_not_ours_is_not_released() -> None:
 def test_releasing_survives_a_server_that_is_down() -> None:
     server, clock = LeaseServer(), Clock()
     election = make_election(server, clock)
-    asyncio.run(election.acquire())
 
     def be_down(_verb: str) -> None:
         raise Unreachable("down")
 
-    server.before_call = be_down
-    asyncio.run(election.release())
+    async def scenario() -> None:
+        await election.acquire()
+        server.before_call = be_down
+        await election.release()
+
+    asyncio.run(scenario())
     assert not election.is_current

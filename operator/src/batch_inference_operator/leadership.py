@@ -71,11 +71,12 @@ class WithoutElection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeaseTiming:
-    """client-go's defaults."""
+    """client-go's defaults, and for how long a process that ends may try to release its Lease."""
 
     lease_seconds: int = 15
     renew_seconds: float = 10
     retry_seconds: float = 2
+    release_seconds: float = 2
 
     @property
     def try_seconds(self) -> float:
@@ -148,6 +149,7 @@ class LeaseElection:
         self._lease: dict[str, Any] = {}
         self._observed: Observed | None = None
         self._renewed: float | None = None
+        self._call: asyncio.Task[bool] | None = None
 
     @property
     def is_current(self) -> bool:
@@ -179,11 +181,14 @@ class LeaseElection:
     async def release(self) -> None:
         """Leave the Lease to whoever wants it, if it is ours.
 
-        That is asked anew: a call that was cut short may have taken or renewed it all the same.
+        That is asked anew, once the last call has ended: it may take or renew the Lease whether or
+        not anybody waits for its answer.
         """
         self._renewed = None
         try:
-            async with asyncio.timeout(self._timing.retry_seconds):
+            async with asyncio.timeout(self._timing.release_seconds):
+                if self._call is not None:
+                    await asyncio.wait([self._call])
                 lease = await self._cluster.get("Lease", self._name, namespace=self._namespace)
                 spec = lease.get("spec") or {}
                 if spec.get("holderIdentity") == self._identity:
@@ -192,19 +197,24 @@ class LeaseElection:
             _logger.warning("lease not released", extra={"error": str(error)})
 
     async def _try(self, seconds: float) -> bool:
-        """Try once to take or renew the Lease."""
+        """Try once to take or renew the Lease; whoever is cancelled meanwhile leaves `_call`."""
         asked = self._clock()
+        self._call = asyncio.create_task(self._call_for(seconds), name="lease call")
+        is_ours = await asyncio.shield(self._call)
+        if is_ours:
+            self._renewed = asked
+        return is_ours
+
+    async def _call_for(self, seconds: float) -> bool:
+        """Take or renew the Lease within so many seconds, if the server lets us."""
         try:
             async with asyncio.timeout(seconds):
-                is_ours = await self._take_or_renew()
+                return await self._take_or_renew()
         except (AlreadyExists, Conflict):
             return False  # another operator was faster
         except (ClusterError, TimeoutError) as error:
             _logger.warning("lease not reached", extra={"error": str(error) or "no answer in time"})
             return False
-        if is_ours:
-            self._renewed = asked
-        return is_ours
 
     async def _take_or_renew(self) -> bool:
         try:
