@@ -38,6 +38,21 @@ def test_a_damaged_row_group_is_rejected_and_the_others_are_scored(tmp_path):
     assert result.rejected() == wanted
 
 
+@pytest.mark.parametrize("data_format", ["Parquet", "Arrow"])
+def test_a_row_whose_text_is_not_utf8_is_rejected_and_its_neighbours_are_scored(
+    tmp_path, data_format
+):
+    job = job_over(tmp_path, data_format, {"output.passthroughFields": ["id", "name"]})
+    names = [b"M\xfcller" if row in (4, 17) else b"name %d" % row for row in range(30)]
+    table = small_table(30).append_column("name", pa.array(names).view(pa.string()))
+    path = write(table, tmp_path / "data", "a", data_format)
+
+    result = succeed(job)
+
+    assert result.by("id") == expected(*set(range(30)) - {4, 17})
+    assert result.rejected() == [(path.name, row, "Read", "InvalidUtf8") for row in (4, 17)]
+
+
 @pytest.mark.parametrize("shard_rows", [10, 20, 30])
 def test_a_damaged_first_row_group_is_rejected_too(tmp_path, shard_rows):
     job = job_over(tmp_path, "Parquet", {"sharding.targetRowsPerShard": shard_rows})

@@ -15,8 +15,8 @@
 Below the readers: foreign_file is a pinned object as pyarrow reads it, read_ahead fetches in the
 background, text_blocks splits text into whole rows (compressed_text, byte_places, utf8, csv_rows),
 arrow_headers counts the rows of Arrow files, csv_first_row names the columns of a CSV file,
-csv_values and json_values are the authority on single values, bisected finds the bad ones, and
-unreadable gives rows that are lost together.
+csv_values and json_values are the authority on single values, valid_text on that of the others,
+bisected finds the bad ones, and unreadable gives rows that are lost together.
 
 What reads parses foreign bytes, so it runs in a scorer, which may be killed. A failed fetch
 (`VersionChanged`, `StoreError`) always keeps its own type: it is never mistaken for a corrupt file,

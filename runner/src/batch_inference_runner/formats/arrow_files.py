@@ -21,6 +21,7 @@ from batch_inference_runner.formats.foreign_file import DECODE_ERRORS, ForeignFi
 from batch_inference_runner.formats.read_ahead import read_ahead
 from batch_inference_runner.formats.schemas import plain_schema
 from batch_inference_runner.formats.unreadable import unreadable_chunks
+from batch_inference_runner.formats.valid_text import is_text_valid, without_invalid_text
 from batch_inference_runner.plan.plan import FileInventory, Unit
 from batch_inference_runner.rows import CHUNK_ROWS, Chunk, Positions
 
@@ -140,7 +141,7 @@ class ArrowReader:
         with closing(decoded):
             for ordinal, rows, batch in decoded:
                 try:
-                    table = self._checked(batch, partitions)
+                    chunks = self._chunks(piece.file, first, batch, partitions)
                 except (MemoryError, *DECODE_ERRORS) as error:
                     if isinstance(error, MemoryError) and (not frugal or rows is None):
                         raise  # rows of a stream that come later are not lost, only out of reach
@@ -150,9 +151,10 @@ class ArrowReader:
                     yield from self._unreadable(piece, places, ordinal=ordinal, error=error)
                     first += lost
                     continue
-                first += table.num_rows
-                yield from _sliced(piece.file, table, first - table.num_rows)
-                del batch, table  # or the next one would be decoded beside it
+                assert rows is not None  # only of what could not be decoded
+                first += rows
+                yield from chunks
+                del batch, chunks  # or the next one would be decoded beside it
         if first < stop:
             missing = range(first, stop)
             yield from self._unreadable(piece, missing, ordinal=piece.start, error=EOFError())
@@ -178,11 +180,15 @@ class ArrowReader:
                     yield ordinal, batch.num_rows, batch
                 del batch
 
-    def _checked(self, batch: pa.RecordBatch | Exception, partitions: dict[str, str]) -> pa.Table:
+    def _chunks(
+        self, file: int, first: int, batch: pa.RecordBatch | Exception, partitions: dict[str, str]
+    ) -> list[Chunk]:
         if isinstance(batch, Exception):
             raise batch
-        batch.validate(full=True)
-        return take_columns(pa.Table.from_batches([batch]), self._columns, partitions)
+        table = pa.Table.from_batches([batch])
+        is_valid = is_text_valid(table)
+        sliced = _sliced(file, take_columns(table, self._columns, partitions), first)
+        return [chunk if is_valid else without_invalid_text(chunk) for chunk in sliced]
 
     def _unreadable(
         self, piece: Piece, rows: range, *, ordinal: int, error: Exception

@@ -19,6 +19,7 @@ from batch_inference_runner.formats.foreign_file import DECODE_ERRORS, ForeignFi
 from batch_inference_runner.formats.read_ahead import read_ahead
 from batch_inference_runner.formats.schemas import plain_schema
 from batch_inference_runner.formats.unreadable import unreadable_chunks
+from batch_inference_runner.formats.valid_text import is_text_valid, without_invalid_text
 from batch_inference_runner.plan.plan import FileInventory, Unit
 from batch_inference_runner.rows import CHUNK_ROWS, MOST_UNIT_ROWS, Chunk, Positions
 
@@ -256,7 +257,7 @@ class _Decoder:
                 table = next(batches, None)
                 if table is None:
                     break
-                table = self._checked(table, rows - read)
+                chunk = self._chunk(group, read, table, left=rows - read)
             except MemoryError:
                 if not self._frugal:
                     raise
@@ -267,7 +268,7 @@ class _Decoder:
                 yield from self._corrupt(group, read, rows, type(error).__name__)
                 return
             if table.num_rows or rows == 0:
-                yield Chunk(group.file, table, Positions(first=group.first_row + read))
+                yield chunk
             read += table.num_rows
         if read < rows:
             yield from self._corrupt(group, read, rows, "rows are missing")
@@ -310,11 +311,13 @@ class _Decoder:
         for batch in batches:
             yield pa.Table.from_batches([batch])
 
-    def _checked(self, table: pa.Table, left: int) -> pa.Table:
-        table.validate(full=True)
+    def _chunk(self, group: _Group, read: int, table: pa.Table, *, left: int) -> Chunk:
+        is_valid = is_text_valid(table)
         if table.num_rows > left:
             raise pa.ArrowInvalid("more rows than the footer says")
-        return take_columns(table, self._columns, self._partitions)
+        wanted = take_columns(table, self._columns, self._partitions)
+        chunk = Chunk(group.file, wanted, Positions(first=group.first_row + read))
+        return chunk if is_valid else without_invalid_text(chunk)
 
     def _corrupt(self, group: _Group, read: int, rows: int, what: str) -> Iterator[Chunk]:
         message = f"row group {group.ordinal} cannot be decoded ({what})"
