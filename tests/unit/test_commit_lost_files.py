@@ -115,6 +115,21 @@ def test_a_result_that_lacks_bytes_is_not_complete(store, mode, harm, kind):
     assert all(way in failure.value.message for way in ("bij verify", "Overwrite", "location"))
 
 
+@pytest.mark.parametrize("kind", ["part", "rejects"])
+def test_nothing_is_added_to_a_result_that_lacks_bytes(store, kind):
+    _, part, rejects = finished(store)
+    key = part if kind == "part" else rejects
+    store.delete([key])
+    more = make_config(name="more", mode="Append", model="file:///more.onnx")
+
+    with pytest.raises(JobFailed) as failure:
+        drive(store, more, attempt="b")
+
+    assert failure.value.reason is Reason.OUTPUT_EXISTS
+    assert f"{store.uri + key!r} is gone" in failure.value.message
+    assert "to be added to" in failure.value.message
+
+
 def test_a_result_that_lacks_bytes_is_made_anew_by_overwriting_it(store):
     manifest, part, _ = finished(store)
     store.delete([part])

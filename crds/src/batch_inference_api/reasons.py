@@ -86,8 +86,8 @@ class Reason(StrEnum):
     `spec.execution.allowProviderFallback: true`.
     """
     OUTPUT_EXISTS = "OutputExists"
-    """The output location holds another result, files that no manifest lists, or the result of
-    this job without some of its files.
+    """The output location holds another result, files that no manifest lists, or a result
+    without some of its files.
 
     Use an empty location, or set `spec.output.mode` to `Overwrite` or `Append`.
     """

@@ -93,18 +93,31 @@ def _open_once(
         if read_claim(store) != held:
             return None
         raise _exists(store, shown(foreign))
-    if manifest is None:
+    if success is None:
         probe(store, replaces=held is not None)
-        return _claim(store, config, make_plan(), held, manifest)
-    plan = make_plan()
-    if _is_complete(manifest, plan, _mode(config)):
+        return _claim(store, config, make_plan(), held, None)
+    return _open_result(store, config, make_plan(), held, success, sizes)
+
+
+def _open_result(
+    store: Store,
+    config: RunnerConfig,
+    plan: Plan,
+    held: tuple[Claim, str] | None,
+    success: tuple[Manifest, str],
+    sizes: Mapping[str, int],
+) -> Opened | None:
+    """Settle it for a location that holds a result; `sizes` are those of what was listed there."""
+    manifest, mode = success[0], _mode(config)
+    is_complete = _is_complete(manifest, plan, mode)
+    if is_complete or mode == OutputMode.APPEND:
         damage = find_damage(store, manifest, sizes)
-        if damage is None:
+        if damage is None and is_complete:
             return Opened(plan, held[0] if held else None, complete=manifest, fresh=False)
-        if read_manifest(store) != success:
+        if damage is not None and read_manifest(store) != success:
             return None
-        if _mode(config) != OutputMode.OVERWRITE:
-            raise _damaged(store, damage)
+        if damage is not None and mode != OutputMode.OVERWRITE:
+            raise _damaged(store, damage, is_complete=is_complete)
     _check_mode(store, manifest, plan, config)
     probe(store, replaces=True)
     return _claim(store, config, plan, held, manifest)
@@ -232,12 +245,13 @@ def _exists(store: Store, what: str) -> JobFailed:
     )
 
 
-def _damaged(store: Store, damage: str) -> JobFailed:
+def _damaged(store: Store, damage: str, *, is_complete: bool) -> JobFailed:
+    what = "the result of this job" if is_complete else "a result that this one is to be added to"
     return JobFailed(
         Reason.OUTPUT_EXISTS,
-        f"{store.uri!r} holds the result of this job, but {damage}: `bij verify OUTPUT` says "
-        f"whether that is all. Put back what was written; or set spec.output.mode to Overwrite, "
-        f"and all rows are scored again; or use another output location",
+        f"{store.uri!r} holds {what}, but {damage}: `bij verify OUTPUT` says whether that is all. "
+        f"Put back what was written; or use another output location; or set spec.output.mode to "
+        f"Overwrite, and this job's rows replace all that is there",
     )
 
 
