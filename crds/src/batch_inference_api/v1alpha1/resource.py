@@ -71,13 +71,12 @@ CANNOT_CHANGE = (
 )
 
 
-def immutable(field: str, *, path: str | None = None) -> Rule:
+def immutable(field: str) -> Rule:
     """Make the rule that an optional field, once the object exists, stays as it is."""
-    name = path or field
     return Rule(
         f"has(self.{field}) == has(oldSelf.{field})"
         f" && (!has(self.{field}) || self.{field} == oldSelf.{field})",
-        f"{name} {CANNOT_CHANGE}",
+        f"{field} {CANNOT_CHANGE}",
         field=field,
     )
 

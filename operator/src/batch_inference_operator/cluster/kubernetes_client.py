@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 CALL_SECONDS = 15.0
 PAGE_SIZE = 500
+_CONNECTIONS = 100
+"""To the API server, at most: a call beyond them waits for one."""
 _FRESH_LISTS = 3
 """How often a list is begun anew when its continuation has expired."""
 
@@ -228,11 +230,10 @@ _REVIEW = Resource(
 async def connect(
     *,
     count_call: CountCall = lambda _verb, _resource, _code: None,
-    connections: int = 100,
 ) -> AsyncIterator[KubernetesCluster]:
     """Open connections to the API server of this pod, or of KUBECONFIG."""
     configuration = await load_configuration()
-    configuration.connection_pool_maxsize = connections
+    configuration.connection_pool_maxsize = _CONNECTIONS
     async with ApiClient(configuration) as client:
         client.user_agent = FIELD_MANAGER
         yield KubernetesCluster(client, count_call=count_call)

@@ -102,7 +102,6 @@ class ParquetFileWriter:
             column_encoding=encodings,
             write_page_checksum=True,
         )
-        self._schema = schema
         self._pending: list[pa.Table] = []
         self._pending_rows = 0
         self.pending_bytes = 0

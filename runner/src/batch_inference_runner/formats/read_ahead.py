@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 Task = TypeVar("Task")
 Fetched = TypeVar("Fetched")
+_DEPTH = 2
 
 
 def read_ahead(
@@ -22,9 +23,8 @@ def read_ahead(
     fetch: Callable[[Task], Fetched],
     *,
     pool: ThreadPoolExecutor,
-    depth: int = 2,
 ) -> Iterator[tuple[Task, Fetched]]:
-    """Yield each task with what `fetch` made of it, in order, at most `depth` tasks ahead.
+    """Yield each task with what `fetch` made of it, in order, at most `_DEPTH` tasks ahead.
 
     An exception of `fetch` is raised where its task's turn comes.
     """
@@ -33,7 +33,7 @@ def read_ahead(
     try:
         for task in remaining:
             waiting.append((task, pool.submit(fetch, task)))
-            if len(waiting) > depth:
+            if len(waiting) > _DEPTH:
                 due, future = waiting.popleft()
                 yield due, future.result()
         while waiting:
