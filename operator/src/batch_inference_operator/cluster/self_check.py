@@ -27,18 +27,21 @@ _LOOK_SECONDS = 1.0
 
 
 async def find_obstacles(cluster: KubernetesCluster, settings: Settings) -> tuple[str, ...]:
-    """What keeps an operator with these settings from working, one sentence each."""
+    """What keeps an operator with these settings from working, one sentence each.
+
+    Raises ClusterError if the server does not tell what rights there are.
+    """
     scopes: tuple[str | None, ...] = settings.watch_namespaces or (None,)
     try:
         for scope in scopes:
             await cluster.list("BatchInferenceJob", namespace=scope)
-        missing = [
-            f"the right to {right} in {namespace or 'all namespaces'} is missing"
-            for right, namespace, name in _needed(settings, scopes)
-            if not await cluster.may(right, namespace=namespace, name=name)
-        ]
     except ClusterError as error:
         return (f"BatchInferenceJobs cannot be listed: {error}",)
+    missing = [
+        f"the right to {right} in {namespace or 'all namespaces'} is missing"
+        for right, namespace, name in _needed(settings, scopes)
+        if not await cluster.may(right, namespace=namespace, name=name)
+    ]
     return tuple(missing)
 
 
