@@ -87,6 +87,7 @@ class _Bridge:
         self._known: set[str] = set()
         self._shunned: dict[str, float] = {}
         self._changing = threading.Lock()
+        """Held while nodes come and go, and while a scorer of theirs is added."""
 
     def tell(self, kind: Kind, scorer: int = 0, **fields: Any) -> None:
         self.forward(Frame(kind, scorer, json.dumps(fields).encode()))
@@ -101,9 +102,10 @@ class _Bridge:
         match frame.kind:
             case Kind.SPAWN:
                 fields = json.loads(frame.body)
-                if fields["node"] in self._known:  # else the driver will read so in a moment
-                    relay = _Relay(self, frame.scorer, fields["node"], fields["gpu"])
-                    self._scorers[frame.scorer] = relay
+                with self._changing:
+                    if fields["node"] in self._known:  # else the driver will read so in a moment
+                        relay = _Relay(self, frame.scorer, fields["node"], fields["gpu"])
+                        self._scorers[frame.scorer] = relay
             case Kind.SEND | Kind.END:
                 receiver = self._scorers.get(frame.scorer)
                 if receiver is not None:
@@ -144,8 +146,9 @@ class _Bridge:
                 return
             self._known.discard(node)
             self._shunned[node] = time.monotonic() + _SHUN_SECONDS
+            relays = [relay for relay in self._scorers.values() if relay.node == node]
         self.tell(Kind.LOST, node=node)
-        for relay in [each for each in self._scorers.values() if each.node == node]:
+        for relay in relays:
             relay.abandon()
 
 
