@@ -11,8 +11,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from batch_inference_api.pod_contract import PERMANENT_EXIT_CODES
+from batch_inference_runner.errors import ExitCode
 
-RETRYABLE = 1
 MAX_RESTARTS = 5
 """Of a driver, in a row: a newly committed shard begins a new row."""
 _FIRST_DELAY_SECONDS = 0.25
@@ -48,6 +48,6 @@ def decide(status: int, *, is_driver: bool, restarts: int, stopping: int | None)
     if stopping is not None:
         return Leave(128 + stopping)
     if is_driver and restarts >= MAX_RESTARTS:
-        return Leave(RETRYABLE, gave_up=True)
+        return Leave(ExitCode.RETRYABLE, gave_up=True)
     delay_seconds = _FIRST_DELAY_SECONDS * 2 ** min(restarts, _MAX_DOUBLINGS)
     return Restart(min(_LONGEST_DELAY_SECONDS, delay_seconds))

@@ -6,11 +6,8 @@ and the Job replaces the pod.
 
 from __future__ import annotations
 
+import select
 import socket
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from select import poll
 
 _ANSWER = (
     b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 3\r\n"
@@ -23,7 +20,7 @@ _MAX_WAITING = 32
 class Liveness:
     """A listening socket and those who are about to ask, all of them watched by one `poll`."""
 
-    def __init__(self, port: int, poll: poll) -> None:
+    def __init__(self, port: int, poll: select.poll) -> None:
         self._poll = poll
         self._listener = socket.create_server(
             ("::" if socket.has_dualstack_ipv6() else "", port),
@@ -32,7 +29,7 @@ class Liveness:
         )
         self._listener.setblocking(False)  # noqa: FBT003 - positional only
         self._waiting: dict[int, socket.socket] = {}
-        poll.register(self._listener, _READABLE)
+        poll.register(self._listener, select.POLLIN)
 
     def on_readable(self, descriptor: int) -> None:
         """Let somebody in, or answer; other descriptors are left alone."""
@@ -50,7 +47,7 @@ class Liveness:
         if len(self._waiting) == _MAX_WAITING:
             self._drop(next(iter(self._waiting)))
         self._waiting[connection.fileno()] = connection
-        self._poll.register(connection, _READABLE)
+        self._poll.register(connection, select.POLLIN)
 
     def _answer(self, descriptor: int) -> None:
         connection = self._waiting[descriptor]
@@ -66,6 +63,3 @@ class Liveness:
     def _drop(self, descriptor: int) -> None:
         self._poll.unregister(descriptor)
         self._waiting.pop(descriptor).close()
-
-
-_READABLE = 1  # select.POLLIN
