@@ -84,7 +84,12 @@ class JsonLinesReader:
         """End the fetching threads."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def chunks(self, shard: Shard, *, frugal: bool = False) -> Iterator[Chunk]:  # noqa: ARG002
+    def chunks(
+        self,
+        shard: Shard,
+        *,
+        frugal: bool = False,  # noqa: ARG002 (blocks of text are small anyway)
+    ) -> Iterator[Chunk]:
         return read_pieces(shard, self._piece, files=self._files, open_file=self._open_file)
 
     def _piece(self, foreign: ForeignFile, piece: Piece) -> Iterator[Chunk]:

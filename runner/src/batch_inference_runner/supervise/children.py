@@ -25,7 +25,7 @@ class Child:
         reader, writer = os.pipe()
         os.set_blocking(reader, False)
         os.set_blocking(writer, False)
-        os.set_inheritable(writer, True)  # noqa: FBT003
+        os.set_inheritable(writer, True)  # noqa: FBT003 - positional only
         words = (*command, *options, "--heartbeat", str(writer), "--parent", str(os.getpid()))
         try:
             pid = os.posix_spawn(
