@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import kopf
 
-from batch_inference_api.v1alpha1.job import GROUP, VERSION
+from batch_inference_api.v1alpha1.job import GROUP, PLURAL, VERSION
 from batch_inference_operator.cache import Kind
 from batch_inference_operator.cluster.connection import NoCredentials, read_credentials
 from batch_inference_operator.names import CHILD_SELECTOR
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from batch_inference_operator.settings import Settings
 
 _RESOURCES = {
-    Kind.JOB: (GROUP, VERSION, "batchinferencejobs"),
+    Kind.JOB: (GROUP, VERSION, PLURAL),
     Kind.RUN_JOB: ("batch", "v1", "jobs"),
     Kind.POD: ("", "v1", "pods"),
 }

@@ -34,6 +34,7 @@ from batch_inference_api.v1alpha1.workers import CHANGE_WHILE_SUSPENDED, Workers
 GROUP = "batchinference.dev"
 VERSION = "v1alpha1"
 KIND = "BatchInferenceJob"
+PLURAL = "batchinferencejobs"
 MANAGER = f"{GROUP}/operator"
 """What `spec.managedBy` may say to mean the operator of this project."""
 

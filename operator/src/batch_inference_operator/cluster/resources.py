@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from batch_inference_api.v1alpha1.job import GROUP, VERSION
+from batch_inference_api.v1alpha1.job import GROUP, PLURAL, VERSION
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +30,7 @@ RESOURCES = {
         Resource(
             kind="BatchInferenceJob",
             api_version=f"{GROUP}/{VERSION}",
-            plural="batchinferencejobs",
+            plural=PLURAL,
         ),
         Resource(kind="Job", api_version="batch/v1", plural="jobs"),
         Resource(kind="Pod", api_version="v1", plural="pods"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from batch_inference_api.v1alpha1.job import GROUP
+from batch_inference_api.v1alpha1.job import GROUP, PLURAL
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -26,8 +26,8 @@ def _rights(group: str, resource: str, *verbs: str, subresource: str = "") -> tu
 
 
 JOB_RIGHTS = (
-    *_rights(GROUP, "batchinferencejobs", "list", "watch"),
-    *_rights(GROUP, "batchinferencejobs", "patch", subresource="status"),
+    *_rights(GROUP, PLURAL, "list", "watch"),
+    *_rights(GROUP, PLURAL, "patch", subresource="status"),
     *_rights("batch", "jobs", "get", "list", "watch", "create", "patch", "delete"),
     *_rights("", "pods", "list", "watch"),
     *_rights("", "services", "create"),
