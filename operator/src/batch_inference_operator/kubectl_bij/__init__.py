@@ -2,7 +2,6 @@
 
     __main__        composition root: exit codes, one sentence per error
     arguments       what can be typed
-    durations       `30m`, `1h30m` -> seconds
     watch           `watch`: progress until a job ends
     wait            `wait`: until all are complete, or one failed
     logs            `logs`: what the pods of a run print
