@@ -10,6 +10,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from batch_inference_api.camel_case import to_camel
 from batch_inference_api.reasons import Reason
 from batch_inference_runner.commit.layout import SUCCESS, work_of
 from batch_inference_runner.errors import JobFailed
@@ -100,7 +101,7 @@ class Manifest:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values, camelCase."""
-        document = {_camel(name): value for name, value in asdict(self).items()}
+        document = {to_camel(name): value for name, value in asdict(self).items()}
         return {"version": MANIFEST_VERSION, **document}
 
     @classmethod
@@ -200,8 +201,3 @@ def body_of(manifest: Manifest) -> bytes:
     return json.dumps(manifest.to_json(), separators=(",", ":"), ensure_ascii=False).encode(
         "utf-8", "surrogatepass"
     )
-
-
-def _camel(name: str) -> str:
-    first, *rest = name.split("_")
-    return first + "".join(word.title() for word in rest)

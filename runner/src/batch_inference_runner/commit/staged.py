@@ -46,26 +46,9 @@ class StagedShard(NamedTuple):
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
-        # Written out, because dataclasses.asdict costs more than all the rest of a commit's Python.
         return {
-            "shard": self.shard,
-            "attempt": self.attempt,
-            "files": [
-                {
-                    "staged_key": file.staged_key,
-                    "path": file.path,
-                    "kind": file.kind,
-                    "size": file.size,
-                    "sha256": file.sha256,
-                    "rows": file.rows,
-                }
-                for file in self.files
-            ],
-            "rows_read": self.rows_read,
-            "rows_written": self.rows_written,
-            "rows_rejected": self.rows_rejected,
-            "rows_filtered": self.rows_filtered,
-            "runtime": self.runtime,
+            **self._asdict(),
+            "files": [file._asdict() for file in self.files],
             "samples": list(self.samples),
         }
 
