@@ -8,7 +8,6 @@ maps with string keys objects. A missing value is `null`, never a missing key.
 from __future__ import annotations
 
 import json
-from itertools import starmap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -124,8 +123,9 @@ def _iso_text(array: pa.Array) -> pa.StringArray:
 
 
 def _render_structs(array: pa.StructArray) -> pa.StringArray:
-    fields = list(zip([field.name for field in array.type], array.flatten(), strict=True))
-    text = _objects(list(starmap(lambda name, values: (name, _render(values)), fields)), len(array))
+    names = [field.name for field in array.type]
+    fields = [(name, _render(values)) for name, values in zip(names, array.flatten(), strict=True)]
+    text = _objects(fields, len(array))
     return pc.if_else(array.is_valid(), text, _NULL)
 
 
