@@ -314,6 +314,13 @@ def test_what_does_not_fit_is_refused_with_what_to_do(value, schema, binding, re
         assert word in caught.value.message
 
 
+def test_a_model_without_inputs_is_refused():
+    with pytest.raises(InvalidJob, match="the model has no inputs") as caught:
+        bind_inputs(signature(), pa.schema([("a", FLOAT)]))
+
+    assert caught.value.reason is Reason.MODEL_UNSUPPORTED
+
+
 def test_a_binding_for_an_input_that_the_model_lacks_is_refused():
     with pytest.raises(InvalidJob, match="names 'inptu', but the model's inputs are 'input'"):
         bind_inputs(

@@ -72,6 +72,11 @@ def bind_inputs(
     Raises:
         InvalidJob: SchemaMismatch (with a snippet to paste), ModelUnsupported, InvalidSpec.
     """
+    if not signature.inputs:
+        raise InvalidJob(
+            Reason.MODEL_UNSUPPORTED,
+            "the model has no inputs, so its scores cannot depend on the rows",
+        )
     by_name = {binding.name: binding for binding in bindings}
     known = [spec.name for spec in signature.inputs]
     if unknown := [name for name in by_name if name not in known]:

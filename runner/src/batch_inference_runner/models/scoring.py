@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from batch_inference_api.reasons import Reason
-from batch_inference_runner.errors import InvalidJob
 from batch_inference_runner.models import probing
 from batch_inference_runner.models.binding import InputPlan, bind_inputs, fixed_batch
 from batch_inference_runner.models.calling import Call, ModelCall, not_rowwise
@@ -38,9 +36,9 @@ class ModelScorer:
     """A loaded model bound to the columns of a dataset.
 
     `required` are the columns it reads, `only_floats` those of them whose every value becomes a
-    float, `added` the fields it appends, `provider` the execution
-    provider that is active, `batch_size` the rows per call (found by `probe` unless the config
-    gives it). `score` may run in several threads at once, which share one session.
+    float, `added` the fields it appends, `provider` the execution provider that is active,
+    `batch_size` the rows per call (found by `probe` unless the config gives it). `score` may run in
+    several threads at once, which share one session.
     """
 
     def __init__(
@@ -69,11 +67,6 @@ class ModelScorer:
         )
         self.provider = self._model.provider
         inputs = bind_inputs(self._model.signature, schema, config.inputs)
-        if not inputs:
-            raise InvalidJob(
-                Reason.MODEL_UNSUPPORTED,
-                "the model has no inputs, so its scores cannot depend on the rows",
-            )
         fixed = fixed_batch(inputs)
         signature = _observed(
             self._model, inputs, fixed=fixed, unchecked_shapes=model.unchecked_shapes
