@@ -22,8 +22,8 @@ ResolveUri = Callable[[str, str], str]
 """From a role (`model`, `input`, `output`) and a URI of the manifest to one that is absolute, with
 `pvc://` mapped to a mounted folder's `file://`. Those of the input are globs."""
 CredentialsDir = Callable[[str, str], str | None]
-"""From a role and a Secret's name to the folder of its keys; None: the
-environment's own credentials."""
+"""From a role and a Secret's name to the folder of its keys; None: the environment's own
+credentials."""
 
 
 def resolve(

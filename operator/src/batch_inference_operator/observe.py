@@ -279,7 +279,9 @@ def _container_state(status: Raw) -> Raw:
 def _find_waiting(status: Raw, runner: Raw) -> tuple[str, Raw]:
     """The init container that keeps the runner waiting, or else the runner itself, and why."""
     own: Raw = runner.get("waiting") or {}
-    for container in status.get("initContainerStatuses") or () if own else ():
+    if not own:
+        return "", own
+    for container in status.get("initContainerStatuses") or ():
         waiting = (container.get("state") or {}).get("waiting") or {}
         if waiting.get("reason", _NOT_ITS_TURN) != _NOT_ITS_TURN:
             return container["name"], waiting

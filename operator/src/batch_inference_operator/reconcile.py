@@ -209,9 +209,10 @@ class Reconciler:
         )
 
     def _was_just_written(self, record: Record, status: JobStatus) -> bool:
-        """Whether a status that differs from the stored one was written a moment ago.
+        """Whether this very status was written a moment ago, though the stored one differs.
 
-        Somebody took it away; or the CRD of an earlier release cuts some of it off, each time.
+        Then somebody has overwritten it, or the CRD of an earlier release drops fields that it does
+        not know: writing it again at once would go on without end.
         """
         last = self._written.get(record.key)
         if last is None or without_clock(record.status) == last.told:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _MESSAGE_LENGTH = 2000
 """Some admission webhooks answer with pages of text."""
 _LONGEST_WISH_SECONDS = 300.0
-"""Until then not even a user's change is looked at: a server cannot ask for a day of that."""
+"""The longest Retry-After that is heeded: until then not even a user's change is looked at."""
 _INVALID = frozenset(
     {
         HTTPStatus.BAD_REQUEST,

@@ -115,7 +115,8 @@ def _is_head_lost(
 def _has_other_pods(record: Record, run: RunJob) -> bool:
     """Whether the job was suspended, changed and resumed before anybody looked.
 
-    Where nobody edited it since the last look, an older CRD has cut fields off.
+    If nobody has edited it since the last look, the difference is one of fields that an older CRD
+    has dropped, and no reason to replace the pods.
     """
     is_edited = record.status.observed_generation != record.generation
     made_for = (None, fingerprint_of_pods(record.spec.workers))

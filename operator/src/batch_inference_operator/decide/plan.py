@@ -68,6 +68,7 @@ class Plan:
     """The status is written at once, not with the next progress."""
     announcements: tuple[Announcement, ...] = ()
     needs_live_look: bool = False
-    """It rests on what did not happen, which a cache that is late would show as well."""
+    """It rests on something that did not happen, or that a stale cache does not show yet: before it
+    is carried out, the API server is asked."""
     look_again_seconds: float | None = None
     """When to look again though nothing changed."""

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 LINGER_SECONDS = 60
 """A Job ends by itself some seconds after its index 0 said how the run ended."""
 ABANDONED_SECONDS = 5
-"""A Job whose index 0 said nothing, because a deadline was missed, is ended by nobody else. These
-seconds let a cache catch up that only does not know yet what index 0 has said."""
+"""A Job whose index 0 has not reported how the run ended, because a deadline was missed, does not
+end by itself. It is kept for so long, because the report may merely not be in the cache yet."""
 
 
 def plan_retention(

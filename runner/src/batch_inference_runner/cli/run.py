@@ -1,6 +1,7 @@
 """`bij run`: score what a manifest describes, on this machine.
 
-What says how the run ended is imported when it has: the first row waits for all that is not.
+Modules that say how the run ended are imported only then: the first row waits for all that is
+imported earlier.
 """
 
 from __future__ import annotations

@@ -109,7 +109,7 @@ def _parse(store: Store, body: bytes) -> Claim:
         if document.pop("version") == CLAIM_VERSION:
             return Claim(**document)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        pass  # told apart from a newer version by nobody: both need a person
+        pass  # damaged, which needs a person just as a newer version does
     raise JobFailed(
         Reason.VERSION_SKEW,
         f"the claim {store.uri + CLAIM!r} was not written by this release: use the release that "

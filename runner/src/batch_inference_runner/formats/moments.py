@@ -1,7 +1,7 @@
-"""Dates and timestamps that text cannot tell, usually of a wrong unit.
+"""Dates and timestamps that cannot be written as text, usually because their unit is wrong.
 
-Arrow counts the years of what it writes with 16 bits. Of a moment beyond, such as nanoseconds that
-were stored as microseconds, it writes `<value out of range: ...>`, and with a zone another year.
+Arrow keeps the year of what it writes in 16 bits. If the year does not fit, as in nanoseconds that
+were stored as microseconds, it writes `<value out of range: ...>`, or with a zone a wrong year.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _FIRST, _END = np.datetime64("-32767-01-01"), np.datetime64("32768-01-01")
 
 
 def moments_of(schema: pa.Schema, names: Sequence[str]) -> tuple[str, ...]:
-    """Return those of the columns in which there may be moments that text cannot tell."""
+    """Return those of the columns that may hold moments which cannot be written as text."""
     return tuple(name for name in names if _unit(schema.field(name).type) is not None)
 
 
 def reject_untold(table: pa.Table, names: Sequence[str]) -> StageResult:
-    """Reject the rows of a table whose moments, in these columns, text cannot tell."""
+    """Reject the rows with a moment, in one of these columns, that cannot be written as text."""
     errors: list[RowErrors] = []
     lost = np.zeros(table.num_rows, np.bool_)
     for name in names:

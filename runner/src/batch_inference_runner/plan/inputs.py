@@ -2,8 +2,8 @@
 
 A location is one file, a folder (everything below it, whatever the names end with) or a glob:
 `*`, `?` and `[...]` within one name, `**` for any number of folders; `[*]`, `[?]` and `[[]` for
-these characters themselves. Folders below the part of the
-URI that has no wildcard and are named `key=value` give hive partition values.
+these characters themselves. Folders named `key=value`, below the part of the URI that has no
+wildcard, give hive partition values.
 
 Hidden names are skipped, as Spark and Hive do: those that begin with `.` or `_` (but `_key=value`),
 unless the glob itself spells that first character. So results written below an input folder by

@@ -1,6 +1,7 @@
 """The plan: what is read, with which model, cut into which shards; and its hash.
 
-Named tuples for the reason of `score.messages`; but a tuple has an `index` already.
+Named tuples, because they are defined faster (see `score.messages`). `Shard` cannot be one: its
+field `index` would hide the method of that name.
 """
 
 from __future__ import annotations

@@ -125,7 +125,10 @@ class _Record(NamedTuple):
 
     @classmethod
     def parse(cls, body: bytes) -> _Record:
-        """Read the bytes of a record; what they raise if they are none is not told apart."""
+        """Read the bytes of a record.
+
+        Raises ValueError, KeyError, TypeError, AttributeError or RecursionError for anything else.
+        """
         document = json.loads(body)
         record = cls(
             document.get("driver", ""),

@@ -50,7 +50,7 @@ def launch(
     Args:
         config: the job.
         stop: when set, the run ends soon and can be resumed.
-        scorer: one that was spawned early.
+        scorer: one that was started before the job was read.
         deadline: when its time is over; None: as the job says, from now on.
     """
     began = time.monotonic()

@@ -129,7 +129,7 @@ class Slot:
         return self.last_beat - self.spawned_at if self.has_gpu else None
 
     def start(self, report: Callable[[SlotEvent], None], scorer: Scorer | None = None) -> None:
-        """Spawn the next scorer, or take over one that was spawned early."""
+        """Spawn the next scorer, or take over one that is running already."""
         if self.scorer is not None:
             self.scorer.close()
         self.generation += 1

@@ -1,8 +1,8 @@
 """What happens to rows, in order: filter, preprocess, infer, postprocess, project, write as text.
 
 Every stage takes a table and gives the rows that survived; what did not survive is either filtered
-or an error. The page that decides that a row counted once is counted once: `Stages.run` checks that
-rows in = rows out + rejected + filtered.
+or an error. After each stage `_Flow.step` checks that rows in = rows out + rejected + filtered, so
+that no row is lost or counted twice.
 """
 
 from __future__ import annotations
