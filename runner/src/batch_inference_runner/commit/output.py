@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from batch_inference_runner.plan.plan import Plan
     from batch_inference_runner.storage.store import Store
 
-logger = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 
 class Output:
@@ -174,6 +174,6 @@ class Output:
         try:
             cleaning()
         except STORE_FAILURES as error:
-            logger.warning(
+            _logger.warning(
                 "cleaning failed; `bij gc` can do it later", extra={"error": redact(str(error))}
             )

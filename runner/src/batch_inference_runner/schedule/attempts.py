@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from batch_inference_runner.storage.store import Store
 
-logger = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,7 @@ class AttemptLog:
                 continue  # cleaned away meanwhile
             except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
                 name = info.key.rpartition("/")[2]
-                logger.warning("a record of attempts is damaged: ignored", extra={"file": name})
+                _logger.warning("a record of attempts is damaged: ignored", extra={"file": name})
 
 
 class _Record(NamedTuple):

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from batch_inference_runner.schedule.launch import Launch
     from batch_inference_runner.schedule.ray_nodes import RayNodes
 
-logger = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +128,7 @@ class _Run:
         planner.abandon()  # if somebody else has planned meanwhile
         added = planner.find_added(output.plan) if output.resumed else ()
         if added:
-            logger.warning(
+            _logger.warning(
                 "files were added to the input after it was planned: they are no part of this "
                 "result; score them with another job",
                 extra={"files": len(added), "first": redact(added[0])},

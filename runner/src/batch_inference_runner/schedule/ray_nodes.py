@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from batch_inference_runner.schedule.dispatch import Dispatch
     from batch_inference_runner.score.messages import Message
 
-_LOG = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 _POLL_SECONDS = 0.2
 _HEAD_START_SECONDS = 60.0
 _RESTART_SECONDS = 2.0
@@ -122,9 +122,9 @@ class RayNodes:
         while not self._closed.is_set():
             try:
                 self._run_cluster(report)
-            except (OSError, RuntimeError) as error:
+            except (OSError, RuntimeError):
                 # The run goes on with what this process has, and workers keep asking.
-                _LOG.error("Ray's head did not start; it is tried again", exc_info=error)
+                _logger.exception("Ray's head did not start; it is tried again")
             self._closed.wait(_RESTART_SECONDS)
 
     def _run_cluster(self, report: Callable[[object], None]) -> None:
@@ -160,7 +160,7 @@ class RayNodes:
         for node in nodes:
             report(NodeLost(node))
         if not self._closed.is_set():
-            _LOG.warning("Ray's head was lost; scoring goes on here, and a new head is started")
+            _logger.warning("Ray's head was lost; scoring goes on here, and a new head is started")
 
     def _on_frame(
         self, bridge: _Bridge, frame: Frame, nodes: set[str], report: Callable[[object], None]
@@ -169,12 +169,12 @@ class RayNodes:
             case Kind.JOINED:
                 fields = json.loads(frame.body)
                 nodes.add(fields["node"])
-                _LOG.info("a worker joined", extra={"node": fields["node"][:8]})
+                _logger.info("a worker joined", extra={"node": fields["node"][:8]})
                 report(NodeJoined(fields["node"], self._slots_of(bridge, fields)))
             case Kind.LOST:
                 node = json.loads(frame.body)["node"]
                 nodes.discard(node)
-                _LOG.warning("a worker was lost", extra={"node": node[:8]})
+                _logger.warning("a worker was lost", extra={"node": node[:8]})
                 report(NodeLost(node))
             case _:
                 bridge.hand_over(frame)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from batch_inference_runner.schedule.deadline import Deadline
 
-_LOG = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
 
 _TICK_SECONDS = 0.2
@@ -70,7 +70,7 @@ class RunThread(Generic[_Result]):
                     raise Interrupted("the run was asked to stop while it waited for an answer")
                 deadline.check(now - self._grace_seconds)
             except RunnerError:
-                _LOG.warning("the run waits for an answer, a store's perhaps, and is left there")
+                _logger.warning("the run waits for an answer, a store's perhaps, and is left there")
                 if self._settled is not None:
                     return self._settled
                 raise

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from batch_inference_api.runner_contract import RunnerConfig
 
-_LOG = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 _ASK_SECONDS = 0.5
 _ANSWER_SECONDS = 2.0
 
@@ -41,7 +41,7 @@ def run(config: RunnerConfig, stop: Event, *, ip: str) -> None:
                 continue
             if node is not None:
                 node.stop()
-            _LOG.info("joining the run", extra={"attempt": invitation["attempt"]})
+            _logger.info("joining the run", extra={"attempt": invitation["attempt"]})
             node = _join(config, invitation, ip=ip)
             joined = invitation
     finally:
@@ -77,7 +77,7 @@ def ask_to_join(config: RunnerConfig) -> dict[str, str] | None:
             connection.request("POST", "/join", body=b"", headers=headers)
             answer = connection.getresponse()
             if answer.status in (401, 403):
-                _LOG.error("the driver refused this worker's token")
+                _logger.error("the driver refused this worker's token")
             if answer.status != HTTPStatus.OK:
                 return None
             invitation: dict[str, str] = json.load(answer)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from batch_inference_runner.supervise.heartbeat import Beat
 
-_LOG = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 
 def forget_report(environ: Mapping[str, str]) -> None:
@@ -39,7 +39,7 @@ def forget_report(environ: Mapping[str, str]) -> None:
     try:
         os.truncate(path, 0)
     except OSError as error:
-        _LOG.warning("the last driver's report was not removed", extra={"error": str(error)})
+        _logger.warning("the last driver's report was not removed", extra={"error": str(error)})
 
 
 def leave_report(
@@ -63,7 +63,7 @@ def leave_report(
     path = find_termination_log(environ)
     said = _read_report(path)
     message = describe(status, hung=hung, said=said.message if said else None)
-    _LOG.error("gave up", extra={"reason": message})
+    _logger.error("gave up", extra={"reason": message})
     report = said or bare_report(
         _config_of(command), attempt=beat.attempt, phase=RunPhase.INTERRUPTED
     )
