@@ -65,12 +65,14 @@ def test_secret_ref_of_model_input_and_output_are_taken_from_their_folders(serve
 @pytest.mark.parametrize("role", ROLES)
 def test_a_secret_ref_with_the_wrong_keys_is_refused(server, tmp_path, role):
     fields = {f"{part}.secretRef": {"name": f"{part}-keys"} for part in ROLES}
-    job = set_fields(remote_job(server, tmp_path, role), fields)
+    prefix = f"refused-{role}"
+    job = set_fields(remote_job(server, tmp_path, prefix), fields)
     wrong = secrets(server, tmp_path, wrong=role, AWS_SECRET_ACCESS_KEY="not-the-secret-key")
     ended = run(job, *wrong)
     assert ended.code in (65, 70)
     assert ended.message.startswith("AccessDenied: ")
-    assert f"{role}/" in ended.message or "model.onnx" in ended.message
+    place = "model.onnx" if role == "model" else f"{role}/"
+    assert f"s3://{BUCKET}/{prefix}/{place}" in ended.message
     assert "secretRef" in ended.message
     assert "not-the-secret-key" not in ended.stdout + ended.stderr
 

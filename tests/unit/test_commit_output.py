@@ -286,7 +286,9 @@ def test_of_jobs_that_race_for_a_claim_one_wins(store):
         thread.start()
     for thread in threads:
         thread.join()
-    assert sum(outcome is Reason.OUTPUT_PATH_CLAIMED for outcome in outcomes) == 3
+    winners = [outcome for outcome in outcomes if outcome is not Reason.OUTPUT_PATH_CLAIMED]
+    assert len(outcomes) == 4
+    assert [len(work) for work in winners] == [64]
 
 
 def test_drivers_of_one_job_that_race_share_one_plan(store):

@@ -73,9 +73,8 @@ def test_every_type_reaches_the_model_as_it_is_and_comes_back(tmp_path_factory, 
     whole = [i for i, row in enumerate(rows) if None not in row.values()]
     assert set(rejected(result).values()) <= {"NullInput"}
     assert sorted(rejected(result)) == sorted(set(range(len(rows))) - set(whole))
-    assert result.table.select(kinds).equals(table.take(pa.array(whole, pa.int64()))) or _has_nan(
-        table
-    )
+    # As text: there NaN is NaN, and -0.0 not 0.0.
+    assert str(result.table.select(kinds).to_pylist()) == str([rows[i] for i in whole])
     if whole:
         feeds = {
             kind: np.array([rows[i][kind] for i in whole], ELEMENTS[kind][2])[:, None]
@@ -86,7 +85,3 @@ def test_every_type_reaches_the_model_as_it_is_and_comes_back(tmp_path_factory, 
             np.testing.assert_array_equal(
                 np.array(result.table[f"{kind}_out"].to_pylist(), ELEMENTS[kind][2]), values[:, 0]
             )
-
-
-def _has_nan(table: pa.Table) -> bool:
-    return any(value != value for row in table.to_pylist() for value in row.values())
