@@ -211,7 +211,7 @@ TROUBLES = {
     ),
     "the first pod ran out of memory": (
         [make_ended_pod(137, reason="OOMKilled")],
-        Reason.HEAD_OOM_KILLED, "pod churn-run-1-0 was killed for want of memory (its limit is 8Gi): suspend the job, raise spec.workers.resources.limits.memory, and resume it",
+        Reason.HEAD_OOM_KILLED, "pod churn-run-1-0 was killed because it ran out of memory (its limit is 8Gi): suspend the job, raise spec.workers.resources.limits.memory, and resume it",
     ),
     "the first pod was killed": (
         [make_ended_pod(137, reason="Error")],
@@ -223,11 +223,11 @@ TROUBLES = {
     ),
     "a worker ran out of memory": (
         [make_pod(), make_ended_pod(1, reason="OOMKilled", index=1)],
-        Reason.WORKER_OOM_KILLED, "pod churn-run-1-1 was killed for want of memory (its limit is 8Gi): suspend the job, raise spec.workers.resources.limits.memory, and resume it",
+        Reason.WORKER_OOM_KILLED, "pod churn-run-1-1 was killed because it ran out of memory (its limit is 8Gi): suspend the job, raise spec.workers.resources.limits.memory, and resume it",
     ),
     "a worker ran out of memory, and a sidecar keeps its pod": (
         [make_pod(), make_kept_pod(137, 31, index=1, reason="OOMKilled")],
-        Reason.WORKER_OOM_KILLED, f"pod churn-run-1-1 was killed for want of memory (its limit is 8Gi): suspend the job, raise spec.workers.resources.limits.memory, and resume it; {KEPT}",
+        Reason.WORKER_OOM_KILLED, f"pod churn-run-1-1 was killed because it ran out of memory (its limit is 8Gi): suspend the job, raise spec.workers.resources.limits.memory, and resume it; {KEPT}",
     ),
     "a worker failed, and a sidecar keeps its pod": (
         [make_pod(), make_kept_pod(1, 31, index=1)],
@@ -343,7 +343,7 @@ def test_the_memory_hint_names_no_limit_where_the_job_names_none():
     found = find_trouble(make_record(), make_run(), observation, now=NOW)
 
     assert (
-        "for want of memory: suspend the job, raise spec.workers.resources.limits.memory"
+        "because it ran out of memory: suspend the job, raise spec.workers.resources.limits.memory"
         in found.message
     )
 

@@ -63,7 +63,7 @@ class Reason(StrEnum):
     """
     OUT_OF_MEMORY = "OutOfMemory"
     """The model or a shard needs more memory than a scorer has, or scorers were killed again and
-    again before they could score, as the kernel does for want of memory.
+    again before they could score, as the kernel does when memory runs out.
 
     Raise `spec.workers.resources.limits.memory`, or lower `spec.batching.batchSize`, and run the
     job again: it resumes.

@@ -79,7 +79,7 @@ def _explain_loss(pod: RunPod, scene: Scene) -> Trouble:
         limit = f" (its limit is {memory})" if memory else ""
         return Trouble(
             reason=Reason.HEAD_OOM_KILLED if head else Reason.WORKER_OOM_KILLED,
-            message=f"pod {pod.name} was killed for want of memory{limit}: "
+            message=f"pod {pod.name} was killed because it ran out of memory{limit}: "
             f"{_MORE_MEMORY}" + (f"; {KEPT}" if kept else ""),
         )
     if pod.failure_reason and pod.running_since is None and end is None:

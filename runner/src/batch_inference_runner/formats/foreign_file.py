@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 FETCH_ERRORS = (VersionChanged, NotFound, StoreError)
 # What pyarrow raises on bytes that are not what they claim to be. A failed fetch is none of these,
-# but want of memory is one of pa.ArrowException: MemoryError has to be caught before them.
+# but running out of memory is one of pa.ArrowException: MemoryError has to be caught before them.
 DECODE_ERRORS = (pa.ArrowException, OSError, ValueError, OverflowError, KeyError, IndexError)
 
 # Reads of columns that are too large to prefetch go through windows of this size.

@@ -19,7 +19,7 @@ def unreadable_chunks(
 ) -> Iterator[Chunk]:
     """Give `rows` of a file as unreadable, in chunks of the usual size.
 
-    What is lost for want of memory must not need more of it than its values would. `empty` is a
+    What is lost because memory ran out must not need more of it than its values would. `empty` is a
     table without rows.
     """
     for first in range(rows.start, rows.stop, CHUNK_ROWS):

@@ -73,7 +73,7 @@ class InferenceFailed(Exception):
         self.message = message
 
     @property
-    def is_want_of_memory(self) -> bool:
+    def is_out_of_memory(self) -> bool:
         """Whether it might succeed with more memory, or with fewer calls beside it."""
         return self.error == _NO_MEMORY
 

@@ -200,7 +200,7 @@ class ModelScorer:
             scored.put(start, stop, self._call(feeds.rows(start, stop)))
         except InferenceFailed as failure:
             if stop - start == 1:
-                if failure.is_want_of_memory and not frugal:
+                if failure.is_out_of_memory and not frugal:
                     raise MemoryError(failure.message) from failure
                 scored.fail(start, failure.error, failure.message)
                 return

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from batch_inference_api.reasons import Reason
-from batch_inference_runner.score.messages import WANT_OF_MEMORY
+from batch_inference_runner.score.messages import OUT_OF_MEMORY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,10 +72,10 @@ class StartFailures:
         if self.kills >= _MOST_KILLS_AT_START:
             return Reason.OUT_OF_MEMORY, (
                 f"{self.kills} scorers were killed before they could score (the last one ended "
-                f"with status {exited.status}), as the kernel does for want of memory: raise "
+                f"with status {exited.status}), as the kernel does when memory runs out: raise "
                 f"spec.workers.resources.limits.memory, or lower spec.batching.batchSize"
             )
-        if exited.status == WANT_OF_MEMORY:
+        if exited.status == OUT_OF_MEMORY:
             return Reason.OUT_OF_MEMORY, (
                 "scorers have too little memory to start: raise "
                 "spec.workers.resources.limits.memory, or whatever else limits the memory or the "

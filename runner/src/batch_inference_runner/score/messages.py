@@ -19,7 +19,7 @@ from batch_inference_runner.plan.plan import FileInventory, InputFile, Piece, Sh
 if TYPE_CHECKING:
     import socket
 
-WANT_OF_MEMORY = 5
+OUT_OF_MEMORY = 5
 """Exit status of a scorer that has too little memory even to say so."""
 
 _LENGTH = struct.Struct(">I")

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from batch_inference_runner import lean_imports
 from batch_inference_runner.parent_death import die_with_parent
-from batch_inference_runner.score.messages import WANT_OF_MEMORY, Message, receive, send
+from batch_inference_runner.score.messages import OUT_OF_MEMORY, Message, receive, send
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,9 +43,9 @@ def serve(connection: socket.socket, driver: int) -> NoReturn:
     try:
         _serve(connection, inbox)
     except (MemoryError, RuntimeError, ImportError) as error:
-        if not _is_want_of_memory(error):
+        if not _is_out_of_memory(error):
             raise
-        os._exit(WANT_OF_MEMORY)
+        os._exit(OUT_OF_MEMORY)
 
 
 def _serve(connection: socket.socket, inbox: queue.SimpleQueue[Message]) -> NoReturn:
@@ -102,7 +102,7 @@ def _name_process(name: str) -> None:
     ctypes.CDLL(None).prctl(_PR_SET_NAME, name.encode())
 
 
-def _is_want_of_memory(error: Exception) -> bool:
+def _is_out_of_memory(error: Exception) -> bool:
     """Say whether a thread's stack, a library or an object found no room."""
     words = str(error)
     no_room = ("can't start new thread", "failed to map segment", "annot allocate memory")
