@@ -173,7 +173,7 @@ REFUSALS = {
     ),
     Reason.ERROR_THRESHOLD_EXCEEDED: Refusal(
         lambda folder: with_null(folder, {"errorThreshold": 0}),
-        ("spec.errorPolicy.errorThreshold allows 0", "Mend the input", "raise the limit"),
+        ("spec.errorPolicy.errorThreshold allows 0", "Correct the input", "raise the limit"),
         ExitCode.FAILED,
     ),
 }

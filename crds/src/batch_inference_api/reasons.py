@@ -111,14 +111,14 @@ class Reason(StrEnum):
     ROW_REJECTED = "RowRejected"
     """A row failed and `spec.errorPolicy.onError` is `Fail`.
 
-    Mend the row that the message names, or set `onError` to `DeadLetter` or `Skip`; both start
+    Correct the row that the message names, or set `onError` to `DeadLetter` or `Skip`; both start
     anew with another output.
     """
     ERROR_THRESHOLD_EXCEEDED = "ErrorThresholdExceeded"
     """More rows were rejected than the error policy allows.
 
     See the report's `failures` for which and why. Raise the limit and run the job again: it
-    resumes. Or mend the input and start anew with another output.
+    resumes. Or correct the input and start anew with another output.
     """
     MAX_FAILED_SHARDS_EXCEEDED = "MaxFailedShardsExceeded"
     """More shards failed for good than the job allows.
@@ -158,13 +158,13 @@ class Reason(StrEnum):
     PRE_RUNNING_DEADLINE_EXCEEDED = "PreRunningDeadlineExceeded"
     """The pods had not begun to score within `spec.preRunningDeadlineSeconds`.
 
-    The message says what they waited for; mend it, or allow more time, and run the job again: it
-    resumes.
+    The message says what they waited for: correct that, or allow more time, and run the job again:
+    it resumes.
     """
     PROGRESS_DEADLINE_EXCEEDED = "ProgressDeadlineExceeded"
     """No row was scored for `spec.progressDeadlineSeconds`.
 
-    Mend the store or the model that hangs, or allow more time, and run the job again: it resumes.
+    Repair the store or the model that hangs, or allow more time, and run the job again: it resumes.
     Its pods were ended, and their logs are gone unless they are collected: follow the next run with
     `kubectl bij logs -f`.
     """
@@ -207,7 +207,7 @@ class Reason(StrEnum):
     """An admission webhook that has a say in the run's objects does not answer.
 
     Nothing is wrong with the job: it goes on as soon as the webhook answers. The message names it:
-    ask the platform team to mend the service behind it.
+    ask the platform team to repair the service behind it.
     """
     NAME_TAKEN = "NameTaken"
     """A Job of somebody else has the name that the job's next run would have.
@@ -236,7 +236,7 @@ class Reason(StrEnum):
     Create it in the job's namespace, or correct `spec.workers.serviceAccountName`.
     """
     POD_REJECTED = "PodRejected"
-    """A node refused a pod that was assigned to it, for instance for want of a device.
+    """A node refused a pod that was assigned to it, for instance because it lacks a device.
 
     Pods are replaced; look at the node and its device plugin if it goes on.
     """

@@ -96,7 +96,7 @@ def judge_heads(run: RunJob, observation: Observation) -> Verdict | None:
 def _find_blamed(run: RunJob, observation: Observation) -> RunPod | None:
     """The pod that best tells why pods failed: of any index, none that was told to end.
 
-    One that lacked memory tells most, since that can be mended; else the one that ended last.
+    One that lacked memory tells most, since that can be remedied; else the one that ended last.
     """
     failed = [pod for pod in observation.pods_of(run) if _failed_by_itself(pod)]
     heads = observation.heads_of(run)

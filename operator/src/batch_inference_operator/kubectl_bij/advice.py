@@ -63,7 +63,7 @@ def _text(record: Record, standing: Standing) -> str:
         case State.COMPLETE:
             return "Read the output: the manifest lists its files."
         case State.FAILED:
-            return f"Mend what the message names. {_RUN_AGAIN}"
+            return f"Correct what the message names. {_RUN_AGAIN}"
     return "Look at the logs if this goes on." if standing.has_trouble else "Nothing: it goes on."
 
 

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 
 RATE_IS_JUDGED_AFTER_ROWS = 10_000
 _ADVICE = (
-    "`failures` in the report (`--output-format json`) says of some which and why. Mend the input "
-    "and start anew with another output, or raise the limit and run the same job again: it resumes"
+    "`failures` in the report (`--output-format json`) says of some which and why. Correct the "
+    "input and start anew with another output, or raise the limit and run the same job again: it "
+    "resumes"
 )
 
 
