@@ -7,15 +7,15 @@ import pytest
 
 from testkit.checkout import ROOT
 
-PACKAGE = ROOT / "runner" / "src" / "batch_inference_runner"
 MODULES = sorted(
-    path.relative_to(PACKAGE)
-    for path in PACKAGE.rglob("*.py")
+    path.relative_to(ROOT)
+    for project in ("crds", "operator", "runner")
+    for path in (ROOT / project / "src").rglob("*.py")
     if path.name not in ("__init__.py", "__main__.py", "version.py")
 )
 
 
 @pytest.mark.parametrize("module", MODULES, ids=str)
 def test_a_module_is_named_in_the_docs_of_its_package(module):
-    tree = ast.parse((PACKAGE / module.parent / "__init__.py").read_text())
+    tree = ast.parse((ROOT / module.parent / "__init__.py").read_text())
     assert re.search(rf"\b{module.stem}\b", ast.get_docstring(tree) or "")
