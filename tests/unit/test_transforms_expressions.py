@@ -218,10 +218,6 @@ def test_no_rows_have_the_same_types():
     assert empty.schema.equals(full.schema)
 
 
-def test_no_expressions_leave_the_table_alone():
-    assert compute().table is TABLE
-
-
 def test_rows_that_fail_are_rejected_and_only_they():
     result = compute(number="CAST(s AS INTEGER)")
     assert result.kept.tolist() == [0, 2, 3]

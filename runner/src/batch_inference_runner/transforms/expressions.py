@@ -9,12 +9,14 @@ import pyarrow as pa
 from batch_inference_api.reasons import Reason
 from batch_inference_runner.errors import InvalidJob
 from batch_inference_runner.rows import Stage, StageResult
+from batch_inference_runner.transforms.expression_check import find_columns
+from batch_inference_runner.transforms.projection import Computed, Projection
+from batch_inference_runner.transforms.sql import engine
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from batch_inference_api.runner_contract import ComputedColumn
-    from batch_inference_runner.transforms.projection import Computed, Projection
     from batch_inference_runner.transforms.sql import SqlEngine
 
 _SECTIONS = {Stage.PREPROCESS: "preprocessing", Stage.POSTPROCESS: "postprocessing"}
@@ -31,18 +33,12 @@ class Expressions:
     def __init__(
         self, columns: Sequence[ComputedColumn], schema: pa.Schema, *, stage: Stage
     ) -> None:
-        self.required: frozenset[str] = frozenset()
-        self.added: tuple[pa.Field, ...] = ()
-        self._projection: Projection | None = None
-        if columns:
-            self._projection = _compile(columns, schema, stage)
-            self.required = self._projection.required
-            self.added = self._projection.fields
+        self._projection = _compile(columns, schema, stage)
+        self.required = self._projection.required
+        self.added = self._projection.fields
 
     def apply(self, table: pa.Table) -> StageResult:
         """Append the computed columns to n rows; rows whose computation fails are errors."""
-        if self._projection is None:
-            return StageResult(table)
         result = self._projection.evaluate(table)
         if result.kept is not None:
             table = table.take(pa.array(result.kept))
@@ -52,24 +48,15 @@ class Expressions:
 
 
 def _compile(columns: Sequence[ComputedColumn], schema: pa.Schema, stage: Stage) -> Projection:
-    from batch_inference_runner.transforms.projection import Projection
-    from batch_inference_runner.transforms.sql import engine
-
     sql = engine()
-    section = _SECTIONS.get(stage, stage.value.lower())
     items: list[Computed] = []
     for column in columns:
         known = [*schema.names, *(item.name for item in items)]
-        items.append(_checked(column, known, sql, f"{section} column {column.name!r}"))
+        items.append(_checked(column, known, sql, f"{_SECTIONS[stage]} column {column.name!r}"))
     return Projection(sql, items, schema, stage=stage)
 
 
-def _checked(
-    column: ComputedColumn, known: Sequence[str], engine: SqlEngine, what: str
-) -> Computed:
-    from batch_inference_runner.transforms.expression_check import find_columns
-    from batch_inference_runner.transforms.projection import Computed
-
+def _checked(column: ComputedColumn, known: Sequence[str], sql: SqlEngine, what: str) -> Computed:
     taken = next((name for name in known if name.lower() == column.name.lower()), None)
     if taken is not None:
         raise InvalidJob(
@@ -77,5 +64,5 @@ def _checked(
             f"{what}: there is a column {taken!r} already, and expressions cannot replace columns "
             "(SQL names do not differ by case): choose another name",
         )
-    uses = find_columns(column.expression, engine=engine, columns=known, what=what)
+    uses = find_columns(column.expression, engine=sql, columns=known, what=what)
     return Computed(column.name, column.expression, uses, what)

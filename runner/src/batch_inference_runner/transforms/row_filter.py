@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pyarrow as pa
 
 from batch_inference_api.reasons import Reason
 from batch_inference_runner.errors import InvalidJob
 from batch_inference_runner.rows import Stage, StageResult
+from batch_inference_runner.transforms.expression_check import find_columns
+from batch_inference_runner.transforms.projection import Computed, Projection
+from batch_inference_runner.transforms.sql import engine
 
 _WHAT = "input.filter"
 _KEEP = "keep__"
-
-if TYPE_CHECKING:
-    from batch_inference_runner.transforms.sql import SqlEngine
 
 
 class RowFilter:
@@ -26,11 +24,7 @@ class RowFilter:
     """
 
     def __init__(self, expression: str, schema: pa.Schema) -> None:
-        from batch_inference_runner.transforms.expression_check import find_columns
-        from batch_inference_runner.transforms.projection import Computed, Projection
-        from batch_inference_runner.transforms.sql import engine
-
-        sql: SqlEngine = engine()
+        sql = engine()
         uses = find_columns(expression, engine=sql, columns=schema.names, what=_WHAT)
 
         def compiled(condition: str) -> Projection:
