@@ -5,7 +5,8 @@
     resync          everything is listed now and then, whatever was or was not watched
     work_queue      keys to reconcile: deduplicated, one at a time per key, with back-off; workers
     reconcile       observe -> plan_next -> carry_out: the page to read first
-    observe         the children and the last progress report -> observation
+    observe         the children and the last progress report -> observation; raw_objects: pure,
+                    what the API server sends -> typed values
     decide          pure: what should happen next, and what the status says
     build           pure: the manifests of a run, one file per kind
     carry_out       a plan -> API calls; the status last, events after it; refused_plans: what the
