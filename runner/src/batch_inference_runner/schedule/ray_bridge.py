@@ -87,7 +87,7 @@ class _Bridge:
         self._known: set[str] = set()
         self._shunned: dict[str, float] = {}
         self._changing = threading.Lock()
-        """Held while nodes come and go, and while a scorer of theirs is added."""
+        """Held while nodes and their scorers come and go."""
 
     def tell(self, kind: Kind, scorer: int = 0, **fields: Any) -> None:
         self.forward(Frame(kind, scorer, json.dumps(fields).encode()))
@@ -146,10 +146,16 @@ class _Bridge:
                 return
             self._known.discard(node)
             self._shunned[node] = time.monotonic() + _SHUN_SECONDS
-            relays = [relay for relay in self._scorers.values() if relay.node == node]
+            numbers = [number for number, relay in self._scorers.items() if relay.node == node]
+            relays = [self._scorers.pop(number) for number in numbers]
         self.tell(Kind.LOST, node=node)
         for relay in relays:
             relay.abandon()
+
+    def forget(self, scorer: int) -> None:
+        """Do without a scorer that has ended."""
+        with self._changing:
+            self._scorers.pop(scorer, None)
 
 
 class _Relay:
@@ -203,6 +209,7 @@ class _Relay:
                 self._bridge.forward(Frame(Kind.MESSAGE, self._number, frame))
             if status is not None:
                 self._bridge.tell(Kind.EXITED, self._number, status=status)
+                self._bridge.forget(self._number)
                 self.abandon()
 
 
