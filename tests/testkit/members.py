@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -223,7 +224,7 @@ def processes_of_ray() -> dict[int, str]:
     found = {}
     for folder in Path("/proc").glob("[0-9]*"):
         command = command_of(int(folder.name))
-        if "ray" not in command or "pytest" in command:
+        if not re.search(r"\bray", command) or "pytest" in command:
             continue
         try:
             if (folder / "ns" / "net").readlink() == here:
