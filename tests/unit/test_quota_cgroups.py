@@ -149,6 +149,14 @@ V2_EVENTS = "low 0\nhigh 0\nmax 12\noom 2\noom_kill 1\noom_group_kill 0\n"
     [
         pytest.param("0::/\n", v2(), "memory.events", V2_EVENTS, 1, id="v2"),
         pytest.param("4:memory:/\n", v1(), "memory/memory.oom_control", V1_EVENTS, 3, id="v1"),
+        pytest.param(
+            "4:memory:/\n0::/\n",
+            v2(point="/sys/fs/cgroup/unified") + v1(),
+            "memory/memory.oom_control",
+            V1_EVENTS,
+            3,
+            id="both, memory in v1",
+        ),
         pytest.param("0::/\n", v2(), "memory.max", "max", 0, id="a kernel that does not count"),
         pytest.param("", "", "memory.events", V2_EVENTS, 0, id="no cgroups at all"),
     ],

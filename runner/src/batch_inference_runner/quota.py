@@ -57,10 +57,12 @@ def memory_limit_bytes(
 def memory_kills(*, proc: Path = _PROC, root: Path = _ROOT) -> int:
     """How often the kernel has killed a process of this cgroup because its memory was used up."""
     for folder in _cgroup_folders("memory", proc=proc, root=root):
-        # cgroup v2 and v1 have different files, but the same name for this count.
+        # cgroup v2 and v1 have different files, but the same name for this count. Where both are
+        # mounted, that of v2 has no memory controller, and so neither file.
         events = _read(folder / "memory.events") or _read(folder / "memory.oom_control")
-        counts = dict(line.split() for line in events.splitlines() if len(line.split()) == 2)
-        return int(counts.get("oom_kill", 0))
+        if events:
+            counts = dict(line.split() for line in events.splitlines() if len(line.split()) == 2)
+            return int(counts.get("oom_kill", 0))
     return 0
 
 
