@@ -293,6 +293,25 @@ def test_a_zstd_file_is_read_behind_its_header(dataset, rows):
     assert rows_of(data.read()) == [{"id": i, "x": i / 2} for i in range(rows)]
 
 
+@pytest.mark.parametrize("policy", NewlinesInValues)
+def test_whether_values_hold_newlines_decides_which_files_are_cut(tmp_path, policy):
+    rows = [
+        {"a": i, "b": "one\nrow" if policy != NewlinesInValues.NEVER else "x"} for i in range(90)
+    ]
+    text = "a,b\n" + "".join(f'{row["a"]},"{row["b"]}"\n' for row in rows)
+    path = pinned(write_text(tmp_path / "a.csv", text))
+    for open_file in (open_local, open_remote):
+        data = Dataset(
+            (path,), DataFormat.CSV, CsvOptions(newlines_in_values=policy), open_file, 100
+        )
+        found = data.inspect()
+        shards = shard_per_unit(found.inventories)
+        is_whole = open_file is open_remote and policy == NewlinesInValues.AUTO
+        assert (len(shards) == 1) is is_whole
+        parts = [data.read(inspection=found, shard=shard) for shard in shards]
+        assert [row for part in parts for row in rows_of(part)] == rows
+
+
 TEXT = st.text(alphabet='ab,"\n\ré ', max_size=6)
 
 

@@ -25,8 +25,9 @@ class CsvSpec(ResourceModel):
     header: bool = True
     """Whether the first line holds the names of the columns; without it they are `f0`, `f1`, ..."""
     newlines_in_values: NewlinesInValues = NewlinesInValues.AUTO
-    """Whether quoted values may hold line breaks. With `Never` each line break ends a row, so that
-    large files on object stores can be cut as well; `Always` reads as `Auto` does."""
+    """Whether quoted values may hold line breaks, which decides where a large file can be cut into
+    shards. `Auto`: local files are read once more to find out, files on object stores are not cut.
+    `Always`: those are read once more as well. `Never`: every line break ends a row."""
 
 
 class InputSpec(ResourceModel):

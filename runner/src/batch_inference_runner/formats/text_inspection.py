@@ -208,9 +208,9 @@ def _inferred(name: str, texts: Sequence[pa.Table], of_nulls: pa.DataType) -> pa
 def _csv_units(foreign: ForeignFile, options: CsvOptions, target_bytes: int) -> tuple[Unit, ...]:
     if options.newlines_in_values == NewlinesInValues.NEVER:
         return cut_at_newlines(foreign, target_bytes)
-    if foreign.ranged is None:
+    if foreign.ranged is None or options.newlines_in_values == NewlinesInValues.ALWAYS:
         return cut_outside_quotes(foreign, target_bytes, dialect_of(options))
-    # looking for quotes would read the whole object twice
+    # looking for quotes would fetch the whole object twice, unasked
     return units_between([], foreign.size)
 
 
