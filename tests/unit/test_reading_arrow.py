@@ -245,7 +245,9 @@ def test_damage_anywhere_is_refused_or_rejected(tmp_path_factory, at, garbage):
     body[at : at + len(garbage)] = garbage
     path.write_bytes(body)
     with suppress(InvalidJob, MemoryError), limited_memory():  # a size can be damaged, too
-        Dataset((pinned(path),), DataFormat.ARROW, open_file=open_remote).read()
+        chunks = Dataset((pinned(path),), DataFormat.ARROW, open_file=open_remote).read()
+        places = positions_of(chunks) + [place for place, _ in rejected(chunks)]
+        assert sorted(places) == list(range(len(places)))
 
 
 @pytest.mark.parametrize("body", [b"", b"ARROW1\0\0garbage", b"FEA1....", b"\xff" * 40])
