@@ -79,7 +79,7 @@ def test_denied_access_to_the_input_is_permanent_and_found_while_planning(prepar
 def test_a_store_that_denies_access_is_a_matter_of_credentials(prepare, step):
     answer = prepare(step, AccessDenied("'s3://b/k': AccessDenied"))
     assert answer.reason == Reason.ACCESS_DENIED
-    assert "check the credentials" in answer.message
+    assert "correct the credentials" in answer.message
 
 
 @pytest.mark.parametrize(
