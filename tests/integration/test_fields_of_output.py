@@ -108,6 +108,16 @@ def test_partition_by_makes_folders_outermost_first(tmp_path):
     assert table["id"].to_pylist() == [5, 7, 9]
 
 
+@pytest.mark.parametrize("name", ["nope", "ID"])
+@pytest.mark.parametrize("fmt", ["Parquet", "CSV"])
+def test_partition_by_what_is_no_column_of_the_output_is_refused(tmp_path, fmt, name):
+    output = {"storageUri": "output", "format": fmt, "partitionBy": [name]}
+    ended = run(linear_job(tmp_path, {"output": output}))
+    assert ended.code == 65
+    assert ended.message.startswith("SchemaMismatch: ")
+    assert f"output.partitionBy names {name!r}" in ended.message
+
+
 @pytest.mark.parametrize(
     ("glob", "codes"),
     [

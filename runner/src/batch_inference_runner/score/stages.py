@@ -293,7 +293,11 @@ def _passthrough(config: RunnerConfig, schema: pa.Schema) -> tuple[str, ...]:
 
 
 def _written_as_text(config: RunnerConfig, schema: pa.Schema) -> Sequence[str]:
-    return schema.names if config.output.format.is_text else config.output.partition_by
+    names: Sequence[str] = schema.names
+    if config.output.format.is_text:
+        return names
+    # A name that is no column is left for `check_writable` to refuse, which lists the columns.
+    return [name for name in config.output.partition_by if name in names]
 
 
 def _refuse_duplicates(schema: pa.Schema) -> None:
