@@ -248,6 +248,22 @@ def test_what_is_suggested_would_be_accepted(shape, schema, columns):
             id="too few columns",
         ),
         pytest.param(
+            spec(shape=(None, 2)),
+            {"a": FLOAT, "l": pa.list_(FLOAT)},
+            {"columns": ("a", "l")},
+            Reason.SCHEMA_MISMATCH,
+            ["column 'l' is list<", "together with other columns", '"l"[1]'],
+            id="a list beside a column",
+        ),
+        pytest.param(
+            spec(shape=(None, None)),
+            {"a": FLOAT, "l": LIST_OF_2},
+            {"columns": ("a", "l")},
+            Reason.SCHEMA_MISMATCH,
+            ["column 'l' is fixed_size_list<", "together with other columns", '"l"[1]'],
+            id="a fixed-size list beside a column",
+        ),
+        pytest.param(
             spec(),
             {"a": FLOAT},
             {"columns": ("a", "b", "c")},

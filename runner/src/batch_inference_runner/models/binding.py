@@ -129,6 +129,7 @@ def _bind(spec: ValueSpec, schema: pa.Schema, binding: ModelInputBinding | None)
         lists = True
     else:
         trailing = _scalar_shape(spec, columns, schema, explicit=binding is not None)
+        _refuse_lists(spec, columns, schema)
         lists = False
     for column in columns:
         _require_type(spec, schema.field(column))
@@ -189,6 +190,23 @@ def _scalar_shape(
         f"spec.model.inputs binds {len(columns)} scalar column(s) to it"
         + ("; bind one list column instead" if len(trailing) > 1 else ""),
     )
+
+
+def _refuse_lists(spec: ValueSpec, columns: Sequence[str], schema: pa.Schema) -> None:
+    """Refuse a list among several columns: each of these gives one value a row."""
+    for name in columns:
+        if _is_list(schema.field(name).type):
+            raise _wrong_list(
+                spec,
+                schema.field(name),
+                "takes it together with other columns, of which each gives one value a row; bind "
+                f"single elements, made in spec.preprocessing, for example "
+                f"{_sql_name(name)}[1], or the list alone",
+            )
+
+
+def _sql_name(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
 
 
 def _list_shape(spec: ValueSpec, field: pa.Field) -> tuple[int, ...]:
