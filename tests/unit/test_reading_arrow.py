@@ -250,6 +250,15 @@ def test_damage_anywhere_is_refused_or_rejected(tmp_path_factory, at, garbage):
         assert sorted(places) == list(range(len(places)))
 
 
+def test_a_stream_behind_which_more_follows_is_refused_and_not_cut_short(tmp_path, dataset):
+    path = tmp_path / "a.arrows"
+    stream = write(path, table_of(20), batch_rows=7, stream=True)
+    assert len(rows_of(dataset(stream).read(["id"]))) == 20
+    path.write_bytes(path.read_bytes() * 2)
+    with pytest.raises(InvalidJob, match=r"a\.arrows' goes on behind the end .* file of its own"):
+        dataset(pinned(path)).read(["id"])
+
+
 @pytest.mark.parametrize("body", [b"", b"ARROW1\0\0garbage", b"FEA1....", b"\xff" * 40])
 def test_what_is_not_arrow_is_refused_by_name(tmp_path, dataset, body):
     path = tmp_path / "a.arrow"

@@ -104,6 +104,13 @@ def _stream_units(foreign: ForeignFile) -> tuple[Unit, ...]:
     for message in pa.ipc.MessageReader.open_stream(foreign.arrow):
         if message.type == "record batch":
             rows += message_rows(message)
+    if foreign.arrow.tell() < foreign.size:
+        # What lies behind, such as a second stream that was appended, no reader would ever see.
+        raise InvalidJob(
+            Reason.INPUT_CORRUPT,
+            f"{foreign.file.uri!r} goes on behind the end of its Arrow stream, and what lies there "
+            "would be lost: write each stream to a file of its own, or leave the file out",
+        )
     return (Unit(0, 1, foreign.size, rows),)
 
 
