@@ -108,3 +108,24 @@ def test_python_variables_are_not_visible_to_sql():
     assert isinstance(sys, types.ModuleType)
     with pytest.raises(duckdb.Error):
         sql.engine()._cursor().sql("SELECT * FROM secret_table").to_arrow_table()
+
+
+UNION = pa.sparse_union([pa.field("i", pa.int64()), pa.field("s", pa.string())])
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        UNION,
+        pa.struct([pa.field("u", UNION)]),
+        pa.list_(pa.float16()),
+        pa.list_(pa.struct([pa.field("d", pa.decimal256(50, 1))])),
+    ],
+    ids=str,
+)
+def test_a_type_that_sql_has_not_is_refused_by_the_name_of_its_column(kind):
+    schema = pa.schema([pa.field("x", pa.int64()), pa.field("odd", kind)])
+    RowFilter("x > 1", schema)
+    with pytest.raises(InvalidJob, match=r"column 'odd' is .* cannot be used in SQL") as raised:
+        RowFilter("odd IS NOT NULL", schema)
+    assert raised.value.reason is Reason.SCHEMA_MISMATCH

@@ -198,6 +198,8 @@ class Projection:
         """Find the result types; constant parts are evaluated here, and may fail."""
         import duckdb
 
+        for field in self._sources:
+            _require_usable(field)
         fields = (pa.field(field.name, field.type) for field in self._sources)
         empty = self._bound(pa.schema(fields).empty_table())
         try:
@@ -298,6 +300,28 @@ def _levels(items: Sequence[Computed]) -> list[frozenset[str]]:
         frozenset(name for name, level in depth.items() if level == wanted)
         for wanted in sorted(set(depth.values()))
     ]
+
+
+def _require_usable(field: pa.Field) -> None:
+    if found := _type_without_sql(field.type):
+        raise InvalidJob(
+            Reason.SCHEMA_MISMATCH,
+            f"column {field.name!r} is {field.type}, and {found} cannot be used in SQL expressions"
+            " (within lists and structs neither float16 nor decimal256 can): leave the column out "
+            "of them, of an output of the model take elements by spec.model.outputs[].index",
+        )
+
+
+def _type_without_sql(kind: pa.DataType) -> pa.DataType | None:
+    """Return what DuckDB does not take of a type, if there is such a part; see `_bindable`."""
+    if pt.is_union(kind):
+        return kind
+    for child in (kind.field(place).type for place in range(kind.num_fields)):
+        if pt.is_float16(child) or pt.is_decimal256(child):
+            return child
+        if found := _type_without_sql(child):
+            return found
+    return None
 
 
 def _bindable(column: pa.ChunkedArray) -> pa.ChunkedArray:
