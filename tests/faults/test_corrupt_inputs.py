@@ -20,7 +20,7 @@ from pathlib import Path
 sys.path.insert(0, {tests!r})
 from batch_inference_api.choices import DataFormat
 from batch_inference_runner.errors import InvalidJob
-from testkit.datasets import Dataset, open_local, open_remote, pinned, whole
+from testkit.datasets import Dataset, open_local, open_remote, pinned, positions_of, rejected, whole
 
 name, original, seed, count = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
 import random
@@ -45,9 +45,8 @@ for number in range(seed, seed + count):
         positions = []
         for chunk in dataset.read(inspection=found, shard=shard) if shard.pieces else ():
             chunk.table.validate(full=True)
-            positions += [chunk.positions.first + i for i in range(chunk.table.num_rows)]
-            positions += [int(p) for rows in chunk.unreadable for p in rows.positions]
-        complete = positions == list(range(planned))
+            positions += positions_of([chunk]) + [place for place, _ in rejected([chunk])]
+        complete = sorted(positions) == list(range(planned))
         outcome = "whole" if complete else f"{{len(positions)}} of {{planned}}"
     except InvalidJob as refused:
         outcome = str(refused.reason)

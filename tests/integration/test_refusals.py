@@ -188,7 +188,12 @@ def test_a_refusal_names_the_thing_and_says_what_to_do(tmp_path, reason):
 @pytest.mark.parametrize(
     ("method", "error", "reason", "says"),
     [
-        ("create", VolumeFull, Reason.OUTPUT_VOLUME_FULL, ("make room and run the same job again",)),
+        (
+            "create",
+            VolumeFull,
+            Reason.OUTPUT_VOLUME_FULL,
+            ("make room and run the same job again",),
+        ),
         ("get", AccessDenied, Reason.ACCESS_DENIED, ("credentials", "spec.output.secretRef")),
     ],
 )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 import types
+from decimal import Decimal
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -118,7 +120,7 @@ UNION = pa.sparse_union([pa.field("i", pa.int64()), pa.field("s", pa.string())])
     [
         UNION,
         pa.struct([pa.field("u", UNION)]),
-        pa.list_(pa.float16()),
+        pa.decimal256(50, 1),
         pa.list_(pa.struct([pa.field("d", pa.decimal256(50, 1))])),
     ],
     ids=str,
@@ -129,3 +131,22 @@ def test_a_type_that_sql_has_not_is_refused_by_the_name_of_its_column(kind):
     with pytest.raises(InvalidJob, match=r"column 'odd' is .* cannot be used in SQL") as raised:
         RowFilter("odd IS NOT NULL", schema)
     assert raised.value.reason is Reason.SCHEMA_MISMATCH
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "condition"),
+    [
+        (pa.float16(), np.float16(0.5), "odd = 0.5"),
+        (pa.list_(pa.float16()), [np.float16(0.5)], "odd[1] = 0.5"),
+        (pa.list_(pa.float16(), 2), [np.float16(0), np.float16(0.5)], "odd[2] = 0.5"),
+        (pa.list_(pa.list_(pa.float16())), [[], [np.float16(0.5)]], "odd[2][1] = 0.5"),
+        (pa.struct([("h", pa.float16())]), {"h": np.float16(0.5)}, "odd.h = 0.5"),
+        (pa.map_(pa.string(), pa.float16()), [("k", np.float16(0.5))], "odd['k'] = 0.5"),
+        (pa.list_(pa.decimal256(38, 1)), [Decimal("0.5")], "odd[1] = 0.5"),
+        (pa.struct([("d", pa.decimal128(3, -2))]), {"d": Decimal(1200)}, "odd.d = 1200"),
+    ],
+    ids=str,
+)
+def test_a_type_that_only_arrow_has_is_computed_with_its_values(kind, value, condition):
+    table = pa.table({"odd": pa.array([None, value, None], kind)})
+    assert RowFilter(condition, table.schema).apply(table).kept.tolist() == [1]

@@ -22,6 +22,7 @@ from batch_inference_api.reasons import Reason
 from batch_inference_runner.errors import InvalidJob, JobFailed, ProcessBroken
 from batch_inference_runner.rows import RowErrors
 from batch_inference_runner.transforms.sql import SqlEngine, quoted
+from batch_inference_runner.transforms.sql_types import bindable, require_usable, result_type
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -171,7 +172,7 @@ class Projection:
         names, columns = [], []
         for field in self._sources:
             names.append(field.name)
-            columns.append(_bindable(table.column(field.name)))
+            columns.append(bindable(table.column(field.name)))
         if not columns:  # the engine must still know how many rows there are
             names, columns = ["nothing__"], [pa.array(np.zeros(table.num_rows, np.int8))]
         return pa.table(columns, names=names)
@@ -199,7 +200,7 @@ class Projection:
         import duckdb
 
         for field in self._sources:
-            _require_usable(field)
+            require_usable(field)
         fields = (pa.field(field.name, field.type) for field in self._sources)
         empty = self._bound(pa.schema(fields).empty_table())
         try:
@@ -213,7 +214,7 @@ class Projection:
             first_line = str(error).partition("\n")[0]
             whats = ", ".join(item.what for item in self._items)
             raise InvalidJob(Reason.INVALID_SPEC, f"{whats}: {first_line}") from error
-        return tuple(pa.field(field.name, _normal(field.type)) for field in schema)
+        return tuple(pa.field(field.name, result_type(field.type)) for field in schema)
 
     def _check_constants(self) -> None:
         """Evaluate expressions without columns once: if they fail, all rows would be rejected."""
@@ -302,46 +303,6 @@ def _levels(items: Sequence[Computed]) -> list[frozenset[str]]:
     ]
 
 
-def _require_usable(field: pa.Field) -> None:
-    if found := _type_without_sql(field.type):
-        raise InvalidJob(
-            Reason.SCHEMA_MISMATCH,
-            f"column {field.name!r} is {field.type}, and {found} cannot be used in SQL expressions"
-            " (within lists and structs neither float16 nor decimal256 can): leave the column out "
-            "of them, of an output of the model take elements by spec.model.outputs[].index",
-        )
-
-
-def _type_without_sql(kind: pa.DataType) -> pa.DataType | None:
-    """Return what DuckDB does not take of a type, if there is such a part; see `_bindable`."""
-    if pt.is_union(kind):
-        return kind
-    for child in (kind.field(place).type for place in range(kind.num_fields)):
-        if pt.is_float16(child) or pt.is_decimal256(child):
-            return child
-        if found := _type_without_sql(child):
-            return found
-    return None
-
-
-def _bindable(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    kind = column.type
-    if isinstance(kind, pa.BaseExtensionType):
-        return _bindable(pa.chunked_array([c.storage for c in column.chunks], kind.storage_type))
-    if pt.is_dictionary(kind):
-        return column.cast(kind.value_type)
-    if pt.is_float16(kind):
-        return column.cast(pa.float32())
-    if pt.is_decimal(kind) and not (pt.is_decimal128(kind) and kind.scale >= 0):
-        digits = kind.precision - min(kind.scale, 0)
-        if digits > 38:
-            raise InvalidJob(
-                Reason.SCHEMA_MISMATCH, f"a column of type {kind} cannot be used in SQL expressions"
-            )
-        return column.cast(pa.decimal128(digits, max(kind.scale, 0)))
-    return column
-
-
 def _from_their_start(rows: pa.Table) -> pa.Table:
     """Copy structs of structs, of which DuckDB 2.0 takes no slice that begins further on."""
     for place, field in enumerate(rows.schema):
@@ -349,21 +310,6 @@ def _from_their_start(rows: pa.Table) -> pa.Table:
             chunks = [pa.concat_arrays([chunk]) for chunk in rows.column(place).chunks]
             rows = rows.set_column(place, field, pa.chunked_array(chunks, field.type))
     return rows
-
-
-def _normal(kind: pa.DataType) -> pa.DataType:
-    """Replace the names that DuckDB gives to the elements of lists; what is unknown is text."""
-    if pt.is_null(kind):
-        return pa.string()
-    if pt.is_map(kind):
-        return pa.map_(_normal(kind.key_type), _normal(kind.item_type))
-    if pt.is_fixed_size_list(kind):
-        return pa.list_(_normal(kind.value_type), kind.list_size)
-    if pt.is_list(kind):
-        return pa.list_(_normal(kind.value_type))
-    if pt.is_struct(kind):
-        return pa.struct([pa.field(field.name, _normal(field.type)) for field in kind])
-    return kind
 
 
 def _unusable(kind: Any) -> str | None:
