@@ -61,6 +61,22 @@ AS_TEXT = [
 ]
 
 
+def test_a_value_that_no_folder_can_be_named_after_is_rejected(tmp_path):
+    names = ["a", "x" * 253, "x" * 254, "é" * 127, None, "%" * 85, "/" * 83, "b"]
+    job = linear_job(tmp_path, {"output.partitionBy": ["k"]})
+    set_fields(job, {"output.passthroughFields": ["id", "k"], "errorPolicy.onError": "DeadLetter"})
+    table = small_table(8).append_column("k", pa.array(names))
+    pq.write_table(table, tmp_path / "input" / "0.parquet")
+
+    result = run(job)
+
+    told = {reject["row"]: (reject["stage"], reject["error"]) for reject in job.rejects()}
+    assert told == dict.fromkeys((2, 3, 5), ("Write", "PartitionValueTooLong"))
+    assert result.code == 0
+    files = [pq.read_table(job.output / file["path"]) for file in job.manifest()["files"]]
+    assert sorted(pa.concat_tables(files).column("id").to_pylist()) == [0, 1, 4, 6, 7]
+
+
 @pytest.mark.parametrize(("fields", "kind"), AS_TEXT)
 def test_a_moment_that_text_cannot_tell_is_rejected(tmp_path, fields, kind):
     """Nanoseconds that were stored as microseconds: Arrow would write words, or another year."""

@@ -252,7 +252,7 @@ def test_what_is_suggested_would_be_accepted(shape, schema, columns):
             {"a": FLOAT, "l": pa.list_(FLOAT)},
             {"columns": ("a", "l")},
             Reason.SCHEMA_MISMATCH,
-            ["column 'l' is list<", "together with other columns", '"l"[1]'],
+            ["column 'l' is list<", "together with other columns", "column l[1]"],
             id="a list beside a column",
         ),
         pytest.param(
@@ -260,7 +260,7 @@ def test_what_is_suggested_would_be_accepted(shape, schema, columns):
             {"a": FLOAT, "l": LIST_OF_2},
             {"columns": ("a", "l")},
             Reason.SCHEMA_MISMATCH,
-            ["column 'l' is fixed_size_list<", "together with other columns", '"l"[1]'],
+            ["column 'l' is fixed_size_list<", "together with other columns", "column l[1]"],
             id="a fixed-size list beside a column",
         ),
         pytest.param(

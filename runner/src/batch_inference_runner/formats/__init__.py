@@ -8,9 +8,9 @@
                  parquet_files, arrow_files, json_lines and csv_files each read one format; columns
                  picks what was asked for and gives it the planned type
     writing      a shard's results as files
-                 writable says which columns a format can hold, moments which dates text can,
-                 file_writers encodes, output_partitions chooses folders, file_names names,
-                 json_text writes JSON
+                 writable says which columns a format can hold, row_checks which values (moments:
+                 dates in text), file_writers encodes, output_partitions chooses folders,
+                 file_names names, json_text writes JSON
 
 Below the readers: foreign_file is a pinned object as pyarrow reads it, read_ahead fetches in the
 background, text_blocks splits text into whole rows (compressed_text, byte_places, utf8, csv_rows),

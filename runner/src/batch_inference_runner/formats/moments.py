@@ -12,44 +12,33 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.types as pt
 
-from batch_inference_runner.rows import RowErrors, Stage, StageResult
+from batch_inference_runner.formats.row_checks import RowCheck
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable
 
     import numpy.typing as npt
 
 _FIRST, _END = np.datetime64("-32767-01-01"), np.datetime64("32768-01-01")
 
 
-def moments_of(schema: pa.Schema, names: Sequence[str]) -> tuple[str, ...]:
-    """Return those of the columns that may hold moments which cannot be written as text."""
-    return tuple(name for name in names if _unit(schema.field(name).type) is not None)
+def moment_checks(schema: pa.Schema, names: Iterable[str]) -> tuple[RowCheck, ...]:
+    """Checks of those of the columns that may hold moments which cannot be written as text."""
+    message = "a moment beyond the year 32767; is its unit right?"
+    return tuple(
+        RowCheck(name, _beyond_text, "OutOfRange", message)
+        for name in names
+        if _unit(schema.field(name).type) is not None
+    )
 
 
-def reject_untold(table: pa.Table, names: Sequence[str]) -> StageResult:
-    """Reject the rows with a moment, in one of these columns, that cannot be written as text."""
-    errors: list[RowErrors] = []
-    lost = np.zeros(table.num_rows, np.bool_)
-    for name in names:
-        untold = _untold(table.column(name)) & ~lost
-        if untold.any():
-            message = f"column {name!r}: a moment beyond the year 32767; is its unit right?"
-            errors.append(RowErrors(np.flatnonzero(untold), Stage.WRITE, "OutOfRange", message))
-            lost |= untold
-    if not errors:
-        return StageResult(table)
-    kept = np.flatnonzero(~lost)
-    return StageResult(table.take(pa.array(kept)), kept, tuple(errors))
-
-
-def _untold(column: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
+def _beyond_text(column: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
     unit = _unit(column.type)
     whole = column.cast(pa.int32()) if pt.is_date32(column.type) else column
     numbers: npt.NDArray[Any] = whole.cast(pa.int64()).fill_null(0).to_numpy()
     first, end = (limit.astype(f"M8[{unit}]").astype(np.int64) for limit in (_FIRST, _END))
-    untold: npt.NDArray[np.bool_] = (numbers < first) | (numbers >= end)
-    return untold
+    beyond: npt.NDArray[np.bool_] = (numbers < first) | (numbers >= end)
+    return beyond
 
 
 def _unit(kind: pa.DataType) -> str | None:

@@ -7,17 +7,20 @@ strings go to `__HIVE_DEFAULT_PARTITION__`, other characters (also non-ASCII one
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
-from batch_inference_api.reasons import Reason
-from batch_inference_runner.errors import JobFailed
 from batch_inference_runner.formats.partitions import NULL_PARTITION
+from batch_inference_runner.formats.row_checks import RowCheck
+from batch_inference_runner.formats.writable import is_string
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from batch_inference_runner.formats.row_checks import Mask
 
 _SPECIAL = re.compile(r"""[\x00-\x1f\x7f"#%&'*+/:;<=>?@\\\[\]^`{|}~]""")
 _LONGEST_NAME_BYTES = 255
@@ -47,27 +50,33 @@ def split_by_folder(table: pa.Table, columns: Sequence[str]) -> Iterator[tuple[s
 
 def folder_name(column: str, value: str | None) -> str:
     """Return one level of the path, as `country=DE`."""
-    name = f"{_quoted(column)}={_quoted(value) if value else NULL_PARTITION}"
-    if len(name.encode()) > _LONGEST_NAME_BYTES:
-        raise JobFailed(
-            Reason.INVALID_SPEC,
-            f"a value of the partition column {column!r} is too long for the name of a folder "
-            f"({_LONGEST_NAME_BYTES} bytes): partition by a shorter column",
-        )
-    return name
+    return f"{_quoted(column)}={_quoted(value) if value else NULL_PARTITION}"
+
+
+def folder_checks(schema: pa.Schema, columns: Iterable[str]) -> tuple[RowCheck, ...]:
+    """Checks of those partition columns whose values may be too long for the name of a folder."""
+    message = f"too long for the name of a folder, which takes {_LONGEST_NAME_BYTES} bytes"
+    return tuple(
+        RowCheck(column, partial(_too_long, column), "PartitionValueTooLong", message)
+        for column in columns
+        if is_string(schema.field(column).type)
+    )
+
+
+def _too_long(column: str, values: pa.ChunkedArray) -> Mask:
+    encoded = _encoded(values)
+    names = (folder_name(column, value).encode() for value in encoded.dictionary.to_pylist())
+    is_too_long = np.array([len(name) > _LONGEST_NAME_BYTES for name in names], np.bool_)
+    mask: Mask = is_too_long[encoded.indices.to_numpy()]
+    return mask
 
 
 def _folder_codes(table: pa.Table, columns: Sequence[str]) -> tuple[list[str], np.ndarray]:
     """Return distinct folders, sorted, and for each row its folder's position among them."""
-    import pyarrow.compute as pc
-
     paths: np.ndarray | None = None
     names: list[str] = [""]
     for column in columns:
-        text = table.column(column).combine_chunks()
-        if pa.types.is_dictionary(text.type):
-            text = text.dictionary_decode()
-        encoded = pc.fill_null(text.cast(pa.string()), "").dictionary_encode()
+        encoded = _encoded(table.column(column))
         values = [folder_name(column, value) for value in encoded.dictionary.to_pylist()]
         codes = encoded.indices.to_numpy().astype(np.int64)
         if paths is not None:
@@ -77,6 +86,16 @@ def _folder_codes(table: pa.Table, columns: Sequence[str]) -> tuple[list[str], n
         names = [f"{names[before]}{values[code]}/" for before, code in pairs]
     assert paths is not None
     return names, paths.astype(np.int64)
+
+
+def _encoded(column: pa.ChunkedArray) -> pa.DictionaryArray:
+    """The values of a partition column as text, nulls as empty text."""
+    import pyarrow.compute as pc
+
+    text = column.combine_chunks()
+    if pa.types.is_dictionary(text.type):
+        text = text.dictionary_decode()
+    return pc.fill_null(text.cast(pa.string()), "").dictionary_encode()
 
 
 def _quoted(text: str) -> str:

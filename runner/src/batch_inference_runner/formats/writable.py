@@ -52,6 +52,12 @@ def _check_partition_columns(schema: pa.Schema, partition_by: Sequence[str]) -> 
             raise _refused(
                 field, "cannot name folders: partition by strings, integers, booleans or dates"
             )
+        if name.startswith("."):
+            raise _refused(
+                field,
+                "cannot name folders, which readers would take for hidden ones: give it a name "
+                "without a dot in front, in spec.preprocessing or spec.postprocessing",
+            )
     if partition_by and len(set(partition_by)) == len(schema.names):
         raise InvalidJob(
             Reason.INVALID_SPEC,
@@ -61,11 +67,12 @@ def _check_partition_columns(schema: pa.Schema, partition_by: Sequence[str]) -> 
 
 def _names_folders(kind: pa.DataType) -> bool:
     kind = kind.value_type if pt.is_dictionary(kind) else kind
-    checks = (pt.is_integer, pt.is_boolean, pt.is_date, pt.is_null, _is_string)
+    checks = (pt.is_integer, pt.is_boolean, pt.is_date, pt.is_null, is_string)
     return any(check(kind) for check in checks)
 
 
-def _is_string(kind: pa.DataType) -> bool:
+def is_string(kind: pa.DataType) -> bool:
+    """Whether values of a type are text, in whichever of Arrow's layouts."""
     return bool(pt.is_string(kind) or pt.is_large_string(kind) or pt.is_string_view(kind))
 
 
@@ -110,7 +117,7 @@ def _nested_problem(kind: pa.DataType, data_format: DataFormat) -> str | None:
     if data_format is DataFormat.CSV:
         return "CSV has no lists or structs; write Parquet or JSONLines, or select elements"
     if pt.is_map(kind):
-        if not _is_string(kind.key_type):
+        if not is_string(kind.key_type):
             return "only maps whose keys are strings become JSON objects"
         return _problem(kind.item_type, data_format)
     if pt.is_struct(kind):

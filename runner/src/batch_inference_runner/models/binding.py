@@ -200,13 +200,8 @@ def _refuse_lists(spec: ValueSpec, columns: Sequence[str], schema: pa.Schema) ->
                 spec,
                 schema.field(name),
                 "takes it together with other columns, of which each gives one value a row; bind "
-                f"single elements, made in spec.preprocessing, for example "
-                f"{_sql_name(name)}[1], or the list alone",
+                f"single elements, such as a preprocessing column {name}[1], or the list alone",
             )
-
-
-def _sql_name(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
 
 
 def _list_shape(spec: ValueSpec, field: pa.Field) -> tuple[int, ...]:

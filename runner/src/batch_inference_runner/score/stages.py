@@ -18,7 +18,9 @@ import pyarrow as pa
 from batch_inference_api.reasons import Reason
 from batch_inference_runner.errors import InvalidJob, JobFailed
 from batch_inference_runner.formats.columns import find_column
-from batch_inference_runner.formats.moments import moments_of, reject_untold
+from batch_inference_runner.formats.moments import moment_checks
+from batch_inference_runner.formats.output_partitions import folder_checks
+from batch_inference_runner.formats.row_checks import reject_unwritable
 from batch_inference_runner.models.scoring import ModelScorer
 from batch_inference_runner.rows import RowErrors, Stage, StageResult
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from batch_inference_api.runner_contract import RunnerConfig
+    from batch_inference_runner.formats.row_checks import RowCheck
     from batch_inference_runner.models.model_file import ModelFile
     from batch_inference_runner.rows import Indices
     from batch_inference_runner.transforms.expressions import Expressions
@@ -88,7 +91,7 @@ class Stages:
             [*(prepared.field(name) for name in self._keep), *self.model.added, *computed]
         )
         _refuse_duplicates(self.output_schema)
-        self._moments = moments_of(self.output_schema, _written_as_text(config, self.output_schema))
+        self._row_checks = _row_checks(config, self.output_schema)
         others = self._columns_read_beside_model(config)
         required = others | self.model.required
         self.columns = tuple(name for name in schema.names if name in required)
@@ -167,8 +170,8 @@ class Stages:
         flow.step(Stage.INFER, infer)
         if self._postprocess is not None:
             flow.step(Stage.POSTPROCESS, self._postprocess.apply)
-        if self._moments:
-            flow.step(Stage.WRITE, partial(reject_untold, names=self._moments))
+        if self._row_checks:
+            flow.step(Stage.WRITE, partial(reject_unwritable, checks=self._row_checks))
         return flow.result(self.output_schema.names)
 
     def _run_halves(self, table: pa.Table, run: Callable[[pa.Table], SliceResult]) -> SliceResult:
@@ -292,12 +295,11 @@ def _passthrough(config: RunnerConfig, schema: pa.Schema) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _written_as_text(config: RunnerConfig, schema: pa.Schema) -> Sequence[str]:
-    names: Sequence[str] = schema.names
-    if config.output.format.is_text:
-        return names
+def _row_checks(config: RunnerConfig, schema: pa.Schema) -> tuple[RowCheck, ...]:
     # A name that is no column is left for `check_writable` to refuse, which lists the columns.
-    return [name for name in config.output.partition_by if name in names]
+    folders = [name for name in config.output.partition_by if name in schema.names]
+    texts = schema.names if config.output.format.is_text else folders
+    return (*moment_checks(schema, texts), *folder_checks(schema, folders))
 
 
 def _refuse_duplicates(schema: pa.Schema) -> None:
