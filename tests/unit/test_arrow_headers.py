@@ -134,7 +134,7 @@ def test_a_batch_with_an_impossible_number_of_rows_is_refused(claimed):
 
 def assert_refused_by_name(path, body):
     path.write_bytes(body)
-    with pytest.raises(InvalidJob, match=rf"{path.name}.*not a readable Arrow IPC"):
+    with pytest.raises(InvalidJob, match=rf"{path.name}.*not a readable Arrow file"):
         Dataset((pinned(path),), DataFormat.ARROW).inspect()
 
 

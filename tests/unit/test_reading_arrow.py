@@ -263,7 +263,7 @@ def test_a_stream_behind_which_more_follows_is_refused_and_not_cut_short(tmp_pat
 def test_what_is_not_arrow_is_refused_by_name(tmp_path, dataset, body):
     path = tmp_path / "a.arrow"
     path.write_bytes(body)
-    with pytest.raises(InvalidJob, match=r"a\.arrow.*not a readable Arrow IPC") as refused:
+    with pytest.raises(InvalidJob, match=r"a\.arrow.*not a readable Arrow file") as refused:
         dataset(pinned(path)).inspect()
     assert refused.value.reason == "InputCorrupt"
 

@@ -3,7 +3,7 @@
     inspection   what the files hold: one schema, and the units that shards are cut from
                  schemas makes one of many, partitions reads `key=value` folders, text_inspection
                  infers the types of text (json_types) and cuts it at the byte_ranges of whole
-                 rows, and text_refusals says which files are no text
+                 rows; text_refusals and unreadable_files say what files are instead
     reading      a shard's rows as chunks of at most 131,072, in order, with their positions
                  parquet_files, arrow_files, json_lines and csv_files each read one format; columns
                  picks what was asked for and gives it the planned type

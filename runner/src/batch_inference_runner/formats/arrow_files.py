@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from batch_inference_api.choices import DataFormat
 from batch_inference_api.reasons import Reason
 from batch_inference_runner.errors import InvalidJob
 from batch_inference_runner.formats.arrow_headers import batch_rows, message_rows
@@ -21,6 +22,7 @@ from batch_inference_runner.formats.foreign_file import DECODE_ERRORS, ForeignFi
 from batch_inference_runner.formats.read_ahead import read_ahead
 from batch_inference_runner.formats.schemas import plain_schema
 from batch_inference_runner.formats.unreadable import unreadable_chunks
+from batch_inference_runner.formats.unreadable_files import unreadable_file
 from batch_inference_runner.formats.valid_text import is_text_valid, without_invalid_text
 from batch_inference_runner.plan.plan import FileInventory, Unit
 from batch_inference_runner.rows import CHUNK_ROWS, Chunk, Positions
@@ -81,11 +83,8 @@ def inspect_arrow(file: InputFile, open_file: OpenFile) -> tuple[pa.Schema, File
         raise
     except DECODE_ERRORS as error:
         foreign.raise_failed_fetch()
-        raise InvalidJob(
-            Reason.INPUT_CORRUPT,
-            f"{file.uri!r} is not a readable Arrow IPC file or stream ({type(error).__name__}); "
-            "write it again, or leave it out of the input",
-        ) from error
+        problem = f"neither as a file nor as a stream ({type(error).__name__})"
+        raise unreadable_file(foreign, DataFormat.ARROW, problem) from error
     finally:
         foreign.close()
 

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batch_inference_api.reasons import Reason
-from batch_inference_runner.errors import InvalidJob
+from batch_inference_api.choices import DataFormat
 from batch_inference_runner.formats.columns import ColumnPath, empty_table, take_columns
 from batch_inference_runner.formats.foreign_file import DECODE_ERRORS, ForeignFile
 from batch_inference_runner.formats.read_ahead import read_ahead
 from batch_inference_runner.formats.schemas import plain_schema
 from batch_inference_runner.formats.unreadable import unreadable_chunks
+from batch_inference_runner.formats.unreadable_files import unreadable_file
 from batch_inference_runner.formats.valid_text import is_text_valid, without_invalid_text
 from batch_inference_runner.plan.plan import FileInventory, Unit
 from batch_inference_runner.rows import CHUNK_ROWS, MOST_UNIT_ROWS, Chunk, Positions
@@ -71,11 +71,8 @@ def inspect_parquet(file: InputFile, open_file: OpenFile) -> tuple[pa.Schema, Fi
         raise
     except DECODE_ERRORS as error:
         foreign.raise_failed_fetch()
-        raise InvalidJob(
-            Reason.INPUT_CORRUPT,
-            f"{file.uri!r} is not a readable Parquet file ({type(error).__name__} in its footer); "
-            "write it again, or leave it out of the input",
-        ) from error
+        problem = f"its footer cannot be read ({type(error).__name__})"
+        raise unreadable_file(foreign, DataFormat.PARQUET, problem) from error
     finally:
         foreign.close()
 

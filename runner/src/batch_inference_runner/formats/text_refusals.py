@@ -21,6 +21,7 @@ from batch_inference_runner.formats.compressed_text import (
 from batch_inference_runner.formats.foreign_file import ForeignFile
 from batch_inference_runner.formats.json_lines import line_ends
 from batch_inference_runner.formats.text_blocks import BOM, text_blocks
+from batch_inference_runner.formats.unreadable_files import MAGIC
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,7 +34,6 @@ HEAD_BYTES = 64
 _THREADS = 16
 _FIRST_BYTES = 64 * 1024
 _ARRAY_OF_OBJECTS = re.compile(rb"""\s*\[\s*\{\s*(?:["}]|\Z)""")
-_OTHER_FORMATS = {b"PAR1": "Parquet", b"ARROW1": "Arrow"}
 _NOT_UTF8 = {b"\xff\xfe": "UTF-16 text", b"\xfe\xff": "UTF-16 text", b"PK\x03\x04": "a ZIP archive"}
 """What a spreadsheet program writes when it is not asked for CSV in UTF-8."""
 _OTHER_COMPRESSIONS = {
@@ -52,7 +52,7 @@ def refuse_other_formats(foreign: ForeignFile, head: bytes) -> None:
     for kinds, instead in (
         (_NOT_UTF8, "write it as text in UTF-8"),
         (_OTHER_COMPRESSIONS, "write it as it is, or compressed as gzip or zstd"),
-        (_OTHER_FORMATS, "set spec.input.format to {name}"),
+        (MAGIC, "set spec.input.format to {name}"),
     ):
         for magic, name in kinds.items():
             if head.startswith(magic):
