@@ -26,7 +26,7 @@ class TermAtImportOfKopf:
         if name == "kopf":
             signal.raise_signal(signal.SIGTERM)
 sys.meta_path.insert(0, TermAtImportOfKopf())
-__main__.run_process()
+__main__.main()
 """
 CHILD_OF_CLOSED = """
 import os

@@ -15,16 +15,16 @@ from typing import NoReturn
 _EXIT_TERMINATED = 128 + signal.SIGTERM
 
 
-def run_process() -> NoReturn:
+def main() -> NoReturn:
     """Be the operator's process. Until there is something to bring to an end, SIGTERM just ends it.
 
     `runtime` puts handlers of its own in place before it connects to anything.
     """
     signal.signal(signal.SIGTERM, lambda *_: os._exit(_EXIT_TERMINATED))
-    from batch_inference_operator.command import main
+    from batch_inference_operator import command
 
-    sys.exit(main())
+    sys.exit(command.main())
 
 
 if __name__ == "__main__":
-    run_process()
+    main()
