@@ -11,8 +11,8 @@
     formats     Parquet, CSV, JSON Lines, Arrow IPC: reading with positions, writing
     plan        which files are read, and which rows belong to which shard; immutable once made
     storage     folders and object stores behind one interface
-    rows, errors, logs, redaction, quota, parent_death, descendants, lean_imports, lean_pydantic:
-    values and services that everybody uses
+    rows, nested_types, errors, logs, redaction, quota, parent_death, descendants, lean_imports,
+    lean_pydantic: values and services that everybody uses
 
 A package imports only those below it, and models, transforms and formats not one another, but for
 names of types. The driver never parses what users supply (data, models, SQL): that happens in

@@ -12,6 +12,7 @@ from batch_inference_api.reasons import Reason
 from batch_inference_runner.errors import InvalidJob, JobFailed
 from batch_inference_runner.formats.partitions import partition_column
 from batch_inference_runner.formats.schemas import plain_type
+from batch_inference_runner.nested_types import parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -74,18 +75,12 @@ def find_columns(schema: pa.Schema, names: Iterable[str]) -> tuple[ColumnPath, .
 def refuse_without_arrays(columns: Iterable[ColumnPath]) -> None:
     """Raise InvalidJob(SCHEMA_MISMATCH) for a column of a type that cannot be read."""
     for path in columns:
-        if _lacks_arrays(path.type):
+        if any(part.id in _WITHOUT_ARRAYS for part in parts(path.type)):
             raise InvalidJob(
                 Reason.SCHEMA_MISMATCH,
                 f"column {path.name!r} is {path.type}, which cannot be read: leave it out of the "
                 "job, or write the files with another type",
             )
-
-
-def _lacks_arrays(kind: pa.DataType) -> bool:
-    if kind.id in _WITHOUT_ARRAYS:
-        return True
-    return any(_lacks_arrays(kind.field(place).type) for place in range(kind.num_fields))
 
 
 def with_floats(schema: pa.Schema, names: Iterable[str]) -> pa.Schema:
@@ -148,20 +143,18 @@ def as_type(column: pa.ChunkedArray, planned: pa.DataType) -> pa.ChunkedArray:
     if column.type.equals(planned):
         return column
     column = _storage(column)
-    if _is_uncastable(column.type):
+    if any(map(_is_uncastable, parts(column.type))):
         chunks = [_castable(chunk) for chunk in column.chunks]
         column = pa.chunked_array(chunks) if chunks else pa.chunked_array([], planned)
     return column if column.type.equals(planned) else column.cast(planned, safe=True)
 
 
 def _is_uncastable(kind: pa.DataType) -> bool:
-    """Tell whether a type holds list views, dictionaries of views, or run-end encodings."""
+    """Tell whether a type is a list view, a dictionary of views, or a run-end encoding."""
     types = pa.types
     if types.is_dictionary(kind):
         return bool(types.is_string_view(kind.value_type) or types.is_binary_view(kind.value_type))
-    if _is_list_view(kind) or types.is_run_end_encoded(kind):
-        return True
-    return any(_is_uncastable(kind.field(place).type) for place in range(kind.num_fields))
+    return _is_list_view(kind) or bool(types.is_run_end_encoded(kind))
 
 
 def _is_list_view(kind: pa.DataType) -> bool:

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from batch_inference_runner.formats.bisected import decode_bisected
+from batch_inference_runner.nested_types import with_leaves
 from batch_inference_runner.rows import UnreadableRows
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def is_text_valid(table: pa.Table) -> bool:
     invalid = [column for column in table.columns if not _is_valid(column)]
     for column in invalid:
         for array in column.chunks:
-            array.view(_with_bytes(array.type)).validate(full=True)
+            array.view(with_leaves(array.type, _bytes_of)).validate(full=True)
     return not invalid
 
 
@@ -68,25 +69,8 @@ def _is_valid(column: pa.ChunkedArray) -> bool:
     return True
 
 
-def _with_bytes(kind: pa.DataType) -> pa.DataType:
+def _bytes_of(kind: pa.DataType) -> pa.DataType:
     """The type that takes any bytes for text, and else is the same."""
-    types = pa.types
-    if kind in _BYTES_OF:
-        return _BYTES_OF[kind]
-    if types.is_dictionary(kind):
-        return pa.dictionary(kind.index_type, _with_bytes(kind.value_type), kind.ordered)
-    if types.is_struct(kind):
-        return pa.struct([_field_with_bytes(field) for field in kind])
-    if types.is_map(kind):
-        return pa.map_(_field_with_bytes(kind.key_field), _field_with_bytes(kind.item_field))
-    if types.is_fixed_size_list(kind):
-        return pa.list_(_field_with_bytes(kind.value_field), kind.list_size)
-    if types.is_list(kind):
-        return pa.list_(_field_with_bytes(kind.value_field))
-    if types.is_large_list(kind):
-        return pa.large_list(_field_with_bytes(kind.value_field))
-    return kind
-
-
-def _field_with_bytes(field: pa.Field) -> pa.Field:
-    return field.with_type(_with_bytes(field.type))
+    if pa.types.is_dictionary(kind):
+        return pa.dictionary(kind.index_type, with_leaves(kind.value_type, _bytes_of), kind.ordered)
+    return _BYTES_OF.get(kind, kind)
