@@ -66,7 +66,7 @@ def resolve(
             "postprocessing": _columns(spec.postprocessing),
             "output": {
                 "location": locate("output", target.storage_uri, target.secret_ref),
-                **_writing(target, key_field=source.key_field),
+                **_writing(target, spec.passed_through),
             },
             "workers": _workers(spec.workers),
             **_running(spec),
@@ -119,11 +119,10 @@ def _columns(processing: ProcessingSpec | None) -> list[dict[str, str]]:
     return [{"name": column.name, "expression": column.expression} for column in processing.columns]
 
 
-def _writing(target: OutputSpec, *, key_field: str | None) -> dict[str, Any]:
-    default_fields = () if key_field is None else (key_field,)
+def _writing(target: OutputSpec, passed_through: tuple[str, ...]) -> dict[str, Any]:
     return {
         "format": target.format,
-        "passthrough_fields": target.passthrough_fields or default_fields,
+        "passthrough_fields": passed_through,
         "mode": target.mode,
         "compression": target.compression or DEFAULT_COMPRESSIONS[target.format],
         "partition_by": target.partition_by,

@@ -168,7 +168,7 @@ class OutputConfig(ContractModel):
     location: Location
     format: DataFormat
     passthrough_fields: tuple[str, ...] = ()
-    """Input columns copied to the output. Empty: `input.key_field` only, if there is one."""
+    """Input columns copied to the output."""
     mode: OutputMode = OutputMode.ERROR_IF_EXISTS
     compression: str
     """A codec that the output format knows, as `output.compression` lists them."""

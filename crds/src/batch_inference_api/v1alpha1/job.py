@@ -133,6 +133,12 @@ class JobSpec(ResourceModel):
     """Whether the job's pods are taken away. What is committed stays, and the job goes on from
     there when this is false again."""
 
+    @property
+    def passed_through(self) -> tuple[str, ...]:
+        """The columns of the input that are copied to the output."""
+        key = self.input.key_field
+        return self.output.passthrough_fields or (() if key is None else (key,))
+
     def find_problems(self) -> Iterator[tuple[str, str]]:
         yield from self._find_idle_gpus()
         yield from self._find_read_only_outputs()
@@ -184,8 +190,7 @@ class JobSpec(ResourceModel):
         """Without `model.outputs` the model decides on its columns, so nothing is known here."""
         if not self.model.outputs:
             return
-        key = (self.input.key_field,) if self.input.key_field else ()
-        columns = written | {name.lower() for name in self.output.passthrough_fields or key}
+        columns = written | {name.lower() for name in self.passed_through}
         for name in self.output.partition_by:
             if name.lower() not in columns:
                 yield (

@@ -277,7 +277,7 @@ def _apart_from(
 
 def _passthrough(config: RunnerConfig, schema: pa.Schema) -> tuple[str, ...]:
     key = config.input.key_field
-    names = config.output.passthrough_fields or (() if key is None else (key,))
+    names = config.output.passthrough_fields
     wanted = (*names, *(() if key is None else (key,)))
     unknown = [name for name in wanted if schema.get_field_index(name) < 0]
     if unknown:
@@ -292,7 +292,7 @@ def _passthrough(config: RunnerConfig, schema: pa.Schema) -> tuple[str, ...]:
             f"input.keyField names {key!r}, which is {schema.field(key).type}: rejects name rows "
             f"by text, so a key must be a number, a text or the like; choose another column",
         )
-    return tuple(names)
+    return names
 
 
 def _row_checks(config: RunnerConfig, schema: pa.Schema) -> tuple[RowCheck, ...]:
