@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 import pytest
+
 from batch_inference_runner.nested_types import parts, with_leaves
 
 
@@ -18,9 +19,9 @@ def _widened(kind: pa.DataType) -> pa.DataType:
         lambda leaf: pa.struct([("a", leaf), ("b", pa.string())]),
         lambda leaf: pa.map_(pa.string(), leaf),
         lambda leaf: pa.map_(leaf, pa.string()),
-        lambda leaf: pa.list_(leaf),
+        pa.list_,
         lambda leaf: pa.list_(leaf, 3),
-        lambda leaf: pa.large_list(leaf),
+        pa.large_list,
         lambda leaf: pa.list_(pa.struct([("a", pa.map_(pa.string(), pa.list_(leaf, 2)))])),
     ],
 )
