@@ -137,7 +137,7 @@ NEEDED = {"workers.volumeMounts": ("workers.volumes",)}
 
 REFUSALS = "integration/test_refusals.py"
 TROUBLES = "unit/test_operator_decide_troubles.py"
-SUCCESSION = "unit/test_operator_decide_succession.py"
+NEXT_RUN = "unit/test_operator_decide_next_run.py"
 UNREPORTED = "unit/test_operator_decide_unreported.py"
 TABLES = (
     (REFUSALS, "REFUSALS"),
@@ -170,7 +170,7 @@ MESSAGES = {
         f"{UNREPORTED}::test_after_three_runs_without_a_report_a_fourth_is_tried_and_no_fifth"
     ),
     Reason.NOT_ALLOWED: (
-        f"{SUCCESSION}::test_what_the_platform_does_not_allow_fails_before_anything_is_created"
+        f"{NEXT_RUN}::test_what_the_platform_does_not_allow_fails_before_anything_is_created"
     ),
     Reason.NAME_TAKEN: (
         "unit/test_operator_reconcile.py"

@@ -4,10 +4,10 @@ next_step       plan_next: which of the questions below applies, in order
 record          the job as it is stored: its spec, its status, and what is wrong with them
 verdict         how a run ended, from what index 0 left behind
 deadlines       which time limit was missed
-succession      when the next run may begin, and when a run is given up
+next_run        when the next run may begin, and when a run is given up
 suspension      taking the pods away and keeping what is committed
 retention       what remains of a finished job, and for how long
-following       a run that goes on: companions, number of workers, status
+current_run     a run that goes on: companions, number of workers, status
 head            the first pod of a run, which leads it
 troubles        what keeps pods from scoring, in words that say what to do
 scene           why a job does not get on, as a value; what is looked at to find that out

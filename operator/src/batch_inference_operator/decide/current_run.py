@@ -11,6 +11,7 @@ from batch_inference_operator.decide.deadlines import (
     seconds_to_next_deadline,
 )
 from batch_inference_operator.decide.head import find_head, is_head_up
+from batch_inference_operator.decide.next_run import is_fenced
 from batch_inference_operator.decide.obstacles import is_about_secret
 from batch_inference_operator.decide.plan import (
     Action,
@@ -21,7 +22,6 @@ from batch_inference_operator.decide.plan import (
 )
 from batch_inference_operator.decide.scene import TRIED_AGAIN
 from batch_inference_operator.decide.status import failed, in_a_run
-from batch_inference_operator.decide.succession import is_fenced
 from batch_inference_operator.decide.troubles import find_trouble
 
 if TYPE_CHECKING:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from batch_inference_api.reasons import Reason
 from batch_inference_operator.decide.announcements import announce
+from batch_inference_operator.decide.current_run import plan_run
 from batch_inference_operator.decide.deadlines import remaining_seconds
-from batch_inference_operator.decide.following import plan_run
+from batch_inference_operator.decide.next_run import plan_after_unsettled, plan_next_run
 from batch_inference_operator.decide.plan import Plan
 from batch_inference_operator.decide.retention import plan_retention
 from batch_inference_operator.decide.status import failed, succeeded, unreadable
-from batch_inference_operator.decide.succession import plan_after_unsettled, plan_next_run
 from batch_inference_operator.decide.suspension import plan_suspension
 from batch_inference_operator.decide.verdict import (
     Failed,

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from batch_inference_operator.decide.plan import Plan
-from batch_inference_operator.decide.scene import Trouble, Wait
-from batch_inference_operator.decide.status import suspended, without_start
-from batch_inference_operator.decide.succession import (
+from batch_inference_operator.decide.next_run import (
     advise_on_orphans,
     clear_away,
     delete_runs,
     find_live_pods,
 )
+from batch_inference_operator.decide.plan import Plan
+from batch_inference_operator.decide.scene import Trouble, Wait
+from batch_inference_operator.decide.status import suspended, without_start
 
 if TYPE_CHECKING:
     from datetime import datetime
