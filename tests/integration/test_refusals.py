@@ -263,6 +263,13 @@ def test_an_output_that_cannot_be_a_folder_is_a_mistake_and_no_outage(tmp_path):
     check(ended, Reason.INVALID_SPEC, ("opening the output", "correct the URI"), ExitCode.INVALID)
 
 
+def test_an_output_inside_the_input_is_refused_before_anything_is_written_there(tmp_path):
+    job = set_fields(linear_job(tmp_path), {"output.storageUri": "input"})
+    before = sorted((tmp_path / "input").rglob("*"))
+    check(run(job), Reason.INVALID_SPEC, ("lies inside the input",), ExitCode.INVALID)
+    assert sorted((tmp_path / "input").rglob("*")) == before
+
+
 def test_parquet_that_is_called_csv_is_named(tmp_path):
     job = linear_job(tmp_path)
     set_fields(job, {"input.format": "CSV"})

@@ -9,10 +9,12 @@ from __future__ import annotations
 import os.path
 import queue
 import time
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from batch_inference_runner.commit.layout import INTERNAL
+from batch_inference_runner.errors import RunnerError
 from batch_inference_runner.quota import cpu_quota, memory_limit_bytes
 from batch_inference_runner.schedule.capacity import capacity_of
 from batch_inference_runner.schedule.deadline import Deadline
@@ -60,7 +62,8 @@ def launch(
     slots[0].start(events.put, scorer)
     planner = Planner(config, slots[0], events, stop=stop, deadline=deadline)
     if _is_untouched(config.output.location):
-        planner.begin()
+        with suppress(RunnerError):  # opening the output begins again, and tells
+            planner.begin()
     return Launch(config, stop, began, deadline, slots, events, planner)
 
 

@@ -66,14 +66,11 @@ class Planner:
     def begin(self) -> None:
         """Let the scorer prepare before anybody has asked for the plan; if it does so, go on.
 
-        What goes wrong is left to `make_plan`, which tries again when it is its turn.
+        Raises as `make_plan` does if the inputs cannot be listed; then nothing has begun.
         """
         if self._begun is not None:
             return
-        try:
-            files = self._list()
-        except RunnerError:
-            return
+        files = self._list()
         self._ask(files, probe=True)
         self._begun = files
 
