@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import pyarrow as pa
 import pytest
 
-from batch_inference_runner.errors import JobFailed
-from batch_inference_runner.formats.columns import ColumnPath, as_type, take_columns
+from batch_inference_runner.errors import InvalidJob, JobFailed
+from batch_inference_runner.formats.columns import (
+    ColumnPath,
+    as_type,
+    refuse_without_arrays,
+    take_columns,
+)
 from batch_inference_runner.formats.schemas import plain_type
 
 LISTS = [[1, 2], None, [3], [], [4, 5]]
@@ -56,3 +63,45 @@ def test_a_type_that_cannot_be_converted_is_no_damage():
     path = ColumnPath("x", "x", (), pa.int64())
     with pytest.raises(JobFailed, match="'x' is map"):
         take_columns(table, [path], {})
+
+
+def tensors(shape: list[int], **options) -> pa.ExtensionArray:
+    """Three tensors, of which the second is null."""
+    values = pa.array(range(3 * prod(shape)), pa.uint8())
+    storage = pa.FixedSizeListArray.from_arrays(values, prod(shape), mask=MASK[:3])
+    return pa.ExtensionArray.from_storage(
+        pa.fixed_shape_tensor(pa.uint8(), shape, **options), storage
+    )
+
+
+@pytest.mark.parametrize(
+    ("shape", "permutation"), [([2, 3], None), ([2, 3, 4], [0, 1, 2]), ([3], [0]), ([1], None)]
+)
+@pytest.mark.parametrize("begins", [0, 1, 2, 3])
+def test_tensors_become_lists_of_their_shape(shape, permutation, begins):
+    array = tensors(shape, permutation=permutation).slice(begins)
+    column = as_type(pa.chunked_array([array]), plain_type(array.type))
+    column.validate(full=True)
+    assert column.type == plain_type(array.type)
+    assert column.to_pylist() == [
+        tensor.to_numpy().tolist() if tensor.is_valid else None for tensor in array
+    ]
+
+
+def test_permuted_tensors_are_refused():
+    plain = plain_type(tensors([2, 3], permutation=[1, 0]).type)
+    with pytest.raises(InvalidJob, match=r"'x' is .*permutation=\[1,0\].*, which cannot be read"):
+        refuse_without_arrays([ColumnPath("x", "x", (), plain)])
+
+
+def test_a_tensor_without_dimensions_is_a_list_of_one():
+    kind = pa.fixed_shape_tensor(pa.uint8(), [])
+    array = pa.ExtensionArray.from_storage(kind, pa.array([[7], None], pa.list_(pa.uint8(), 1)))
+    assert as_type(pa.chunked_array([array]), plain_type(kind)).to_pylist() == [[7], None]
+
+
+def test_tensors_widen_as_other_columns_do():
+    column = pa.chunked_array([tensors([2, 1])])
+    wider = as_type(column, pa.list_(pa.list_(pa.float32(), 1), 2))
+    assert wider.to_pylist() == [[[0.0], [1.0]], None, [[4.0], [5.0]]]
+    assert as_type(pa.chunked_array([], column.type), plain_type(column.type)).to_pylist() == []

@@ -6,7 +6,7 @@
                  rows; text_refusals and unreadable_files say what files are instead
     reading      a shard's rows as chunks of at most 131,072, in order, with their positions
                  parquet_files, arrow_files, json_lines and csv_files each read one format; columns
-                 picks what was asked for and gives it the planned type
+                 picks what was asked for and gives it the planned type (tensors: as nested lists)
     writing      a shard's results as files
                  writable says which columns a format can hold, row_checks which values (moments:
                  dates in text), file_writers encodes, output_partitions chooses folders,

@@ -12,6 +12,7 @@ from batch_inference_api.reasons import Reason
 from batch_inference_runner.errors import InvalidJob, JobFailed
 from batch_inference_runner.formats.partitions import partition_column
 from batch_inference_runner.formats.schemas import plain_type
+from batch_inference_runner.formats.tensors import is_permuted, is_tensor, nested_lists, nested_type
 from batch_inference_runner.nested_types import parts
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def find_columns(schema: pa.Schema, names: Iterable[str]) -> tuple[ColumnPath, .
 def refuse_without_arrays(columns: Iterable[ColumnPath]) -> None:
     """Raise InvalidJob(SCHEMA_MISMATCH) for a column of a type that cannot be read."""
     for path in columns:
-        if any(part.id in _WITHOUT_ARRAYS for part in parts(path.type)):
+        if any(part.id in _WITHOUT_ARRAYS or is_permuted(part) for part in parts(path.type)):
             raise InvalidJob(
                 Reason.SCHEMA_MISMATCH,
                 f"column {path.name!r} is {path.type}, which cannot be read: leave it out of the "
@@ -142,6 +143,9 @@ def as_type(column: pa.ChunkedArray, planned: pa.DataType) -> pa.ChunkedArray:
     """Give `column` the planned type: decode dictionaries, drop extensions, widen numbers."""
     if column.type.equals(planned):
         return column
+    if is_tensor(column.type):
+        lists = [nested_lists(chunk) for chunk in column.chunks]
+        column = pa.chunked_array(lists, nested_type(column.type, column.type.value_type))
     column = _storage(column)
     if any(map(_is_uncastable, parts(column.type))):
         chunks = [_castable(chunk) for chunk in column.chunks]
