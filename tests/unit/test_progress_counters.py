@@ -184,6 +184,17 @@ def test_at_most_twenty_samples_are_kept_and_only_in_the_final_report() -> None:
     assert failures[0].file == "s3://***@b/f"
 
 
+def test_a_rare_kind_of_failure_is_among_the_samples() -> None:
+    progress = running()
+    common = {"file": "f", "stage": "Bind", "error": "NullInput", "message": "column 'a' is null"}
+    rare = {**common, "error": "Overflow", "message": "overflow"}
+    for shard in range(2):
+        progress.committed(shard, written=0, rejected=20, filtered=0, samples=[common] * 20)
+    progress.committed(2, written=0, rejected=3, filtered=0, samples=[common, common, rare])
+    failures = progress.finish(RunPhase.SUCCEEDED).failures
+    assert [failure.error for failure in failures] == ["NullInput"] * 19 + ["Overflow"]
+
+
 def test_a_sample_that_cannot_be_read_does_not_fail_the_run() -> None:
     progress = running()
     progress.committed(0, written=0, rejected=1, filtered=0, samples=[{"colour": "red"}])

@@ -6,7 +6,14 @@ dataclass costs several times as much to make.
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
+
+from batch_inference_api.choices import MAX_SAMPLES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+_Sample = TypeVar("_Sample")
 
 GIVEN_UP = "givenUp"
 """Key in `StagedShard.runtime`: why the shard was given up, its rows rejected unread."""
@@ -31,7 +38,7 @@ class StagedShard(NamedTuple):
     """One attempt at one shard, complete.
 
     `attempt` was minted once and is never used again. `runtime` records versions and provider,
-    `samples` at most 20 rejected rows without their values.
+    `samples` what `choose_samples` left of the rejected rows, without their values.
     """
 
     shard: int
@@ -66,6 +73,16 @@ class StagedShard(NamedTuple):
             runtime=document["runtime"],
             samples=tuple(document["samples"]),
         )
+
+
+def choose_samples(samples: Sequence[_Sample], kind_of: Callable[[_Sample], Any]) -> list[_Sample]:
+    """Choose up to 20 samples, of as many kinds as there are, and keep them in their order."""
+    firsts: dict[Any, int] = {}
+    for place, sample in enumerate(samples):
+        firsts.setdefault(kind_of(sample), place)
+    first_ones = set(firsts.values())
+    preferred = sorted(range(len(samples)), key=lambda place: place not in first_ones)
+    return [samples[place] for place in sorted(preferred[:MAX_SAMPLES])]
 
 
 def imbalance_of(staged: StagedShard, planned: int | None) -> str | None:

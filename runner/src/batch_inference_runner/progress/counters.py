@@ -7,9 +7,6 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pydantic import ValidationError
-
-from batch_inference_api.choices import MAX_SAMPLES
 from batch_inference_api.runner_contract import (
     JobIdentity,
     ModelReport,
@@ -21,6 +18,7 @@ from batch_inference_api.runner_contract import (
     ShardCounts,
     WorkerCounts,
 )
+from batch_inference_runner.progress.failures import with_samples
 from batch_inference_runner.progress.index_ranges import compress
 from batch_inference_runner.progress.rate import SlidingRate
 from batch_inference_runner.progress.report import fit_report
@@ -29,7 +27,6 @@ from batch_inference_runner.redaction import redact
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-_MAX_SAMPLE_TEXT = 300
 _PENDING, _ACTIVE, _COMMITTED, _FAILED = range(4)
 
 
@@ -97,7 +94,7 @@ class Progress:
         self._workers = WorkerCounts()
         self._model: ModelReport | None = None
         self._output: OutputReport | None = None
-        self._samples: list[RowFailure] = []
+        self._samples: Sequence[RowFailure] = ()
         self._usage: dict[str, tuple[float, float | None]] = {}
         self._final: ProgressReport | None = None
 
@@ -275,7 +272,7 @@ class Progress:
         self._written += counts.written
         self._rejected += counts.rejected
         self._filtered += counts.filtered
-        self._sample(counts.samples)
+        self._samples = with_samples(self._samples, counts.samples)
         self._note_scored(self._known_rows() - known)
 
     def _committed_rows(self) -> int:
@@ -292,24 +289,6 @@ class Progress:
         self._processed = max(self._processed, self._known_rows())
         self._rows_rate.note(now, self._scored)
         self._shards_rate.note(now, self._counts[_COMMITTED])
-
-    def _sample(self, samples: Iterable[Mapping[str, Any]]) -> None:
-        for sample in samples:
-            if len(self._samples) == MAX_SAMPLES:
-                return
-            try:
-                failure = RowFailure.model_validate(sample)
-            except ValidationError:
-                # A sample is a courtesy; a marker of another version must not fail the run.
-                continue
-            self._samples.append(
-                failure.model_copy(
-                    update={
-                        "file": redact(failure.file)[-_MAX_SAMPLE_TEXT:],
-                        "message": redact(failure.message)[:_MAX_SAMPLE_TEXT],
-                    }
-                )
-            )
 
     def _report(self) -> ProgressReport:
         now = self._clock()

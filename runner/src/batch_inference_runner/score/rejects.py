@@ -126,10 +126,15 @@ def unread_chunks(shard: Shard, why: str, empty: pa.Table) -> Iterator[Chunk]:
         )
 
 
-def samples_of(rejects: pa.Table, limit: int = MAX_SAMPLES) -> tuple[dict[str, Any], ...]:
-    """The first records as the progress report shows them: without keys, which are data."""
-    head = rejects.slice(0, limit).drop_columns(["key"])
+def samples_of(rejects: pa.Table) -> tuple[dict[str, Any], ...]:
+    """Records as the progress report shows them: without keys, which are data.
+
+    The first ones, and the first with each of some messages.
+    """
+    messages = rejects["message"].combine_chunks().dictionary_encode().indices.to_numpy()
+    _, firsts = np.unique(messages, return_index=True)
+    places = np.union1d(firsts[:MAX_SAMPLES], np.arange(min(len(messages), MAX_SAMPLES)))
     return tuple(
         {name: value for name, value in record.items() if value is not None}
-        for record in head.to_pylist()
+        for record in rejects.take(places).drop_columns(["key"]).to_pylist()
     )

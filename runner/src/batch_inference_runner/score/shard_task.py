@@ -10,14 +10,15 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from batch_inference_api.choices import MAX_SAMPLES, DataFormat, OnError
+from batch_inference_api.choices import DataFormat, OnError
 from batch_inference_api.reasons import Reason
 from batch_inference_runner.commit.layout import REJECTS, part_stem, stage_key
-from batch_inference_runner.commit.staged import GIVEN_UP, StagedFile, StagedShard
+from batch_inference_runner.commit.staged import GIVEN_UP, StagedFile, StagedShard, choose_samples
 from batch_inference_runner.errors import JobFailed
 from batch_inference_runner.formats.writing import DatasetWriter
 from batch_inference_runner.score.rejects import REJECT_SCHEMA, samples_of
@@ -184,8 +185,8 @@ class _StagedFiles:
 
     def _reject(self, rejected: pa.Table) -> None:
         self._rejected += rejected.num_rows
-        missing = MAX_SAMPLES - len(self._samples)
-        self._samples += samples_of(rejected, missing)
+        samples = [*self._samples, *samples_of(rejected)]
+        self._samples = choose_samples(samples, itemgetter("stage", "error", "message"))
         if self._output.config.error_policy.on_error is not OnError.DEAD_LETTER:
             return
         if self._rejects is None:
