@@ -221,6 +221,13 @@ def test_a_changed_job_is_told_that_its_output_is_claimed(tmp_path):
     check(run(job), Reason.OUTPUT_PATH_CLAIMED, says, ExitCode.FAILED)
 
 
+def test_what_differs_from_the_run_before_is_named_as_the_manifest_does(tmp_path):
+    job = unfinished(tmp_path)
+    job = set_fields(job, {"input.storageUris": ["input/*"], "errorPolicy.onError": "Skip"})
+    says = ("started with another spec.input.storageUris, spec.errorPolicy.onError;",)
+    check(run(job), Reason.OUTPUT_PATH_CLAIMED, says, ExitCode.FAILED)
+
+
 def test_a_store_that_lets_several_writers_win_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(Folder, "publish", lambda _store, _source, _target: None)
     ended = run(linear_job(tmp_path))

@@ -93,6 +93,17 @@ def test_without_a_word_of_index_0_the_end_of_the_job_decides(code, reason, repo
     assert found is None if verdict is None else isinstance(found, verdict)
 
 
+@pytest.mark.parametrize("code", [70, 1])
+def test_a_claim_is_named_in_a_message_as_in_the_manifest(code):
+    report = make_failure(Reason.OUTPUT_EXISTS, "'file:///pvc/scoring/out/' already holds 'x'")
+
+    pod = make_ended_pod(code, report)
+    verdict = judge(make_run(), observe(pod))
+
+    said = describe_end(pod) if verdict is None else verdict.message
+    assert "'pvc://scoring/out/' already holds 'x'" in said
+
+
 def test_a_job_that_is_complete_with_nothing_finished_is_not_complete():
     run = make_ended_run(JobEnd.COMPLETE)
 

@@ -46,10 +46,9 @@ def locate(uri: str) -> str:
     return f"file://{posixpath.normpath(f'{CLAIMS_FOLDER}/{name}/{inside}')}{slash}"
 
 
-def as_claim(uri: str) -> str:
-    """The URI as the job's author wrote it: the reverse of `locate`."""
-    inside = uri.removeprefix(f"file://{CLAIMS_FOLDER}/")
-    return uri if inside == uri else f"{_PREFIX}{inside}"
+def with_claims(text: str) -> str:
+    """A URI, or a message that names some, as the job's author wrote them: `locate` reversed."""
+    return text.replace(f"file://{CLAIMS_FOLDER}/", _PREFIX)
 
 
 def _name(uri: str) -> str | None:

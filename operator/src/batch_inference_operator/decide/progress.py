@@ -20,7 +20,7 @@ from batch_inference_api.v1alpha1.status import (
     ResourcesConsumed,
     ShardStatus,
 )
-from batch_inference_operator.build.claims import as_claim
+from batch_inference_operator.build.claims import with_claims
 from batch_inference_operator.decide.bounds import as_count, as_text
 from batch_inference_operator.decide.consumption import with_consumption
 from batch_inference_operator.decide.record import format_time, parse_time
@@ -217,7 +217,7 @@ def _output(report: OutputReport) -> OutputStatus:
 
 
 def _uri(text: str | None) -> str | None:
-    return None if text is None else as_text(as_claim(text), _MAX_URI_BYTES)
+    return None if text is None else as_text(with_claims(text), _MAX_URI_BYTES)
 
 
 def _samples(failures: tuple[RowFailure, ...]) -> Iterator[PartialFailure]:
@@ -226,12 +226,12 @@ def _samples(failures: tuple[RowFailure, ...]) -> Iterator[PartialFailure]:
     for failure in failures:
         sample = PartialFailure().model_copy(
             update={
-                "file": as_text(as_claim(failure.file), _MAX_URI_BYTES),
+                "file": as_text(with_claims(failure.file), _MAX_URI_BYTES),
                 "row": as_count(failure.row),
                 "byte_offset": as_count(failure.byte_offset),
                 "stage": as_text(failure.stage, 64),
                 "error": as_text(failure.error, 128),
-                "message": as_text(failure.message, 512),
+                "message": as_text(with_claims(failure.message), 512),
             }
         )
         room -= len(to_json(sample))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from batch_inference_api.pod_contract import PERMANENT_EXIT_CODES
 from batch_inference_api.reasons import Reason
 from batch_inference_api.runner_contract import RunPhase
+from batch_inference_operator.build.claims import with_claims
 from batch_inference_operator.decide.bounds import as_reason
 from batch_inference_operator.decide.head import find_head
 from batch_inference_operator.observation import JobEnd
@@ -131,7 +132,7 @@ def describe_end(pod: RunPod) -> str:
     elif end.exit_code == _KILLED and end.reason == "Error" and not said:
         said = "killed, as when it hangs, or when its node runs short of memory"
     return f"pod {pod.name} ended with exit code {end.exit_code}{reason}" + (
-        f": {said.strip()}" if said else ""
+        f": {with_claims(said.strip())}" if said else ""
     )
 
 
@@ -145,7 +146,7 @@ def _judge_head(head: RunPod) -> Verdict | None:
     if end.exit_code in PERMANENT_EXIT_CODES and report.phase is RunPhase.FAILED:
         return Failed(
             reason=as_reason(report.reason, otherwise=Reason.REPORT_MISSING),
-            message=report.message or "",
+            message=with_claims(report.message or ""),
             report=report,
             pod_uid=head.uid,
             ended=end.finished,

@@ -42,6 +42,14 @@ if TYPE_CHECKING:
 _RACES = 10
 """How often another driver may come in between."""
 
+_FIELDS = {
+    "input.uris": "input.storageUris",
+    "input.csv.newlines_in_values": "input.csv.newlinesInValues",
+    "model.uri": "model.storageUri",
+    "onError": "errorPolicy.onError",
+}
+"""What a plan calls otherwise than the manifest does."""
+
 _TOLD = 4
 """How many differences a message names."""
 
@@ -207,7 +215,8 @@ def _resume(store: Store, config: RunnerConfig, claim: Claim) -> Opened:
     if claim.mode != _mode(config):
         differing = (*differing, "output.mode")
     if differing:
-        raise _claimed(store, config, claim, f"it was started with another {', '.join(differing)}")
+        fields = ", ".join(f"spec.{_FIELDS.get(name, name)}" for name in differing)
+        raise _claimed(store, config, claim, f"it was started with another {fields}")
     return Opened(plan, claim, complete=None, fresh=False)
 
 
