@@ -13,6 +13,7 @@ from testkit.cluster.local import LocalCluster
 from testkit.cluster.namespaces import Namespace
 from testkit.cluster_invariants import assert_invariants, assert_nothing_is_left
 from testkit.cluster_jobs import ClusterJob, make_cluster_job
+from testkit.deadlines import wait_for
 from testkit.s3_jobs import SECRET
 
 pytestmark = pytest.mark.usefixtures("operator")
@@ -136,6 +137,57 @@ def unanswered_webhook(namespace: Namespace, *, group: str, resource: str) -> It
         yield
     finally:
         kubectl.delete(kind, namespace.name)
+
+
+def test_a_policy_that_denies_the_job_is_told_and_the_run_begins_when_it_is_gone(
+    job: ClusterJob,
+) -> None:
+    with denied_jobs(job.namespace):
+        job.apply()
+        assert "every Job needs a team" in job.wait_for_reason("PodForbidden")["message"]
+    job.wait_until_complete(seconds=180)
+
+
+@contextmanager
+def denied_jobs(namespace: Namespace) -> Iterator[None]:
+    """Have a policy of the API server deny every Job of a namespace."""
+    kind, kubectl = "validatingadmissionpolicies", namespace.cluster.kubectl
+    version, name = "admissionregistration.k8s.io/v1", namespace.name
+    only_there = {"matchLabels": {"kubernetes.io/metadata.name": name}}
+    rule = {
+        "apiGroups": ["batch"],
+        "apiVersions": ["v1"],
+        "operations": ["CREATE"],
+        "resources": ["jobs"],
+    }
+    kubectl.apply(
+        {
+            "apiVersion": version,
+            "kind": "ValidatingAdmissionPolicy",
+            "metadata": {"name": name},
+            "spec": {
+                "matchConstraints": {"resourceRules": [rule], "namespaceSelector": only_there},
+                "validations": [{"expression": "false", "message": "every Job needs a team"}],
+            },
+        },
+        {
+            "apiVersion": version,
+            "kind": "ValidatingAdmissionPolicyBinding",
+            "metadata": {"name": name},
+            "spec": {"policyName": name, "validationActions": ["Deny"]},
+        },
+    )
+    try:
+        wait_for(lambda: is_denied(namespace), seconds=60, what="the policy to deny Jobs")
+        yield
+    finally:
+        kubectl.delete("validatingadmissionpolicybindings", name)
+        kubectl.delete(kind, name)
+
+
+def is_denied(namespace: Namespace) -> bool:
+    tried = ("create", "job", "any", "--image=any", "--dry-run=server")
+    return "every Job needs a team" in namespace.kubectl.attempt(*tried).stderr
 
 
 def test_a_quota_for_a_limit_that_the_pods_lack_is_told(job: ClusterJob) -> None:

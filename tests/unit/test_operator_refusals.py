@@ -73,6 +73,44 @@ def test_a_webhook_that_gives_no_answer_is_no_fault_of_the_server() -> None:
     assert str(error) == WEBHOOK_AWAY
 
 
+DENIALS = {
+    "a ValidatingAdmissionPolicy": (
+        422,
+        "Invalid",
+        "jobs.batch \"j\" is forbidden: ValidatingAdmissionPolicy 'x' denied request: no label",
+    ),
+    "a webhook that says no code": (
+        400,
+        "BadRequest",
+        'admission webhook "validate.kyverno.svc-fail" denied the request: no label team',
+    ),
+    "a webhook that chooses a code of the server's own": (
+        500,
+        "InternalError",
+        'admission webhook "validate.example.com" denied the request: not today',
+    ),
+    "a webhook that says nothing": (
+        400,
+        "",
+        'admission webhook "quiet.example.com" denied the request without explanation',
+    ),
+}
+
+
+@pytest.mark.parametrize(("code", "reason", "message"), DENIALS.values(), ids=DENIALS)
+def test_a_policy_that_denies_an_object_has_not_found_it_invalid(
+    code: int, reason: str, message: str
+) -> None:
+    error = refuse(code, reason=reason, message=message, is_create=True)
+    assert type(error) is Forbidden
+    assert str(error) == message
+
+
+def test_a_field_that_is_forbidden_is_invalid() -> None:
+    message = 'Job.batch "a" is invalid: spec.completions: Forbidden: may not be changed'
+    assert type(refuse(422, reason="Invalid", message=message)) is Invalid
+
+
 def test_the_message_is_the_servers() -> None:
     message = 'pods "a" is forbidden: exceeded quota: compute'
     assert str(refuse(403, message=message)) == message

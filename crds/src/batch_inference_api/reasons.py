@@ -199,7 +199,7 @@ class Reason(StrEnum):
     namespace a LimitRange with a default.
     """
     POD_FORBIDDEN = "PodForbidden"
-    """The cluster's policies refuse the pods.
+    """The cluster's policies refuse the pods, or the Job or another object of the run.
 
     Change what the message names, or ask the platform team.
     """

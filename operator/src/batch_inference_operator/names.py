@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 
 from batch_inference_api.v1alpha1.job import GROUP
 
@@ -43,6 +44,8 @@ FIELD_MANAGER = MANAGED_BY
 EVENT_COMPONENT = MANAGED_BY
 UNANSWERED_WEBHOOK = "failed calling webhook"
 """In what an API server says of an admission webhook that gave no answer."""
+DENIAL = re.compile(r'" is forbidden: |denied (the )?request')
+"""In what an API server says of an object that a policy or a webhook refuses, with any code."""
 
 
 def run_name(job_name: str, uid: str, number: int) -> str:

@@ -21,7 +21,7 @@ from batch_inference_operator.cluster.api import (
     Unadmitted,
     Unreachable,
 )
-from batch_inference_operator.names import UNANSWERED_WEBHOOK
+from batch_inference_operator.names import DENIAL, UNANSWERED_WEBHOOK
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -66,12 +66,12 @@ def refusal_of(
 
 
 def _kind_of(code: int, status: ServerStatus, *, is_create: bool) -> type[ClusterError]:
+    if code == HTTPStatus.FORBIDDEN or DENIAL.search(status.message):
+        return Forbidden  # whoever denies an object chooses the code: often 422, or 400
     if code == HTTPStatus.CONFLICT:
         # A quota that changed meanwhile also answers 409 to a create, with the reason Conflict.
         taken = status.reason == "AlreadyExists" or (is_create and not status.reason)
         return AlreadyExists if taken else Conflict
-    if code == HTTPStatus.FORBIDDEN:
-        return Forbidden
     if code == HTTPStatus.NOT_FOUND:
         return NotFound
     if code == HTTPStatus.GONE:
