@@ -33,6 +33,12 @@ def test_a_pod_without_a_node_is_explained_in_the_schedulers_words(job: ClusterJ
     assert job.status()["phase"] == "Pending"
 
 
+def test_a_pod_that_no_scheduler_looks_at_is_explained(job: ClusterJob) -> None:
+    job.spec["workers"]["schedulerName"] = "nope"
+    job.apply()
+    assert '"nope" runs' in job.wait_for_reason("Unschedulable")["message"]
+
+
 def test_a_gpu_pod_runs_where_there_is_one_and_says_when_no_provider_uses_it(
     job: ClusterJob, local_cluster: LocalCluster
 ) -> None:

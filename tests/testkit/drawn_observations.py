@@ -168,6 +168,8 @@ def _make_pod(random: Random) -> RunPod:
         unscheduled_message=random.choice(
             ("", "", "0/3 nodes", 'persistentvolumeclaim "x" not found', "y" * 1200)
         ),
+        awaited_scheduler=random.choice(("", "", "default-scheduler")),
+        scheduling_gates=random.choice(((), (), ("a.example/gate",))),
         disruption=random.choice(("", "", "EvictionByEvictionAPI", "DeletionByTaintManager")),
         failure_reason=random.choice(("", "", "Evicted")),
         failure_message=random.choice(_TEXTS),

@@ -47,6 +47,7 @@ def pod_as_sent(
     state: dict[str, Any] | None = None,
     *,
     index: int | str | None = 0,
+    spec: dict[str, Any] | None = None,
     status: dict[str, Any] | None = None,
     **metadata: Any,
 ) -> dict[str, Any]:
@@ -68,7 +69,7 @@ def pod_as_sent(
             "ownerReferences": [{"uid": "uid-of-run-1", "controller": True}],
         }
         | metadata,
-        "spec": {"nodeName": "node-a"},
+        "spec": {"nodeName": "node-a"} if spec is None else spec,
         "status": {
             "phase": "Running",
             "podIP": "10.0.0.7",

@@ -26,6 +26,12 @@ NO_ADDRESS = 'Failed to create pod sandbox: plugin type="calico" failed (add): n
 NO_TROUBLES = {
     "pods that run": [make_pod(), make_pod(1)],
     "a pod that starts": [make_waiting_pod(waiting_reason="ContainerCreating")],
+    "a pod that its scheduler has yet to look at": [
+        make_waiting_pod(awaited_scheduler="default-scheduler", created=ago(10)),
+    ],
+    "a pod whose gates may be removed in a moment": [
+        make_waiting_pod(scheduling_gates=("kueue.x-k8s.io/topology",), created=ago(10)),
+    ],
     "a pod that has just been told to go": [make_pod(deleted=ago(5), grace_seconds=10)],
     "a pod that was lost and runs again": [
         make_ended_pod(137, reason="OOMKilled"),

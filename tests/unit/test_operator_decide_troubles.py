@@ -356,15 +356,6 @@ def test_the_first_pod_is_told_of_before_workers():
     assert found.reason == Reason.HEAD_FAILED
 
 
-def test_of_several_pods_without_a_node_the_number_is_told():
-    run = make_run(parallelism=4)
-    pods = [make_waiting_pod(index, unscheduled_message=NO_NODE) for index in (1, 2, 3)]
-
-    found = find_trouble(make_record(), run, observe(make_pod(), *pods), now=NOW)
-
-    assert found.message == f"no node for 3 of 4 pods: {NO_NODE}"
-
-
 def test_a_trouble_leaves_the_job_in_progress_and_its_pods_alone():
     record = make_record(status={"run": named_run()})
 

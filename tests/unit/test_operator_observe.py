@@ -232,6 +232,31 @@ def test_what_the_scheduler_says_is_read_until_it_has_found_a_node():
     assert scheduled.unscheduled_message == ""
 
 
+UNSEEN = {
+    "it is new": (read_pod(spec={}), "default-scheduler"),
+    "it wants another": (read_pod(spec={"schedulerName": "nope"}), "nope"),
+    "no node was found": (read_pod(spec={}, status=with_condition("PodScheduled", "False")), ""),
+    "it has a node": (read_pod(), ""),
+}
+
+
+@pytest.mark.parametrize(("pod", "scheduler"), UNSEEN.values(), ids=UNSEEN)
+def test_a_pod_awaits_its_scheduler_until_that_has_looked_at_it(pod, scheduler):
+    assert pod.awaited_scheduler == scheduler
+
+
+def test_the_gates_that_hold_a_pod_back_are_no_lack_of_nodes():
+    says = {"reason": "SchedulingGated", "message": "Scheduling is blocked"}
+
+    pod = read_pod(
+        spec={"schedulingGates": [{"name": "a.example/quota"}, {"name": "b.example/net"}]},
+        status=with_condition("PodScheduled", "False", **says),
+    )
+
+    assert pod.scheduling_gates == ("a.example/quota", "b.example/net")
+    assert (pod.awaited_scheduler, pod.unscheduled_message) == ("", "")
+
+
 def test_a_disruption_is_read():
     reason = {"reason": "PreemptionByScheduler"}
 

@@ -187,9 +187,10 @@ class Reason(StrEnum):
     those of their ServiceAccount.
     """
     UNSCHEDULABLE = "Unschedulable"
-    """The scheduler finds no node for a pod.
+    """The scheduler finds no node for a pod, has not looked at it, or must not yet.
 
-    Ask for less, correct `nodeSelector`, `affinity` and `tolerations`, or add nodes.
+    Ask for less, correct `nodeSelector`, `affinity` and `tolerations`, or add nodes. Where the
+    message is about a scheduler or a gate, it says what to do instead.
     """
     QUOTA_EXCEEDED = "QuotaExceeded"
     """The namespace's quota leaves no room for the pods, or counts a limit that they do not have.

@@ -90,6 +90,10 @@ class RunPod:
     """The init container that waits, which a webhook has added; empty: the runner."""
     unscheduled_message: str = ""
     """The scheduler's words, while it finds no node."""
+    awaited_scheduler: str = ""
+    """The scheduler that has yet to look at it; empty: one has, or it has a node."""
+    scheduling_gates: tuple[str, ...] = ()
+    """What keeps it from being scheduled at all, by name."""
     disruption: str = ""
     """The reason of the pod's DisruptionTarget condition, if it was evicted, preempted, or lost."""
     failure_reason: str = ""

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 _NOT_ITS_TURN = "PodInitializing"
 """What a container says for as long as one before it is at work."""
+_GATED = "SchedulingGated"
 _MAX_DIGITS = 16
 """Of a number of runs or pods. Python refuses to read numbers of more than 4300."""
 
@@ -96,7 +97,7 @@ def _parse_job(raw: Raw) -> RunJob:
 
 
 def _parse_pod(raw: Raw) -> RunPod:
-    metadata, status = raw["metadata"], raw.get("status") or {}
+    metadata, spec, status = raw["metadata"], raw.get("spec") or {}, raw.get("status") or {}
     container = _container_state(status)
     running = container.get("running") or {}
     waiting_container, waiting = _find_waiting(status, container)
@@ -115,22 +116,34 @@ def _parse_pod(raw: Raw) -> RunPod:
         created=_time(metadata["creationTimestamp"]),
         phase=status.get("phase", "Pending"),
         ip=status.get("podIP"),
-        node=(raw.get("spec") or {}).get("nodeName"),
+        node=spec.get("nodeName"),
         deleted=_told_to_go(metadata),
         grace_seconds=metadata.get("deletionGracePeriodSeconds") or 0,
         running_since=_maybe_time(running.get("startedAt")),
         waiting_reason=waiting.get("reason", ""),
         waiting_message=waiting.get("message", ""),
         waiting_container=waiting_container,
-        unscheduled_message=(
-            scheduled.get("message", "") if scheduled.get("status") == "False" else ""
-        ),
+        unscheduled_message=_unscheduled_message(scheduled),
+        awaited_scheduler=_awaited_scheduler(spec, scheduled),
+        scheduling_gates=tuple(gate["name"] for gate in spec.get("schedulingGates") or ()),
         disruption=disruption.get("reason", "") if disruption.get("status") == "True" else "",
         failure_reason=status.get("reason", ""),
         failure_message=status.get("message", ""),
         init_failure=_find_init_failure(status),
         termination=_parse_termination(container.get("terminated")),
     )
+
+
+def _unscheduled_message(scheduled: Raw) -> str:
+    """What the scheduler says; of a pod with gates, the API server says the same of all."""
+    is_told = scheduled.get("status") == "False" and scheduled.get("reason") != _GATED
+    return scheduled.get("message", "") if is_told else ""
+
+
+def _awaited_scheduler(spec: Raw, scheduled: Raw) -> str:
+    """The scheduler of a pod that says nothing yet of being scheduled."""
+    is_seen = scheduled or spec.get("nodeName")
+    return "" if is_seen else spec.get("schedulerName", "default-scheduler")
 
 
 def _container_state(status: Raw) -> Raw:

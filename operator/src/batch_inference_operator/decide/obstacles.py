@@ -6,6 +6,7 @@ Pods that cannot start wait until they can, or until a deadline of the job is ov
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from batch_inference_api.reasons import Reason
@@ -44,6 +45,8 @@ _NAME_IT = (
     "namespace give a default"
 )
 """A quota for limits refuses pods that name none, and CPU has no limit unless the job names it."""
+_SEEN_TO = timedelta(seconds=10)
+"""A scheduler looks at a new pod within moments, and a queue removes its gates as soon."""
 TOLD_BY_EVENTS = frozenset(
     (
         *_REASONS.values(),
@@ -178,6 +181,35 @@ def _is_there_no_node(scene: Scene) -> Trouble | None:
     )
 
 
+def _is_a_pod_gated(scene: Scene) -> Trouble | None:
+    gated = [pod for pod in _stuck(scene) if pod.scheduling_gates]
+    if not gated:
+        return None
+    return Trouble(
+        reason=Reason.UNSCHEDULABLE,
+        message=f"{len(gated)} of {scene.run.parallelism} pods must not be scheduled yet: "
+        f"scheduling gates {', '.join(gated[0].scheduling_gates)}; a pod starts when whoever "
+        "added its gates removes them",
+    )
+
+
+def _is_no_scheduler_there(scene: Scene) -> Trouble | None:
+    for pod in _stuck(scene):
+        if pod.awaited_scheduler:
+            return Trouble(
+                reason=Reason.UNSCHEDULABLE,
+                message=f"no scheduler has looked at pod {pod.name}: ask the platform team "
+                f'whether the scheduler "{pod.awaited_scheduler}" runs, or suspend the job, '
+                "correct spec.workers.schedulerName, and resume it",
+            )
+    return None
+
+
+def _stuck(scene: Scene) -> list[RunPod]:
+    """Pods that have waited for longer than schedulers and queues take to see to them."""
+    return [pod for pod in scene.waiting if scene.now - pod.created > _SEEN_TO]
+
+
 _QUESTIONS: tuple[Callable[[Scene], Trouble | None], ...] = (
     _is_an_image_missing,
     _is_configuration_missing,
@@ -186,4 +218,6 @@ _QUESTIONS: tuple[Callable[[Scene], Trouble | None], ...] = (
     _is_a_volume_missing,
     _is_a_sandbox_missing,
     _is_there_no_node,
+    _is_a_pod_gated,
+    _is_no_scheduler_there,
 )
