@@ -166,6 +166,10 @@ MESSAGES = {
     Reason.HEAD_UNRESPONSIVE: (
         f"{TROUBLES}::test_a_silent_first_pod_is_said_to_be_unresponsive_and_stays"
     ),
+    Reason.SCALED_TO_ZERO: (
+        "unit/test_operator_decide_scheduling.py"
+        "::test_a_job_that_somebody_has_scaled_to_zero_says_so"
+    ),
     Reason.REPORT_MISSING: (
         f"{UNREPORTED}::test_after_three_runs_without_a_report_a_fourth_is_tried_and_no_fifth"
     ),

@@ -1,4 +1,4 @@
-"""Pods that get no node: none is found, nobody looks for one, or nobody may yet."""
+"""Pods that get no node, as none is found or nobody looks for one; or that nobody asks for."""
 
 from __future__ import annotations
 
@@ -61,3 +61,23 @@ def test_gates_that_hold_pods_back_are_named():
         "1 of 2 pods must not be scheduled yet: scheduling gates a.example/quota, b.example/net; "
         "a pod starts when whoever added its gates removes them"
     )
+
+
+def test_a_job_that_somebody_has_scaled_to_zero_says_so():
+    run = make_run(parallelism=0, applied_workers=4)
+    going = make_pod(deleted=ago(5), grace_seconds=10)
+
+    for pods in ((), (going,)):
+        found = find_trouble(make_record(), run, observe(run, *pods), now=NOW)
+
+        assert found.reason == Reason.SCALED_TO_ZERO
+        assert found.message == (
+            "somebody has set spec.parallelism of Job churn-run-1 to 0, so it gets no pods: set it "
+            "back to 4, or suspend and resume the job"
+        )
+
+
+def test_a_job_that_a_queue_holds_back_is_not_said_to_be_scaled_to_zero():
+    run = make_run(parallelism=0, suspended=True)
+
+    assert find_trouble(make_record(), run, observe(run), now=NOW) is None

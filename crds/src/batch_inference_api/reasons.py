@@ -192,6 +192,12 @@ class Reason(StrEnum):
     Ask for less, correct `nodeSelector`, `affinity` and `tolerations`, or add nodes. Where the
     message is about a scheduler or a gate, it says what to do instead.
     """
+    SCALED_TO_ZERO = "ScaledToZero"
+    """Somebody has set the number of pods of the run's Job to 0.
+
+    Set `spec.parallelism` of the Job back to the number in the message, or suspend the job and
+    resume it.
+    """
     QUOTA_EXCEEDED = "QuotaExceeded"
     """The namespace's quota leaves no room for the pods, or counts a limit that they do not have.
 

@@ -67,6 +67,18 @@ def find_obstacle(scene: Scene) -> Trouble | None:
     return next((trouble for trouble in found if trouble is not None), None)
 
 
+def _is_nobody_wanted(scene: Scene) -> Trouble | None:
+    """Neither the operator nor a queue asks for no pods at all."""
+    if scene.run.parallelism > 0:
+        return None
+    workers = scene.run.applied_workers or scene.record.spec.workers.replicas
+    return Trouble(
+        reason=Reason.SCALED_TO_ZERO,
+        message=f"somebody has set spec.parallelism of Job {scene.run.name} to 0, so it gets no "
+        f"pods: set it back to {workers}, or suspend and resume the job",
+    )
+
+
 def _is_an_image_missing(scene: Scene) -> Trouble | None:
     for pod in scene.waiting:
         if pod.waiting_reason in _IMAGE:
@@ -211,6 +223,7 @@ def _stuck(scene: Scene) -> list[RunPod]:
 
 
 _QUESTIONS: tuple[Callable[[Scene], Trouble | None], ...] = (
+    _is_nobody_wanted,
     _is_an_image_missing,
     _is_configuration_missing,
     _is_the_container_broken,
