@@ -136,6 +136,7 @@ def make_pod(index: int | None = 0, run: int = 1, **changes: Any) -> RunPod:
         "uid": f"uid-of-pod-{run}-{index}",
         "run": run,
         "owner_uid": f"uid-of-run-{run}",
+        "owner_name": f"churn-run-{run}",
         "index": index,
         "created": ago(60),
         "phase": "Running",

@@ -66,7 +66,7 @@ def pod_as_sent(
             "resourceVersion": "8",
             "creationTimestamp": instant(50),
             "labels": template["metadata"]["labels"] | added,
-            "ownerReferences": [{"uid": "uid-of-run-1", "controller": True}],
+            "ownerReferences": [{"name": NAME, "uid": "uid-of-run-1", "controller": True}],
         }
         | metadata,
         "spec": {"nodeName": "node-a"} if spec is None else spec,

@@ -225,16 +225,6 @@ def test_of_many_pods_that_are_waited_for_three_are_named():
     )
 
 
-def test_pods_that_somebody_left_without_their_job_are_told_to_be_deleted():
-    """`kubectl delete job --cascade=orphan`: nothing tells them to go, and workers never end."""
-    status = status_for(make_record(status=named(1)), observe(make_pod(1)))
-
-    assert why(status)[1] == (
-        "the next run waits for the previous one to end: churn-run-1-1; delete pods that have no "
-        "Job any more and do not end: churn-run-1-1"
-    )
-
-
 def test_the_pods_of_any_earlier_run_are_waited_for():
     plan = plan_for(make_record(status=named(3)), observe(make_pod(run=1)))
 

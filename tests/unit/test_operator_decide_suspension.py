@@ -48,7 +48,7 @@ def test_the_jobs_of_a_suspended_job_are_deleted_first():
 
 
 def test_a_suspended_job_tells_of_pods_that_somebody_left_without_their_job():
-    status = status_for(suspended_record(), observe(make_pod(1)))
+    status = status_for(suspended_record(), observe(make_pod(1, owner_uid=None)))
 
     assert why(status)[1].endswith("no Job any more and do not end: churn-run-1-1")
 

@@ -137,6 +137,7 @@ def test_a_pod_that_runs_is_read():
         uid="uid-of-pod-0",
         run=1,
         owner_uid="uid-of-run-1",
+        owner_name=NAME,
         index=0,
         created=ago(50),
         phase="Running",

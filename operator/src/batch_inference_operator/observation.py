@@ -73,9 +73,10 @@ class RunPod:
     run: int
     """As its label says, which anybody may have copied."""
     owner_uid: str | None
-    """UID of the Job that controls it."""
+    """UID of the Job that controls it; None: nobody does any more."""
     index: int | None
     created: datetime
+    owner_name: str = ""
     phase: str = "Pending"
     ip: str | None = None
     node: str | None = None

@@ -42,7 +42,7 @@ def parse_jobs(objects: Iterable[Raw], *, owner_uid: str) -> tuple[RunJob, ...]:
     return tuple(
         _parse_job(raw)
         for raw in objects
-        if _run_of(raw) is not None and _controller_of(raw) == owner_uid
+        if _run_of(raw) is not None and _controller_of(raw).get("uid") == owner_uid
     )
 
 
@@ -51,9 +51,10 @@ def parse_pods(objects: Iterable[Raw]) -> tuple[RunPod, ...]:
     return tuple(_parse_pod(raw) for raw in objects if _run_of(raw) is not None)
 
 
-def _controller_of(raw: Raw) -> str | None:
+def _controller_of(raw: Raw) -> Raw:
+    """The reference to the object that controls this one; empty: nobody does."""
     owners = raw["metadata"].get("ownerReferences") or ()
-    return next((owner["uid"] for owner in owners if owner.get("controller")), None)
+    return next((owner for owner in owners if owner.get("controller")), {})
 
 
 def _run_of(raw: Raw) -> int | None:
@@ -98,7 +99,7 @@ def _parse_job(raw: Raw) -> RunJob:
 
 def _parse_pod(raw: Raw) -> RunPod:
     metadata, spec, status = raw["metadata"], raw.get("spec") or {}, raw.get("status") or {}
-    container = _container_state(status)
+    owner, container = _controller_of(raw), _container_state(status)
     running = container.get("running") or {}
     waiting_container, waiting = _find_waiting(status, container)
     conditions = {found["type"]: found for found in status.get("conditions") or ()}
@@ -111,7 +112,8 @@ def _parse_pod(raw: Raw) -> RunPod:
         name=metadata["name"],
         uid=metadata["uid"],
         run=run,
-        owner_uid=_controller_of(raw),
+        owner_uid=owner.get("uid"),
+        owner_name=owner.get("name", ""),
         index=_number(index),
         created=_time(metadata["creationTimestamp"]),
         phase=status.get("phase", "Pending"),

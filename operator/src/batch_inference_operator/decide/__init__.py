@@ -5,6 +5,7 @@ record          the job as it is stored: its spec, its status, and what is wrong
 verdict         how a run ended, from what index 0 left behind
 deadlines       which time limit was missed
 next_run        when the next run may begin, and when a run is given up
+leftovers       pods of earlier runs that nothing tells to go
 suspension      taking the pods away and keeping what is committed
 retention       what remains of a finished job, and for how long
 current_run     a run that goes on: companions, number of workers, status

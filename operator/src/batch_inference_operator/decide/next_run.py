@@ -13,6 +13,7 @@ from batch_inference_api.reasons import Reason
 from batch_inference_api.v1alpha1.status import RunStatus
 from batch_inference_operator.build.allowed import find_forbidden
 from batch_inference_operator.decide.deadlines import pre_running_seconds, remaining_seconds
+from batch_inference_operator.decide.leftovers import advise_on_leftovers, names_of
 from batch_inference_operator.decide.plan import CreateRun, DeleteRun, Plan
 from batch_inference_operator.decide.scene import Trouble, Wait
 from batch_inference_operator.decide.status import between_runs, failed, in_a_run
@@ -32,8 +33,6 @@ _REFUSED_AGAIN_SECONDS = 15.0
 _COUNTED_SECONDS = 1.0
 """How soon a run that was counted is cleared away: its status only has to be seen again."""
 
-_NAMED_PODS = 3
-
 
 def plan_next_run(
     record: Record, observation: Observation, *, now: datetime, settings: Settings
@@ -52,9 +51,9 @@ def plan_next_run(
         return _fail(record, reason=Reason.DEADLINE_EXCEEDED, message=message, now=now)
     alive = find_live_pods(observation, now=now, settings=settings)
     if alive or delete_runs(observation):
-        awaited = _names_of(alive) if alive else "its Job is being deleted"
+        awaited = names_of(alive) if alive else "its Job is being deleted"
         message = f"the next run waits for the previous one to end: {awaited}"
-        message += advise_on_orphans(alive, observation)
+        message += advise_on_leftovers(alive, observation)
         trouble = Trouble(reason=Wait.FOR_PODS, message=message)
         return clear_away(record, observation, trouble, now=now, settings=settings)
     number = 1 + latest_run_number(record, observation)
@@ -150,21 +149,6 @@ def find_live_pods(
         for pod in observation.pods
         if not pod.is_over and not is_fenced(pod, now=now, settings=settings)
     )
-
-
-def advise_on_orphans(alive: tuple[RunPod, ...], observation: Observation) -> str:
-    """What to do about pods that somebody left without their Job: nothing tells them to go."""
-    jobs = {job.uid for job in observation.jobs}
-    orphans = tuple(pod for pod in alive if pod.deleted is None and pod.owner_uid not in jobs)
-    if not orphans:
-        return ""
-    return f"; delete pods that have no Job any more and do not end: {_names_of(orphans)}"
-
-
-def _names_of(pods: tuple[RunPod, ...]) -> str:
-    names = ", ".join(pod.name for pod in pods[:_NAMED_PODS])
-    more = len(pods) - _NAMED_PODS
-    return f"{names} and {more} more" if more > 0 else names
 
 
 def is_fenced(pod: RunPod, *, now: datetime, settings: Settings) -> bool:
