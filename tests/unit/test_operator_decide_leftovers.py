@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import pytest
 
+from batch_inference_api.reasons import Reason
 from testkit.observations import (
     ago,
+    failure,
     make_pod,
     make_record,
     make_run,
+    make_waiting_pod,
     named_run,
     observe,
+    plan_for,
+    running_status,
     status_for,
     why,
 )
@@ -42,3 +47,39 @@ def test_what_to_do_about_pods_where(parts, advice):
     waits, _, told = message.partition(";")
     assert waits.startswith("the next run waits for the previous one to end: churn-run-1-0")
     assert told == advice.removeprefix(";")
+
+
+LIMIT = {"spec.preRunningDeadlineSeconds": 600}
+
+
+def test_pods_that_were_never_started_miss_the_deadline_of_their_run():
+    """A policy may take the labels from the very first Job: its pods never get their Secret."""
+    early = make_waiting_pod(created=ago(590))
+    late = make_waiting_pod(created=ago(600))
+
+    waits = plan_for(make_record(LIMIT), observe(early))
+    reason, message = failure(status_for(make_record(LIMIT), observe(late)))
+
+    assert why(waits.status)[0] == "WaitingForPods"
+    assert waits.look_again_seconds == 10
+    assert reason == Reason.PRE_RUNNING_DEADLINE_EXCEEDED
+    assert message == (
+        "the pods did not begin to score within 600 s: the next run waits for the previous one to "
+        f"end: churn-run-1-0{STRANGE}"
+    )
+
+
+OLD = {"created": ago(9000)}
+NO_DEADLINE = {
+    "the job has scored": (LIMIT, running_status(), make_waiting_pod(**OLD)),
+    "a pod runs, and may be scoring": (LIMIT, NAMED, make_pod(**OLD)),
+    "the pods were told to go": (LIMIT, NAMED, make_waiting_pod(**OLD, deleted=ago(1))),
+    "there is no limit": ({}, NAMED, make_waiting_pod(**OLD)),
+}
+
+
+@pytest.mark.parametrize(("spec", "status", "pod"), NO_DEADLINE.values(), ids=NO_DEADLINE)
+def test_no_deadline_ends_the_wait_where(spec, status, pod):
+    waits = status_for(make_record(spec, status=status), observe(pod))
+
+    assert why(waits)[0] == "WaitingForPods"

@@ -6,13 +6,18 @@ can confirm its death (its node is lost), and the commit protocol keeps a zombie
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from batch_inference_api.reasons import Reason
 from batch_inference_api.v1alpha1.status import RunStatus
 from batch_inference_operator.build.allowed import find_forbidden
-from batch_inference_operator.decide.deadlines import pre_running_seconds, remaining_seconds
+from batch_inference_operator.decide.deadlines import (
+    has_run,
+    pre_running_seconds,
+    remaining_seconds,
+)
 from batch_inference_operator.decide.leftovers import advise_on_leftovers, names_of
 from batch_inference_operator.decide.plan import CreateRun, DeleteRun, Plan
 from batch_inference_operator.decide.scene import Trouble, Wait
@@ -51,13 +56,53 @@ def plan_next_run(
         return _fail(record, reason=Reason.DEADLINE_EXCEEDED, message=message, now=now)
     alive = find_live_pods(observation, now=now, settings=settings)
     if alive or delete_runs(observation):
-        awaited = names_of(alive) if alive else "its Job is being deleted"
-        message = f"the next run waits for the previous one to end: {awaited}"
-        message += advise_on_leftovers(alive, observation)
-        trouble = Trouble(reason=Wait.FOR_PODS, message=message)
-        return clear_away(record, observation, trouble, now=now, settings=settings)
+        return _plan_wait(record, observation, alive, now=now, settings=settings)
     number = 1 + latest_run_number(record, observation)
     return Plan(actions=(CreateRun(number=number, deadline_seconds=deadline),))
+
+
+def _plan_wait(
+    record: Record,
+    observation: Observation,
+    alive: tuple[RunPod, ...],
+    *,
+    now: datetime,
+    settings: Settings,
+) -> Plan:
+    """Wait for what is left of earlier runs, until the deadline of pods that nobody starts."""
+    awaited = names_of(alive) if alive else "its Job is being deleted"
+    message = f"the next run waits for the previous one to end: {awaited}"
+    message += advise_on_leftovers(alive, observation)
+    left = _seconds_to_begin(record, observation, alive, now=now, settings=settings)
+    if left is not None and left <= 0:
+        limit = pre_running_seconds(record, settings)
+        message = f"the pods did not begin to score within {limit} s: {message}"
+        return _fail(record, reason=Reason.PRE_RUNNING_DEADLINE_EXCEEDED, message=message, now=now)
+    trouble = Trouble(reason=Wait.FOR_PODS, message=message)
+    plan = clear_away(record, observation, trouble, now=now, settings=settings)
+    if left is None or plan.look_again_seconds is None:
+        return plan
+    return replace(plan, look_again_seconds=min(left, plan.look_again_seconds))
+
+
+def _seconds_to_begin(
+    record: Record,
+    observation: Observation,
+    alive: tuple[RunPod, ...],
+    *,
+    now: datetime,
+    settings: Settings,
+) -> float | None:
+    """What pods that were never started have left to begin to score; None: no limit applies.
+
+    Pods that run may be scoring, and pods that were told to go are gone soon.
+    """
+    limit = pre_running_seconds(record, settings)
+    if not limit or not alive or has_run(record, observation):
+        return None
+    if not all(pod.is_waiting and pod.deleted is None for pod in alive):
+        return None
+    return limit - (now - min(pod.created for pod in alive)).total_seconds()
 
 
 def _plan_refused(record: Record, refusal: Refusal, *, now: datetime, settings: Settings) -> Plan:
