@@ -244,6 +244,24 @@ def test_a_job_in_a_queue_is_shown_as_queued_until_it_is_admitted(job: ClusterJo
     assert_invariants(job)
 
 
+def test_a_finalizer_that_keeps_the_pods_of_a_suspended_job_is_named(job: ClusterJob) -> None:
+    job.spec["workers"]["nodeSelector"] = {"kubernetes.io/hostname": "nowhere"}
+    job.apply()
+    job.wait_for_reason("Unschedulable")
+    (name,) = (found["metadata"]["name"] for found in job.jobs())
+    job.kubectl.patch("jobs.batch", name, {"metadata": {"finalizers": ["a.example/audit"]}})
+    job.change(suspend=True)
+    wait_for(
+        lambda: "a.example/audit" in job.condition("Reconciling").get("message", ""),
+        seconds=60,
+        what="the finalizer to be named",
+        explain=job.explain,
+    )
+    assert job.pods() != []
+    job.kubectl.patch("jobs.batch", name, {"metadata": {"finalizers": None}})
+    job.wait_for_condition("Suspended")
+
+
 def test_a_job_that_somebody_else_runs_is_left_alone(job: ClusterJob) -> None:
     job.spec["managedBy"] = "example.com/other"
     job.apply()

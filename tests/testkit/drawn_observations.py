@@ -126,6 +126,7 @@ def _make_job(random: Random) -> RunJob:
         started=random.choice((None, *_INSTANTS)),
         suspended=random.random() < 0.2,
         being_deleted=random.random() < 0.2,
+        finalizers=random.choice(((), ("a.example/audit",))),
         parallelism=random.choice((0, 1, 4)),
         applied_workers=random.choice((None, 1, 4)),
         end=random.choice((None, None, *JobEnd)),

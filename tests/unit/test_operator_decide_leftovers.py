@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from batch_inference_api.reasons import Reason
@@ -22,9 +24,14 @@ from testkit.observations import (
 
 NAMED = {"run": named_run()}
 BEING_DELETED = make_run(being_deleted=True)
+FINALIZERS = ("a.example/audit", "b.example/bill")
 STRANGE = (
     "; if Job churn-run-1 is still there, delete it: it has lost the labels or the owner by which "
     "the operator knows it"
+)
+HELD = (
+    "; the pods of Job churn-run-1 go on until whoever added its finalizers removes them: "
+    "a.example/audit, b.example/bill"
 )
 ADVICE = {
     "somebody left them without their Job (`kubectl delete job --cascade=orphan`)": (
@@ -36,6 +43,14 @@ ADVICE = {
         STRANGE,
     ),
     "their Job is being deleted": ((BEING_DELETED, make_pod()), ""),
+    "their Job is kept by finalizers of others": (
+        (replace(BEING_DELETED, finalizers=FINALIZERS), make_pod()),
+        HELD,
+    ),
+    "their Job is kept by finalizers of others, and somebody has told them to go": (
+        (replace(BEING_DELETED, finalizers=FINALIZERS), make_pod(deleted=ago(5), grace_seconds=9)),
+        "",
+    ),
     "they were told to go": ((make_pod(deleted=ago(5), grace_seconds=10),), ""),
 }
 
@@ -47,6 +62,17 @@ def test_what_to_do_about_pods_where(parts, advice):
     waits, _, told = message.partition(";")
     assert waits.startswith("the next run waits for the previous one to end: churn-run-1-0")
     assert told == advice.removeprefix(";")
+
+
+def test_a_job_that_is_suspended_tells_of_finalizers_too():
+    job = replace(BEING_DELETED, finalizers=FINALIZERS)
+
+    status = status_for(make_record({"spec.suspend": True}, status=NAMED), observe(job, make_pod()))
+
+    assert why(status) == (
+        "Suspending",
+        f"waiting for the pods to end; what is committed stays{HELD}",
+    )
 
 
 LIMIT = {"spec.preRunningDeadlineSeconds": 600}

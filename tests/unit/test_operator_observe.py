@@ -85,6 +85,12 @@ def test_a_job_that_is_being_deleted_is_read():
     assert look(job, server=Server(Job=[job])).jobs[0].being_deleted
 
 
+def test_the_finalizers_that_others_have_added_to_a_job_are_read():
+    job = read_job(finalizers=["foregroundDeletion", "a.example/audit", "orphan"])
+
+    assert job.finalizers == ("a.example/audit",)
+
+
 def test_a_job_that_a_queue_holds_back_is_read():
     raw = job_as_sent(status={})
     raw["spec"]["suspend"] = True

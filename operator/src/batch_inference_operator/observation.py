@@ -36,6 +36,8 @@ class RunJob:
     suspended: bool = False
     """A queue such as Kueue holds the Job back."""
     being_deleted: bool = False
+    finalizers: tuple[str, ...] = ()
+    """Of others: once it is deleted, it and its pods go on until these are removed."""
     parallelism: int = 1
     backoff_limit: int | None = None
     """As it was when the run began."""

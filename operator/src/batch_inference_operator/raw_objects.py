@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 _NOT_ITS_TURN = "PodInitializing"
 """What a container says for as long as one before it is at work."""
+_GARBAGE_COLLECTORS = ("foregroundDeletion", "orphan")
+"""Finalizers of the cluster's own, which it removes once it has seen to a Job's pods."""
 _GATED = "SchedulingGated"
 _MAX_DIGITS = 16
 """Of a number of runs or pods. Python refuses to read numbers of more than 4300."""
@@ -88,6 +90,9 @@ def _parse_job(raw: Raw) -> RunJob:
         # Once it is let go, the Job controller first makes pods, and writes when a moment later.
         suspended=bool(spec.get("suspend")) or "Suspended" in true,
         being_deleted="deletionTimestamp" in metadata,
+        finalizers=tuple(
+            name for name in metadata.get("finalizers") or () if name not in _GARBAGE_COLLECTORS
+        ),
         parallelism=spec.get("parallelism", 1),
         backoff_limit=spec.get("backoffLimit"),
         applied_workers=_number(annotations.get(APPLIED_WORKERS_ANNOTATION)),

@@ -36,3 +36,10 @@ def _advice(alive: tuple[RunPod, ...], observation: Observation) -> Iterator[str
             f"if Job {name} is still there, delete it: it has lost the labels or the owner by "
             "which the operator knows it"
         )
+    owners = {pod.owner_uid for pod in staying}
+    for job in observation.jobs:
+        if job.being_deleted and job.finalizers and job.uid in owners:
+            yield (
+                f"the pods of Job {job.name} go on until whoever added its finalizers removes "
+                f"them: {', '.join(job.finalizers)}"
+            )
