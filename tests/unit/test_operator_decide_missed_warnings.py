@@ -28,6 +28,7 @@ from testkit.observations import (
 )
 
 QUOTA = 'pods "churn-x" is forbidden: exceeded quota: gpu, requested: cpu=4, used: cpu=8'
+DENIED = 'admission webhook "labels.example.com" denied the request: no team'
 NO_ADDRESS = 'Failed to create pod sandbox: plugin type="calico" failed (add): no IPs available'
 MISSED = replace(observe(make_run()), warnings_missed=True)
 
@@ -46,7 +47,7 @@ def told(reason: str, status: str = "True") -> Record:
 
 TOLD_BY_EVENTS = {
     "a quota": [make_warning("FailedCreate", QUOTA)],
-    "a policy": [make_warning("FailedCreate", "denied by a webhook")],
+    "a policy": [make_warning("FailedCreate", DENIED)],
     "an account": [make_warning("FailedCreate", 'serviceaccount "x" not found')],
     "a volume": [make_waiting_pod(node="a"), make_warning("FailedMount", "timed out")],
     "a Secret": [make_waiting_pod(node="a"), make_warning("FailedMount", 'secret "s" not found')],

@@ -7,7 +7,7 @@ import pytest
 
 from batch_inference_api.reasons import Reason
 from batch_inference_api.runner_contract import RunPhase
-from batch_inference_operator.decide.scene import Trouble
+from batch_inference_operator.decide.scene import Trouble, Wait
 from batch_inference_operator.decide.troubles import find_trouble
 from batch_inference_operator.observation import Refusal, RunPod
 from testkit.observations import (
@@ -37,6 +37,9 @@ LIMIT_RANGE = (
     'pods "churn-x" is forbidden: maximum memory usage per Container is 1Gi, but limit is 2Gi'
 )
 AS_ROOT = 'container has runAsNonRoot and image will run as root (pod: "secret-churn-0_scoring(7d)", container: runner)'
+DENIED = 'Error creating: admission webhook "labels.example.com" denied the request: no team'
+BROKEN = 'Error creating: Pod "churn-x" is invalid: spec.containers[1].image: Required value'
+SERVER_AWAY = "Error creating: stream error: stream ID 3; INTERNAL_ERROR; received from peer"
 NO_NODE = "0/3 nodes are available: 3 Insufficient nvidia.com/gpu."
 NO_CLAIM = 'persistentvolumeclaim "models" not found'
 MOUNT_SECRET = (
@@ -157,6 +160,16 @@ TROUBLES = {
     "Pod Security refuses the pods": ([make_warning("FailedCreate", SECURITY)], Reason.POD_FORBIDDEN, SECURITY),
     "a LimitRange refuses the pods": ([make_warning("FailedCreate", LIMIT_RANGE)], Reason.POD_FORBIDDEN, LIMIT_RANGE),
     "the ServiceAccount is missing": ([make_warning("FailedCreate", ACCOUNT)], Reason.SERVICE_ACCOUNT_NOT_FOUND, ACCOUNT),
+    "a webhook denies the pods": ([make_warning("FailedCreate", DENIED)], Reason.POD_FORBIDDEN, DENIED),
+    "a webhook has made pods of no use": ([make_warning("FailedCreate", BROKEN)], Reason.POD_FORBIDDEN, BROKEN),
+    "the API server did not create a pod": (
+        [make_warning("FailedCreate", SERVER_AWAY)],
+        Wait.FOR_PODS, f"{SERVER_AWAY}; the Job controller tries again",
+    ),
+    "a quota, and then the API server, did not let a pod be": (
+        [make_warning("FailedCreate", SERVER_AWAY), make_warning("FailedCreate", QUOTA, seconds_ago=9)],
+        Reason.QUOTA_EXCEEDED, None,
+    ),
     "a claim is missing": (
         [make_waiting_pod(unscheduled_message=NO_CLAIM)],
         Reason.VOLUME_NOT_READY, f"pod churn-run-1-0: {NO_CLAIM}",

@@ -10,8 +10,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from batch_inference_api.reasons import Reason
-from batch_inference_operator.decide.scene import FRESH, Trouble
-from batch_inference_operator.names import UNANSWERED_WEBHOOK
+from batch_inference_operator.decide.scene import FRESH, Trouble, Wait
+from batch_inference_operator.names import DENIAL, UNANSWERED_WEBHOOK
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -138,20 +138,31 @@ def _is_a_pod_refused(scene: Scene) -> Trouble | None:
         return None
     made = max((pod.created for pod in scene.pods), default=scene.run.created)
     since = max(made, scene.now - FRESH)
-    for warning in scene.observation.warnings:
-        if warning.reason != "FailedCreate" or warning.seen < since:
-            continue
-        text = warning.message
-        if "exceeded quota" in text:
-            advice = "the pods start as soon as there is room"
-            return Trouble(reason=Reason.QUOTA_EXCEEDED, message=f"{text}; {advice}")
-        if "failed quota" in text and "must specify" in text:
-            return Trouble(reason=Reason.QUOTA_EXCEEDED, message=f"{text}; {_NAME_IT}")
-        if re.search(r"serviceaccount .* not found", text, re.IGNORECASE):
-            return Trouble(reason=Reason.SERVICE_ACCOUNT_NOT_FOUND, message=text)
-        is_away = UNANSWERED_WEBHOOK in text
-        reason = Reason.ADMISSION_UNAVAILABLE if is_away else Reason.POD_FORBIDDEN
-        return Trouble(reason=reason, message=text)
+    told = [
+        warning.message
+        for warning in scene.observation.warnings
+        if warning.reason == "FailedCreate" and warning.seen >= since
+    ]
+    refusals = [refusal for text in told if (refusal := _refusal_of(text)) is not None]
+    if told and not refusals:
+        message = f"{told[0]}; the Job controller tries again"
+        return Trouble(reason=Wait.FOR_PODS, message=message)
+    return next(iter(refusals), None)
+
+
+def _refusal_of(text: str) -> Trouble | None:
+    """Who refuses a pod, and why; None: nobody does, the API server only could not create it."""
+    if "exceeded quota" in text:
+        advice = "the pods start as soon as there is room"
+        return Trouble(reason=Reason.QUOTA_EXCEEDED, message=f"{text}; {advice}")
+    if "failed quota" in text and "must specify" in text:
+        return Trouble(reason=Reason.QUOTA_EXCEEDED, message=f"{text}; {_NAME_IT}")
+    if re.search(r"serviceaccount .* not found", text, re.IGNORECASE):
+        return Trouble(reason=Reason.SERVICE_ACCOUNT_NOT_FOUND, message=text)
+    if UNANSWERED_WEBHOOK in text:
+        return Trouble(reason=Reason.ADMISSION_UNAVAILABLE, message=text)
+    if DENIAL.search(text) or '" is invalid: ' in text:
+        return Trouble(reason=Reason.POD_FORBIDDEN, message=text)
     return None
 
 
