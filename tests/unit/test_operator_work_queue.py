@@ -102,6 +102,31 @@ def test_a_change_does_not_wait_for_the_pause_of_a_failure() -> None:
     assert schedule.take(0.1) == "a"
 
 
+def test_failures_of_changes_within_a_pause_neither_lengthen_nor_postpone_it() -> None:
+    schedule = make_schedule(first_seconds=8)
+    schedule.ask("a", 0)
+    schedule.take(0)
+    assert schedule.fail("a", 0) == 8
+    for now in (1, 2, 3):
+        schedule.ask("a", now)
+        assert schedule.take(now) == "a"
+        assert schedule.fail("a", now) == 8 - now
+    assert schedule.take(7.9) is None
+    assert schedule.take(8) == "a"
+    assert schedule.fail("a", 8) == 16
+
+
+def test_a_change_within_a_pause_may_be_told_to_wait_for_longer() -> None:
+    schedule = make_schedule(first_seconds=8)
+    for now in (0, 1):
+        schedule.ask("a", now)
+        schedule.take(now)
+        pause = schedule.fail("a", now, at_least_seconds=30 * now)
+    assert pause == 30
+    assert schedule.take(30) is None
+    assert schedule.take(31) == "a"
+
+
 def test_a_change_waits_when_the_server_asked_for_it() -> None:
     schedule = make_schedule()
     schedule.ask("a", 0)

@@ -49,6 +49,7 @@ class Schedule(Generic[KeyT]):
         self._order = count()  # keys due at the same time are taken in the order of asking
         self._running: set[KeyT] = set()
         self._failures: dict[KeyT, int] = {}
+        self._paused_until: dict[KeyT, float] = {}
         self._barred_until: dict[KeyT, float] = {}
 
     def __len__(self) -> int:
@@ -88,15 +89,20 @@ class Schedule(Generic[KeyT]):
     def succeed(self, key: KeyT) -> None:
         """The work on a key went well."""
         self._failures.pop(key, None)
+        self._paused_until.pop(key, None)
         self._finish(key)
 
     def fail(self, key: KeyT, now: float, *, at_least_seconds: float = 0) -> float:
         """The work failed: the key is due again after the pause that is returned, in seconds.
 
+        The pause grows once it is over: a change that fails before has the rest of it only.
         `at_least_seconds` is a server's wish: until then not even a change makes the key due.
         """
-        self._failures[key] = self._failures.get(key, 0) + 1
-        pause = self._backoff.pause_seconds(self._failures[key], self._random())
+        if now >= self._paused_until.get(key, now):
+            self._failures[key] = self._failures.get(key, 0) + 1
+            grown = self._backoff.pause_seconds(self._failures[key], self._random())
+            self._paused_until[key] = now + grown
+        pause = self._paused_until[key] - now
         if at_least_seconds > 0:
             pause = max(pause, at_least_seconds)
             self._barred_until[key] = now + at_least_seconds
