@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 
 import pytest
 
 from batch_inference_api.runner_contract import RunnerConfig
-from batch_inference_runner.schedule.worker import ask_to_join
+from batch_inference_runner.schedule import worker
+from batch_inference_runner.schedule.worker import NotInvited, ask_to_join
 from testkit.commits import make_config
 
 TOKEN = "t0ken-of-the-run"
@@ -89,23 +90,51 @@ def test_a_proxy_of_the_environment_is_not_asked(
 def test_a_redirect_is_not_followed(tmp_path: Path, status: int) -> None:
     other = Host(200, INVITATION)
     driver = Host(status, Location=f"http://{other.address}/join")
-    with served(other), served(driver):
-        assert ask_to_join(config_of(tmp_path, driver.address)) is None
+    with served(other), served(driver), pytest.raises(NotInvited, match=f"answered {status}"):
+        ask_to_join(config_of(tmp_path, driver.address))
     assert other.heard == []
 
 
 REFUSALS = {
-    "a driver that comes up": (503, b""),
-    "another run's driver": (403, b""),
-    "an answer that is cut short": (200, b'{"addr'),
+    "a driver that comes up": (503, b"", "answered 503 Service Unavailable"),
+    "another run's driver": (403, b"", "answered 403 Forbidden"),
+    "an answer that is cut short": (200, b'{"addr', "JSONDecodeError"),
 }
 
 
-@pytest.mark.parametrize(("status", "body"), REFUSALS.values(), ids=REFUSALS)
-def test_who_is_not_let_in_asks_again_later(tmp_path: Path, status: int, body: bytes) -> None:
-    with served(Host(status, body)) as driver:
-        assert ask_to_join(config_of(tmp_path, driver.address)) is None
+@pytest.mark.parametrize(("status", "body", "why"), REFUSALS.values(), ids=REFUSALS)
+def test_who_is_not_let_in_asks_again_later(
+    tmp_path: Path, status: int, body: bytes, why: str
+) -> None:
+    with served(Host(status, body)) as driver, pytest.raises(NotInvited, match=why):
+        ask_to_join(config_of(tmp_path, driver.address))
 
 
 def test_a_driver_that_is_not_there_is_asked_again_later(tmp_path: Path) -> None:
-    assert ask_to_join(config_of(tmp_path, "127.0.0.1:1")) is None
+    with pytest.raises(NotInvited, match="Connection refused"):
+        ask_to_join(config_of(tmp_path, "127.0.0.1:1"))
+
+
+class Stop(Event):
+    """Is set after so many waits; `now` is the time as far as those who wait on it know."""
+
+    def __init__(self, waits: int) -> None:
+        super().__init__()
+        self.left = waits
+        self.now = 0.0
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.left -= 1
+        self.now += timeout or 0
+        return self.left < 0
+
+
+def test_a_worker_that_cannot_join_says_why_from_time_to_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    stop = Stop(waits=60)
+    monkeypatch.setattr(worker, "monotonic", lambda: stop.now)
+    worker.run(config_of(tmp_path, "127.0.0.1:1"), stop, ip="127.0.0.1")
+    told = [(record.address, record.why) for record in caplog.records]
+    assert [address for address, _ in told] == ["127.0.0.1:1"] * 2
+    assert all("Connection refused" in why for _, why in told)

@@ -12,6 +12,7 @@ from contextlib import closing
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from batch_inference_runner.quota import cpu_quota, memory_limit_bytes
@@ -26,17 +27,26 @@ if TYPE_CHECKING:
 _logger = logging.getLogger(__name__)
 _ASK_SECONDS = 0.5
 _ANSWER_SECONDS = 2.0
+_SILENT_SECONDS = 15.0
+
+
+class NotInvited(Exception):
+    """The driver does not say where to join, and why."""
 
 
 def run(config: RunnerConfig, stop: Event, *, ip: str) -> None:
     """Serve the run until `stop` is set. `ip` is the address under which this host is reached."""
     node: ray_processes.RayNode | None = None
     joined: dict[str, str] | None = None
+    told_at = monotonic()
     try:
         while not stop.wait(_ASK_SECONDS):
-            invitation = ask_to_join(config)
-            if invitation is None:
+            try:
+                invitation = ask_to_join(config)
+            except NotInvited as error:
+                told_at = _tell(error, config, told_at=told_at)
                 continue
+            told_at = monotonic()
             if invitation == joined and node is not None and node.is_running:
                 continue
             if node is not None:
@@ -47,6 +57,19 @@ def run(config: RunnerConfig, stop: Event, *, ip: str) -> None:
     finally:
         if node is not None:
             node.stop()
+
+
+def _tell(why: NotInvited, config: RunnerConfig, *, told_at: float) -> float:
+    """Log why the driver does not let this member in, now and then; returns when that was last.
+
+    One that starts or is replaced answers within seconds, and nothing is said.
+    """
+    now = monotonic()
+    if now - told_at < _SILENT_SECONDS:
+        return told_at
+    extra = {"address": config.run.head_address, "why": str(why)}
+    _logger.warning("the first pod does not let this worker in; it asks again", extra=extra)
+    return now
 
 
 def _join(config: RunnerConfig, invitation: dict[str, str], *, ip: str) -> ray_processes.RayNode:
@@ -63,11 +86,14 @@ def _join(config: RunnerConfig, invitation: dict[str, str], *, ip: str) -> ray_p
     )
 
 
-def ask_to_join(config: RunnerConfig) -> dict[str, str] | None:
-    """Ask the driver where its cluster is; None while it is not to be reached or not ready.
+def ask_to_join(config: RunnerConfig) -> dict[str, str]:
+    """Ask the driver where its cluster is.
 
     By a bare connection, which knows neither proxies nor redirects: the token is for the driver
     only, and a proxy that a job's object store needs does not reach the pods of a cluster.
+
+    Raises:
+        NotInvited: the driver is not to be reached, not ready, or being replaced.
     """
     token = Path(_token_path(config)).read_text().strip()
     headers = {"Authorization": f"Bearer {token}"}
@@ -76,14 +102,12 @@ def ask_to_join(config: RunnerConfig) -> dict[str, str] | None:
         with closing(connection):
             connection.request("POST", "/join", body=b"", headers=headers)
             answer = connection.getresponse()
-            if answer.status in (401, 403):
-                _logger.error("the driver refused this worker's token")
             if answer.status != HTTPStatus.OK:
-                return None
+                raise NotInvited(f"it answered {answer.status} {answer.reason}")
             invitation: dict[str, str] = json.load(answer)
             return invitation
-    except (OSError, HTTPException, ValueError):
-        return None  # the driver is not up yet, or is being replaced
+    except (OSError, HTTPException, ValueError) as error:
+        raise NotInvited(f"{type(error).__name__}: {error}") from error
 
 
 def _token_path(config: RunnerConfig) -> str:
