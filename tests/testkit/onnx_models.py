@@ -121,6 +121,32 @@ def less_the_mean(path: Path, width: int = 1) -> Path:
     )
 
 
+def less_the_mean_of_many(path: Path, *, more_than: int) -> Path:
+    """Not row-wise, but only in calls of many rows: less the mean of the batch, else as it came."""
+    value = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+    many = helper.make_graph(
+        [
+            helper.make_node("ReduceMean", ["x"], ["mean"], axes=[0], keepdims=1),
+            helper.make_node("Sub", ["x", "mean"], ["y"]),
+        ],
+        "many",
+        [],
+        [value],
+    )
+    few = helper.make_graph([helper.make_node("Identity", ["x"], ["y"])], "few", [], [value])
+    return save(
+        path,
+        [
+            helper.make_node("Size", ["x"], ["rows"]),
+            helper.make_node("Greater", ["rows", "most"], ["are_many"]),
+            helper.make_node("If", ["are_many"], ["score"], then_branch=many, else_branch=few),
+        ],
+        [("x", TensorProto.FLOAT, ["N"])],
+        [("score", TensorProto.FLOAT, ["N"])],
+        [("most", np.int64(more_than))],
+    )
+
+
 def compress(path: Path) -> Path:
     """Not row-wise: returns only the rows that are greater than zero."""
     return save(

@@ -120,6 +120,13 @@ class Feeds:
         """Return the arrays of some rows, which stay valid."""
         return {name: source.take(indices) for name, source in self.sources.items()}
 
+    def part(self, start: int, stop: int) -> Feeds:
+        """Return rows [start, stop) as feeds of their own, valid as long as `rows` gives them."""
+        sources: dict[str, Source] = {
+            name: Dense(array) for name, array in self.rows(start, stop).items()
+        }
+        return Feeds(count=stop - start, sources=sources, kept=None, errors=())
+
     def unlike(self, row: int) -> Indices:
         """Return a few rows that differ from this one, none only if all are the same.
 

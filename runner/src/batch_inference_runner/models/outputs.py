@@ -50,6 +50,10 @@ class Outputs:
                 raise self._changes_shape(name, collected.shape[1:], value.shape[1:])
             collected[start:stop] = value
 
+    def rows(self, start: int, stop: int) -> dict[str, Array]:
+        """Return what was put of rows [start, stop)."""
+        return {name: values[start:stop] for name, values in self._collected.items()}
+
     def _changes_shape(self, name: str, one: tuple[int, ...], other: tuple[int, ...]) -> JobFailed:
         if not self._one_by_one:
             return not_rowwise(f"the shape of output {name!r} changes from batch to batch")

@@ -14,7 +14,7 @@ from batch_inference_runner.models.feeds import Dense
 from batch_inference_runner.models.onnx import InferenceFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -61,13 +61,19 @@ _SAME = Tolerance(1e-6, 1e-6)
 class Checked:
     """What was compared.
 
-    `row_seconds` is what one row takes alone. `differed` says whether the rows were not all alike;
-    then `enough` of them say whether the model scores row by row.
+    `row_seconds` is what one row takes alone. `together` is how many rows, not all alike, were
+    compared in one call, 0 if they all were; `enough` such rows say whether the model scores row by
+    row.
     """
 
     row_seconds: float
-    differed: bool
+    together: int
     enough: int
+
+    @property
+    def differed(self) -> bool:
+        """Whether the rows were not all alike."""
+        return self.together > 0
 
 
 def can_tell(feeds: Feeds) -> bool:
@@ -99,16 +105,38 @@ def check_rowwise(call: Call, feeds: Feeds, tolerance: Tolerance) -> Checked | N
             alone.append(scored)
     if len(alone) == 1:
         return None
-    differed = False
+    together = 0
     for count in sorted({2, min(_CHECKED_ROWS, len(alone)), len(alone)}):
-        differed |= _compare(call, sample, alone[:count], tolerance)
+        together = max(together, _compare(call, sample, alone[:count], tolerance))
     seconds = min(scored.seconds for scored in alone)
     if seconds >= _SLOW_ROW_SECONDS:
-        return Checked(seconds, differed, enough=min(wanted, most_checked(feeds)))
+        return Checked(seconds, together, enough=min(wanted, most_checked(feeds)))
     known = {scored.row for scored in alone}
     if others := [row for row in range(len(rows)) if row not in known]:
-        differed |= _compare(call, sample, alone, tolerance, others)
-    return Checked(seconds, differed, enough=most_checked(feeds))
+        together = max(together, _compare(call, sample, alone, tolerance, others))
+    return Checked(seconds, together, enough=most_checked(feeds))
+
+
+def check_call(call: Call, rows: Feeds, scores: Mapping[str, Array], tolerance: Tolerance) -> bool:
+    """Compare `scores`, what one call gave for `rows`, with what a few of these give alone.
+
+    Says if there were any to compare.
+
+    Raises:
+        JobFailed: ModelNotRowwise.
+    """
+    unlike = rows.unlike(0)[-1:].tolist()
+    wide = [*_spread(rows.count, 2), *_spread(rows.count, _CHECKED_LABELS)]
+    alone: list[_Alone] = []
+    for row in dict.fromkeys([0, *unlike, *wide]):
+        if scored := _alone(call, rows.take(np.array([row])), row):
+            alone.append(scored)
+        if alone and len(alone) >= _rows_alone(alone[0], tolerance):
+            break
+    if alone:
+        places = [scored.row for scored in alone]
+        _require_same(call, alone, places, scores, tolerance, all_scores=lambda: scores)
+    return bool(alone)
 
 
 def _rows_alone(first: _Alone, tolerance: Tolerance) -> int:
@@ -123,6 +151,7 @@ class _Alone:
     """What a row gives when it is scored alone, and how long that takes."""
 
     row: int
+    feed: dict[str, Array]
     outputs: dict[str, Array]
     seconds: float
 
@@ -140,7 +169,7 @@ def _alone(call: Call, feed: dict[str, Array], row: int) -> _Alone | None:
         outputs = call(feed)
     except InferenceFailed:
         return None
-    return _Alone(row, outputs, time.perf_counter() - started)
+    return _Alone(row, feed, outputs, time.perf_counter() - started)
 
 
 def _rows_to_check(feeds: Feeds, first: int) -> list[int]:
@@ -234,34 +263,69 @@ def _compare(
     alone: Sequence[_Alone],
     tolerance: Tolerance,
     others: Sequence[int] = (),
-) -> bool:
+) -> int:
     """Require of rows scored together, and with `others`, what they give alone.
 
-    Say if any of these rows differ, that is, if their scores could have changed.
+    Return how many these are if any of them differ, that is, if scores could have changed; else 0.
     """
     rows = [*(scored.row for scored in alone), *others]
     picked = _picked(sample, rows)
     try:
         together = call(picked)
     except InferenceFailed:
-        return False
+        return 0
+    places = range(len(alone))
+    _require_same(call, alone, places, together, tolerance, all_scores=lambda: call(sample))
+    differed = any(len(Dense(array).unlike(0)) for array in picked.values())
+    return len(rows) if differed else 0
+
+
+def _require_same(
+    call: Call,
+    alone: Sequence[_Alone],
+    places: Sequence[int],
+    together: Mapping[str, Array],
+    tolerance: Tolerance,
+    *,
+    all_scores: Callable[[], Mapping[str, Array]],
+) -> None:
+    """Require of rows, which lay at `places` of one call, that it gave what they give alone."""
     for name, values in together.items():
         pairs = [
-            (values[place : place + 1], scored.outputs[name]) for place, scored in enumerate(alone)
+            (values[place : place + 1], scored.outputs[name])
+            for place, scored in zip(places, alone, strict=True)
         ]
-        if not (_agree(pairs, tolerance) or _is_rounding(call, sample, rows, name, pairs)):
+        if _agree(pairs, tolerance):
+            continue
+        likes = _Likes(call, name, len(values), alone, places)
+        if not _is_rounding(likes, pairs, all_scores):
             raise not_rowwise(
-                f"output {name!r} of a row changes when it is scored with {len(rows) - 1} others"
+                f"output {name!r} of a row changes when it is scored with {len(values) - 1} others"
             )
-    return any(len(Dense(array).unlike(0)) for array in picked.values())
+
+
+@dataclass(frozen=True, slots=True)
+class _Likes:
+    """What an output gives rows that are scored at their places among `count` of their likes."""
+
+    call: Call
+    name: str
+    count: int
+    alone: Sequence[_Alone]
+    places: Sequence[int]
+
+    def scores(self) -> Iterator[Array]:
+        for place, scored in zip(self.places, self.alone, strict=True):
+            feed = {
+                name: np.repeat(array, self.count, axis=0) for name, array in scored.feed.items()
+            }
+            yield self.call(feed)[self.name][place : place + 1]
 
 
 def _is_rounding(
-    call: Call,
-    sample: dict[str, Array],
-    rows: Sequence[int],
-    name: str,
+    likes: _Likes,
     pairs: Sequence[tuple[Array, Array]],
+    all_scores: Callable[[], Mapping[str, Array]],
 ) -> bool:
     """Say if an output only depends on how many rows are scored, and as little as rounding does.
 
@@ -271,15 +335,14 @@ def _is_rounding(
     likes, for instance.
     """
     try:
-        if not _agree(pairs, _ROUNDING, largest=_largest(call(sample)[name])):
+        if not _agree(pairs, _ROUNDING, largest=_largest(all_scores()[likes.name])):
             return False
-        for place, (score, _) in enumerate(pairs):
-            likes = call(_picked(sample, [rows[place]] * len(rows)))[name]
-            if not _agree([(score, likes[place : place + 1])], _SAME):
-                return False
+        return all(
+            _agree([(together, among_likes)], _SAME)
+            for (together, _), among_likes in zip(pairs, likes.scores(), strict=True)
+        )
     except InferenceFailed:
         return False
-    return True
 
 
 def _agree(

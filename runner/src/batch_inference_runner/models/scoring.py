@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,17 +17,20 @@ from batch_inference_runner.models.onnx import InferenceFailed, OnnxModel
 from batch_inference_runner.models.output_binding import bind_outputs
 from batch_inference_runner.models.outputs import Outputs
 from batch_inference_runner.models.signature import DTYPES, Signature, ValueSpec
-from batch_inference_runner.models.trial import Trial
+from batch_inference_runner.models.trial import LargestCall, Trial
 from batch_inference_runner.rows import RowErrors, Stage, StageResult
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
+    import numpy.typing as npt
     import pyarrow as pa
 
     from batch_inference_api.runner_contract import ExecutionConfig, ModelConfig
     from batch_inference_runner.models.model_file import ModelFile
     from batch_inference_runner.rows import Indices
+
+    Array = npt.NDArray[Any]
 
 _NON_FINITE = "NonFinite"
 
@@ -141,16 +144,26 @@ class ModelScorer:
             # How long an isolator takes says little about how long this process would.
             if checked is None or self._sized or call is not self._call:
                 return
-            seconds = checked.row_seconds
-            self.batch_size = probing.find_batch_size(call, feeds, row_seconds=seconds)
+            seconds, largest = checked.row_seconds, LargestCall(call)
+            size = probing.find_batch_size(largest, feeds, row_seconds=seconds)
+            if largest.rows:
+                self._trial.compare_call(call, feeds.part(0, largest.rows), largest.scores)
+            self.batch_size = size
             self._maker = FeedMaker(self._inputs, block_rows=self.batch_size)
             self._sized = True
+
+    def _compare_larger_calls(self, feeds: Feeds, scored: _Scored, call: Call) -> None:
+        for start, stop in scored.calls:
+            if self._trial.wants_call(stop - start):
+                with self._lock:
+                    part = feeds.part(start, stop)
+                    self._trial.compare_call(call, part, scored.outputs.rows(start, stop))
 
     def score(self, table: pa.Table, *, frugal: bool = False) -> StageResult:
         """Append the model's outputs to `table`; rows that cannot be scored are rejected.
 
         Until rows could tell whether the model scores row by row, those of `table` are compared
-        first.
+        first, and a few of each call that is larger than all before are compared after it.
 
         `frugal`: nothing else uses the memory, so a row for which it does not suffice is rejected.
 
@@ -164,6 +177,7 @@ class ModelScorer:
         size = self.batch_size  # which a probe of another thread's rows may settle meanwhile
         for start in range(0, feeds.count, size):
             self._score_rows(feeds, scored, start, min(start + size, feeds.count), frugal=frugal)
+        self._compare_larger_calls(feeds, scored, self._call)
         return self._result(table, feeds, scored)
 
     def score_isolated(self, table: pa.Table) -> StageResult:
@@ -183,6 +197,7 @@ class ModelScorer:
             self._probe(feeds, self._isolator.call)
             scored = _Scored(Outputs(self._plans, feeds.count))
             self._isolator.score(feeds, scored, batch_size=self.batch_size)
+            self._compare_larger_calls(feeds, scored, self._isolator.call)
         return self._result(table, feeds, scored)
 
     def close(self) -> None:
@@ -243,7 +258,11 @@ class _Scored:
     def __init__(self, outputs: Outputs) -> None:
         self.outputs = outputs
         self.failed: dict[tuple[str, str], list[int]] = {}
-        self.put = outputs.put
+        self.calls: list[tuple[int, int]] = []
+
+    def put(self, start: int, stop: int, values: Mapping[str, Array]) -> None:
+        self.outputs.put(start, stop, values)
+        self.calls.append((start, stop))
 
     def fail(self, row: int, error: str, message: str) -> None:
         self.failed.setdefault((error, message), []).append(row)

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, Any
 
-from batch_inference_runner.models.probing import check_rowwise, most_checked
+from batch_inference_runner.models.probing import check_call, check_rowwise, most_checked
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy.typing as npt
+
     from batch_inference_runner.models.calling import Call
     from batch_inference_runner.models.feeds import Feeds
     from batch_inference_runner.models.probing import Checked, Tolerance
+
+    Array = npt.NDArray[Any]
 
 
 class Trial:
@@ -19,8 +26,11 @@ class Trial:
     cannot change each other's scores by what they hold, at most by their number, of which a few
     comparisons say enough; so whatever is scored before the trial is `over` is right.
 
-    `needless` where rows never meet. `wants` may be called from several threads at once, `compare`
-    may not.
+    A few dozen rows say nothing of calls that take thousands: of each call that is larger than all
+    before, a few rows are compared once more, after it.
+
+    `needless` where rows never meet. `wants` and `wants_call` may be called from several threads at
+    once, the others may not.
     """
 
     def __init__(self, tolerance: Tolerance, *, needless: bool) -> None:
@@ -28,6 +38,8 @@ class Trial:
         self._tolerance = tolerance
         self._rows_alike = 0
         self._rows_that_differ = 0
+        self._largest_call = math.inf if needless else 1
+        self._largest_call_alike = 1
 
     def wants(self, feeds: Feeds) -> bool:
         """Say if rows of this table must be compared before they are scored together."""
@@ -44,9 +56,49 @@ class Trial:
         checked = None if self.over else check_rowwise(call, feeds, self._tolerance)
         if checked is None:
             return None
+        self._largest_call = max(self._largest_call, checked.together)
         if checked.differed:
             self._rows_that_differ += feeds.count
             self.over = self._rows_that_differ >= checked.enough
         else:
             self._rows_alike += feeds.count
         return checked
+
+    def wants_call(self, rows: int) -> bool:
+        """Say if a call of so many rows is larger than those that were compared."""
+        return rows > self._largest_call
+
+    def compare_call(self, call: Call, rows: Feeds, scores: Mapping[str, Array]) -> None:
+        """Compare `scores`, what one call gave for `rows`, if the trial wants it.
+
+        Raises:
+            JobFailed: ModelNotRowwise.
+        """
+        if not self.wants_call(rows.count):
+            return
+        differ = len(rows.unlike(0)) > 0
+        if not differ and rows.count <= self._largest_call_alike:
+            return
+        if not check_call(call, rows, scores, self._tolerance):
+            return
+        if differ:
+            self._largest_call = rows.count
+        else:
+            self._largest_call_alike = rows.count
+
+
+class LargestCall:
+    """Calls the model, and keeps what the call of the most rows gave."""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self.rows = 0
+        self.scores: Mapping[str, Array] = {}
+
+    def __call__(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """Raise what the call raises."""
+        scores = self._call(feeds)
+        rows = len(next(iter(feeds.values())))
+        if rows > self.rows:
+            self.rows, self.scores = rows, scores
+        return scores
