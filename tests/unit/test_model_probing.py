@@ -11,6 +11,7 @@ from batch_inference_runner.errors import JobFailed
 from batch_inference_runner.models import probing
 from batch_inference_runner.models.feeds import Dense, Feeds, Interleaved
 from batch_inference_runner.models.onnx import InferenceFailed
+from batch_inference_runner.models.tolerance import FLOAT16, FLOAT32, QUANTIZED
 
 
 @pytest.fixture
@@ -49,7 +50,7 @@ def model_that_takes(clock, seconds_of):
 def test_the_batch_size_suits_the_model(clock, seconds_of, expected):
     call = model_that_takes(clock, seconds_of)
     feeds = feeds_of(np.zeros((probing.PROBE_ROWS, 4), np.float32))
-    checked = probing.check_rowwise(call, feeds, probing.FLOAT32)
+    checked = probing.check_rowwise(call, feeds, FLOAT32)
 
     size = probing.find_batch_size(call, feeds, row_seconds=checked.row_seconds)
     assert size == expected
@@ -72,11 +73,11 @@ def test_wide_rows_get_batches_that_fit_in_memory(clock):
 @pytest.mark.parametrize(
     ("noise", "tolerance", "accepted"),
     [
-        (1e-7, probing.FLOAT32, True),
-        (1e-2, probing.FLOAT32, False),
-        (1e-3, probing.FLOAT16, True),
-        (1e-2, probing.QUANTIZED, True),
-        (0.5, probing.QUANTIZED, False),
+        (1e-7, FLOAT32, True),
+        (1e-2, FLOAT32, False),
+        (1e-3, FLOAT16, True),
+        (1e-2, QUANTIZED, True),
+        (0.5, QUANTIZED, False),
     ],
 )
 def test_rounding_is_told_from_dependence_on_the_batch(noise, tolerance, accepted):
@@ -98,7 +99,7 @@ def test_noise_of_sums_that_nearly_cancel_is_rounding():
         noise = 5e-5 if len(feeds["x"]) > 1 else 0.0
         return {"y": feeds["x"] + noise}
 
-    assert probing.check_rowwise(call, feeds_of(np.linspace(-2, 2, 1001)), probing.FLOAT32)
+    assert probing.check_rowwise(call, feeds_of(np.linspace(-2, 2, 1001)), FLOAT32)
 
 
 @pytest.mark.parametrize("share", [1e-3, 1e-4])
@@ -107,10 +108,10 @@ def test_however_small_is_what_other_rows_change_it_is_dependence(share):
         return {"y": feeds["x"] + share * feeds["x"].max()}
 
     with pytest.raises(JobFailed, match="changes when it is scored with"):
-        probing.check_rowwise(call, feeds_of(np.linspace(-2, 2, 1001)), probing.FLOAT32)
+        probing.check_rowwise(call, feeds_of(np.linspace(-2, 2, 1001)), FLOAT32)
 
 
-COARSE = [probing.QUANTIZED, probing.FLOAT16]
+COARSE = [QUANTIZED, FLOAT16]
 NUMBERS = [np.int64, np.bool_, np.uint8]
 TEXT = np.array(["no", "yes"], dtype=object)
 
@@ -147,7 +148,7 @@ def test_a_label_may_flip_at_a_tie_where_the_model_is_coarse(clock, seconds, cou
     for tolerance in COARSE:
         assert probing.check_rowwise(call, feeds_of(values), tolerance).differed
     with pytest.raises(JobFailed):
-        probing.check_rowwise(call, feeds_of(values), probing.FLOAT32)
+        probing.check_rowwise(call, feeds_of(values), FLOAT32)
 
 
 def test_scores_by_label_of_a_coarse_model_are_compared_as_numbers():
@@ -157,7 +158,7 @@ def test_scores_by_label_of_a_coarse_model_are_compared_as_numbers():
         return {"scores": scores}
 
     with pytest.raises(JobFailed, match="'scores' of a row changes"):
-        probing.check_rowwise(call, feeds_of(np.arange(3.0)), probing.QUANTIZED)
+        probing.check_rowwise(call, feeds_of(np.arange(3.0)), QUANTIZED)
 
 
 @pytest.mark.usefixtures("clock")
@@ -168,7 +169,7 @@ def test_more_rows_are_scored_alone_where_labels_may_flip():
         calls.append(len(feeds["x"]))
         return {"label": feeds["x"].astype(np.int64)}
 
-    probing.check_rowwise(call, feeds_of(np.arange(1000.0)), probing.QUANTIZED)
+    probing.check_rowwise(call, feeds_of(np.arange(1000.0)), QUANTIZED)
 
     assert calls == [*[1] * 20, 2, 3, 20, 64]
 
@@ -195,7 +196,7 @@ def test_rows_that_differ_are_scored_together_wherever_they_lie(source_of, width
     feeds = Feeds(count=len(values), sources={"x": source_of(values)}, kept=None, errors=())
 
     with pytest.raises(JobFailed, match="'y' of a row changes when it is scored with"):
-        probing.check_rowwise(less_the_mean, feeds, probing.FLOAT32)
+        probing.check_rowwise(less_the_mean, feeds, FLOAT32)
 
 
 @pytest.mark.parametrize("source_of", [lists_of, columns_of])
@@ -209,7 +210,7 @@ def test_every_column_varies_among_the_rows_that_are_scored_together(source_of):
         return {"y": feeds["x"][:, 0] + feeds["x"][:, 2].mean()}
 
     with pytest.raises(JobFailed, match="changes when it is scored with"):
-        probing.check_rowwise(call, feeds, probing.FLOAT32)
+        probing.check_rowwise(call, feeds, FLOAT32)
 
 
 def test_text_and_missing_numbers_are_compared_too():
@@ -223,7 +224,7 @@ def test_text_and_missing_numbers_are_compared_too():
 
     assert feeds.unlike(0).tolist() == [5000]
     with pytest.raises(JobFailed, match="changes when it is scored with 1 others"):
-        probing.check_rowwise(call, feeds, probing.FLOAT32)
+        probing.check_rowwise(call, feeds, FLOAT32)
 
 
 def test_rows_beside_one_that_cannot_be_scored_are_compared_too():
@@ -237,13 +238,13 @@ def test_rows_beside_one_that_cannot_be_scored_are_compared_too():
         return less_the_mean(feeds)
 
     with pytest.raises(JobFailed, match="changes when it is scored with"):
-        probing.check_rowwise(call, feeds_of(values), probing.FLOAT32)
+        probing.check_rowwise(call, feeds_of(values), FLOAT32)
 
 
 def test_rows_that_are_all_the_same_tell_nothing():
     feeds = feeds_of(np.full((probing.PROBE_ROWS, 3), np.nan, np.float32))
 
-    assert not probing.check_rowwise(less_the_mean, feeds, probing.FLOAT32).differed
+    assert not probing.check_rowwise(less_the_mean, feeds, FLOAT32).differed
 
 
 def test_a_row_that_differs_but_cannot_be_scored_tells_nothing():
@@ -255,7 +256,7 @@ def test_a_row_that_differs_but_cannot_be_scored_tells_nothing():
             raise InferenceFailed("InferenceError", "too large")
         return less_the_mean(feeds)
 
-    assert not probing.check_rowwise(call, feeds_of(values), probing.FLOAT32).differed
+    assert not probing.check_rowwise(call, feeds_of(values), FLOAT32).differed
 
 
 @pytest.mark.parametrize("count", [2, 3, 15, 64, 100])
@@ -263,7 +264,7 @@ def test_few_rows_are_enough_to_tell(count):
     values = np.arange(count, dtype=np.float32)
 
     def check(call):
-        return probing.check_rowwise(call, feeds_of(values), probing.FLOAT32)
+        return probing.check_rowwise(call, feeds_of(values), FLOAT32)
 
     assert check(lambda feeds: {"y": feeds["x"] * 2}).differed
     with pytest.raises(JobFailed, match="changes when it is scored with"):
@@ -277,7 +278,7 @@ def test_one_row_that_can_be_scored_tells_nothing():
         return less_the_mean(feeds)
 
     for values in (np.array([4.0]), np.arange(5.0)):
-        check = probing.check_rowwise(only_the_last, feeds_of(values), probing.FLOAT32)
+        check = probing.check_rowwise(only_the_last, feeds_of(values), FLOAT32)
         assert check is None
 
 
@@ -311,7 +312,7 @@ def test_a_slow_model_scores_few_rows_to_be_checked(clock, row_seconds, expected
         clock.seconds += row_seconds * len(feeds["x"])
         return {"y": feeds["x"]}
 
-    probing.check_rowwise(call, feeds_of(np.arange(1000.0)), probing.FLOAT32)
+    probing.check_rowwise(call, feeds_of(np.arange(1000.0)), FLOAT32)
 
     assert calls == expected
 
@@ -323,6 +324,6 @@ def test_few_wide_rows_are_scored_together_to_be_checked():
         calls.append(len(feeds["x"]))
         return {"y": feeds["x"][:, :1]}
 
-    probing.check_rowwise(call, feeds_of(np.zeros((20, 1_000_000), np.float32)), probing.FLOAT32)
+    probing.check_rowwise(call, feeds_of(np.zeros((20, 1_000_000), np.float32)), FLOAT32)
 
     assert calls == [1, 1, 1, 2, 3, 8]

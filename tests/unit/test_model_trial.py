@@ -15,6 +15,7 @@ from batch_inference_runner.errors import JobFailed
 from batch_inference_runner.models import probing
 from batch_inference_runner.models.feeds import Dense, Feeds
 from batch_inference_runner.models.onnx import InferenceFailed
+from batch_inference_runner.models.tolerance import FLOAT32
 from batch_inference_runner.models.trial import Trial
 from testkit import onnx_models
 from testkit.scorers import make_scorer
@@ -105,7 +106,7 @@ def counted(monkeypatch, *, seconds: float = 0.0, refuses: float = np.nan) -> Si
 
 def tried_on(model: SimpleNamespace, *tables: np.ndarray) -> tuple[Trial, list[int]]:
     """Which of the tables cost calls."""
-    trial = Trial(probing.FLOAT32, needless=False)
+    trial = Trial(FLOAT32, needless=False)
     cost = []
     for number, values in enumerate(tables):
         before = len(model.calls)
@@ -151,7 +152,7 @@ def test_a_row_that_cannot_be_scored_does_not_tell(monkeypatch):
 
 
 def test_a_trial_that_is_needless_is_over():
-    trial = Trial(probing.FLOAT32, needless=True)
+    trial = Trial(FLOAT32, needless=True)
 
     assert trial.over
     assert not trial.wants(feeds_of(DIFFERENT))

@@ -12,7 +12,8 @@
     outputs         arrays of the model -> columns
     scoring         puts the above together
     probing         do these rows show that the model is not row-wise, and how many at once are
-                    fastest? trial asks of one table after the other, until one could tell
+                    fastest? trial asks of one table after the other, until one could tell,
+                    and of larger calls; tolerance says how far scores may lie apart
     isolator        scores in a process that may crash or hang, row by row where it does;
                     isolator_child is that process, isolator_wire what the two say to each other
 

@@ -12,6 +12,7 @@ import numpy as np
 from batch_inference_runner.models.calling import not_rowwise
 from batch_inference_runner.models.feeds import Dense
 from batch_inference_runner.models.onnx import InferenceFailed
+from batch_inference_runner.models.tolerance import ROUNDING, SAME, agree, largest_of, may_flip
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from batch_inference_runner.models.calling import Call
     from batch_inference_runner.models.feeds import Feeds
+    from batch_inference_runner.models.tolerance import Tolerance
 
     Array = npt.NDArray[Any]
 
@@ -37,24 +39,6 @@ _BUDGET_SECONDS = 0.015
 _CLEARLY_FASTER = 1.15  # two calls a size are not exact
 _SIZES = (64, 256, 512, 1024, 2048, 4096, 8192)
 _MAX_BATCH_BYTES = 32 * 1024 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Tolerance:
-    """How far two scores of the same row may lie apart: relative, and relative to the largest."""
-
-    relative: float
-    of_largest: float
-    exact_discrete: bool = True
-    """Whether all integers and strings must be equal, or 9 in 10 of them (of fewer than 20, all but
-    one): coarse models flip labels at ties."""
-
-
-FLOAT32 = Tolerance(1e-4, 1e-5)
-FLOAT16 = Tolerance(1e-2, 5e-3, exact_discrete=False)
-QUANTIZED = Tolerance(5e-2, 5e-2, exact_discrete=False)
-_ROUNDING = Tolerance(1e-3, 1e-3)
-_SAME = Tolerance(1e-6, 1e-6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +125,7 @@ def check_call(call: Call, rows: Feeds, scores: Mapping[str, Array], tolerance: 
 
 def _rows_alone(first: _Alone, tolerance: Tolerance) -> int:
     """Return how many rows to score alone: of labels that may flip, enough to tell most of them."""
-    if not any(_may_flip(values, tolerance) for values in first.outputs.values()):
+    if not any(may_flip(values, tolerance) for values in first.outputs.values()):
         return _CHECKED_ROWS
     return _CHECKED_SLOW_LABELS if first.seconds >= _SLOW_ROW_SECONDS else _CHECKED_LABELS
 
@@ -295,7 +279,7 @@ def _require_same(
             (values[place : place + 1], scored.outputs[name])
             for place, scored in zip(places, alone, strict=True)
         ]
-        if _agree(pairs, tolerance):
+        if agree(pairs, tolerance):
             continue
         likes = _Likes(call, name, len(values), alone, places)
         if not _is_rounding(likes, pairs, all_scores):
@@ -335,69 +319,11 @@ def _is_rounding(
     likes, for instance.
     """
     try:
-        if not _agree(pairs, _ROUNDING, largest=_largest(all_scores()[likes.name])):
+        if not agree(pairs, ROUNDING, largest=largest_of(all_scores()[likes.name])):
             return False
         return all(
-            _agree([(together, among_likes)], _SAME)
+            agree([(together, among_likes)], SAME)
             for (together, _), among_likes in zip(pairs, likes.scores(), strict=True)
         )
     except InferenceFailed:
         return False
-
-
-def _agree(
-    pairs: Sequence[tuple[Array, Array]], tolerance: Tolerance, *, largest: float | None = None
-) -> bool:
-    """Say if an output of some rows is the same in both of each pair.
-
-    `largest` is the largest score that there is; None: of each row, its own.
-    """
-    if any(left.shape != right.shape for left, right in pairs):
-        return False
-    changed = sum(_count_changed(left, right, tolerance, largest) for left, right in pairs)
-    if not _may_flip(pairs[0][1], tolerance):
-        return changed == 0
-    return changed <= max(1, sum(right.size for _, right in pairs) // 10)
-
-
-def _may_flip(values: Array, tolerance: Tolerance) -> bool:
-    """Say if these are labels of which a few may change."""
-    if tolerance.exact_discrete or values.dtype.kind == "f":
-        return False
-    return not any(isinstance(value, dict) for value in values.reshape(-1)[:1])
-
-
-def _largest(values: Array) -> float:
-    if values.dtype.kind != "f":
-        return 0.0
-    return float(np.nanmax(np.abs(values), initial=0.0, where=np.isfinite(values)))
-
-
-def _count_changed(
-    left: Array, right: Array, tolerance: Tolerance, largest: float | None = None
-) -> int:
-    if left.dtype == object:
-        pairs = zip(left.reshape(-1), right.reshape(-1), strict=True)
-        return sum(not _same_object(one, other, tolerance) for one, other in pairs)
-    if left.dtype.kind != "f":
-        return int(np.count_nonzero(left != right))
-    with np.errstate(invalid="ignore"):
-        largest = _largest(right) if largest is None else largest
-        close = np.isclose(
-            left,
-            right,
-            rtol=tolerance.relative,
-            atol=tolerance.of_largest * largest,
-            equal_nan=True,
-        )
-    return int(np.count_nonzero(~close))
-
-
-def _same_object(left: Any, right: Any, tolerance: Tolerance) -> bool:
-    if isinstance(left, dict) and isinstance(right, dict):
-        return left.keys() == right.keys() and not _count_changed(
-            np.array(list(left.values()), dtype=np.float64),
-            np.array(list(right.values()), dtype=np.float64),
-            tolerance,
-        )
-    return bool(left == right)

@@ -17,6 +17,7 @@ from batch_inference_runner.models.onnx import InferenceFailed, OnnxModel
 from batch_inference_runner.models.output_binding import bind_outputs
 from batch_inference_runner.models.outputs import Outputs
 from batch_inference_runner.models.signature import DTYPES, Signature, ValueSpec
+from batch_inference_runner.models.tolerance import FLOAT16, FLOAT32, QUANTIZED, Tolerance
 from batch_inference_runner.models.trial import LargestCall, Trial
 from batch_inference_runner.rows import RowErrors, Stage, StageResult
 
@@ -286,11 +287,11 @@ def _refuse_batch_scale(operator: str | None) -> None:
         )
 
 
-def _tolerance(signature: Signature, *, quantized: bool) -> probing.Tolerance:
+def _tolerance(signature: Signature, *, quantized: bool) -> Tolerance:
     if quantized:
-        return probing.QUANTIZED
+        return QUANTIZED
     specs = (*signature.inputs, *signature.outputs)
-    return probing.FLOAT16 if any(s.element == "float16" for s in specs) else probing.FLOAT32
+    return FLOAT16 if any(s.element == "float16" for s in specs) else FLOAT32
 
 
 def _observed(

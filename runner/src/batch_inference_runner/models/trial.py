@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
     from batch_inference_runner.models.calling import Call
     from batch_inference_runner.models.feeds import Feeds
-    from batch_inference_runner.models.probing import Checked, Tolerance
+    from batch_inference_runner.models.probing import Checked
+    from batch_inference_runner.models.tolerance import Tolerance
 
     Array = npt.NDArray[Any]
 
