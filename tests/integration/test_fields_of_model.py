@@ -148,3 +148,16 @@ def test_preprocessing_columns_feed_the_model_and_postprocessing_columns_the_out
 def number(value: float) -> float | str:
     """NaN as text, which equals itself."""
     return "nan" if value != value else value
+
+
+def test_a_class_that_the_model_does_not_have_is_refused_before_the_output_is_claimed(tmp_path):
+    model = onnx_models.zipmap(tmp_path / "zip.onnx", labels=(0, 1))
+    picked = {"name": "probability", "column": "p", "classLabel": "7"}
+    table = pa.table({"id": range(4), "x": [[0.0, 1.0]] * 4})
+    job = column_job(tmp_path, model, table, {"model.outputs": [picked]})
+
+    for ended in (validate(job), run(job)):
+        assert ended.code == 65
+        assert ended.message.startswith("SchemaMismatch")
+        assert "picks class 7 of output 'probability'" in ended.message
+        assert not [path for path in job.output.rglob("*") if path.is_file()]

@@ -89,9 +89,27 @@ def test_class_probabilities_are_picked_from_maps(tmp_path):
     whole = make_scorer(path, schema).score(table).table["probability"]
     assert whole.type == pa.map_(pa.string(), pa.float32())
     assert whole.to_pylist()[0] == [("no", 0.5), ("yes", 0.5)]
+
+
+@pytest.mark.parametrize("rows", [1, 2, 100])
+@pytest.mark.parametrize("batch_size", [None, 1])
+@pytest.mark.parametrize("method", ["score", "probe", "probe_unless_few"])
+def test_a_class_that_the_model_does_not_have_is_found_by_the_first_row(
+    tmp_path, method, batch_size, rows
+):
+    path = onnx_models.zipmap(tmp_path / "m.onnx", labels=("no", "yes"))
+    table = pa.table({"x": [[0.0, float(row)] for row in range(rows)]})
     maybe = ModelOutputBinding(name="probability", column="p", class_label="maybe")
-    with pytest.raises(JobFailed, match="no class 'maybe'; its classes are 'no', 'yes'"):
-        make_scorer(path, schema, outputs=(maybe,)).score(table)
+    scorer = make_scorer(path, table.schema, outputs=(maybe,), batch_size=batch_size)
+
+    def try_it():
+        if few := getattr(scorer, method)(table):
+            scorer.probe(few)
+
+    with pytest.raises(JobFailed, match=r"'maybe' .* its classes are 'no', 'yes'") as caught:
+        try_it()
+
+    assert caught.value.reason is Reason.SCHEMA_MISMATCH
 
 
 def test_batches_whose_outputs_differ_in_width_may_be_scored_row_by_row():

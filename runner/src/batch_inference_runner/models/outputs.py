@@ -181,8 +181,8 @@ def _class_column(plan: OutputPlan, values: Array) -> pa.Array:
     except KeyError as error:
         raise JobFailed(
             Reason.SCHEMA_MISMATCH,
-            f"output {plan.output!r} has no class {plan.label!r}; its classes are "
-            f"{', '.join(map(repr, values[0]))}",
+            f"spec.model.outputs picks class {plan.label!r} of output {plan.output!r}, which has "
+            f"none of that name; its classes are {', '.join(map(repr, values[0]))}",
         ) from error
 
 

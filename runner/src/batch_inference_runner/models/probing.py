@@ -123,6 +123,16 @@ def check_call(call: Call, rows: Feeds, scores: Mapping[str, Array], tolerance: 
     return bool(alone)
 
 
+def score_one(call: Call, feeds: Feeds) -> dict[str, Array] | None:
+    """Score one row, the first that can be, if there is one.
+
+    Raises:
+        JobFailed: an output has not one entry for one row.
+    """
+    first = _first_alone(call, feeds)
+    return None if first is None else first.outputs
+
+
 def _rows_alone(first: _Alone, tolerance: Tolerance) -> int:
     """Return how many rows to score alone: of labels that may flip, enough to tell most of them."""
     if not any(may_flip(values, tolerance) for values in first.outputs.values()):

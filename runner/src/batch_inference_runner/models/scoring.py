@@ -80,7 +80,8 @@ class ModelScorer:
         self._call = ModelCall(self._model, names, fixed_batch=fixed)
         self._tolerance = _tolerance(signature, quantized=model.quantized)
         self._given_batch_size = fixed or execution.batch_size
-        if self._given_batch_size != 1:
+        self._mixes = self._given_batch_size != 1
+        if self._mixes:
             _refuse_batch_scale(model.scaled_by_batch)
         self.batch_size = self._given_batch_size or probing.DEFAULT_BATCH_SIZE
         self._inputs = inputs
@@ -88,7 +89,8 @@ class ModelScorer:
         self.required = _columns_of(inputs)
         self.only_floats = self.required - _columns_of(p for p in inputs if not p.takes_floats)
         self.added = tuple(plan.field for plan in self._plans)
-        self._trial = Trial(self._tolerance, needless=self._given_batch_size == 1)
+        self._trial = Trial(self._tolerance, needless=not self._mixes)
+        self._tried_outputs = False
         self._sized = self._given_batch_size is not None
         self._lock = threading.Lock()
         self._isolator_lock = threading.Lock()
@@ -114,10 +116,10 @@ class ModelScorer:
         few or all alike, leave the question open: `score` asks it of its tables until some could.
 
         Raises:
-            JobFailed: ModelNotRowwise.
+            JobFailed: ModelNotRowwise, or the outputs do not make the columns that were planned.
         """
-        if not self._trial.over:
-            self._probe(self._maker.make(table.slice(0, probing.PROBE_ROWS)), self._call)
+        if not self._probed:
+            self._plan_on(self._maker.make(table.slice(0, probing.PROBE_ROWS)))
 
     def probe_unless_few(self, table: pa.Table) -> pa.Table | None:
         """Probe rows that can tell whether the model scores row by row; return others.
@@ -127,15 +129,33 @@ class ModelScorer:
         too: these are probed, which leaves the question open as `probe` does.
 
         Raises:
-            JobFailed: ModelNotRowwise.
+            JobFailed: as `probe` does.
         """
-        if self._trial.over:
+        if self._probed:
             return None
         feeds = self._maker.make(table)
-        if feeds.count < probing.PROBE_ROWS and not probing.can_tell(feeds):
+        can_tell = probing.can_tell(feeds) if self._mixes else feeds.count > 0
+        if feeds.count < probing.PROBE_ROWS and not can_tell:
             return table if feeds.kept is None else table.take(int64_array(feeds.kept))
-        self._probe(feeds, self._call)
+        self._plan_on(feeds)
         return None
+
+    @property
+    def _probed(self) -> bool:
+        return self._trial.over and self._tried_outputs
+
+    def _plan_on(self, feeds: Feeds) -> None:
+        self._probe(feeds, self._call)
+        self._try_outputs(feeds)
+
+    def _try_outputs(self, feeds: Feeds) -> None:
+        """Make the columns of one row, as a class label may not be among those of the model."""
+        scores = None if self._tried_outputs else probing.score_one(self._call, feeds)
+        if scores is not None:
+            outputs = Outputs(self._plans, 1)
+            outputs.put(0, 1, scores)
+            outputs.columns(None)
+            self._tried_outputs = True
 
     def _probe(self, feeds: Feeds, call: Call) -> None:
         if not self._trial.wants(feeds):
