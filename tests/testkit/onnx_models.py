@@ -147,6 +147,19 @@ def less_the_mean_of_many(path: Path, *, more_than: int) -> Path:
     )
 
 
+def random(path: Path) -> Path:
+    """Other scores each time: a random number more than the column."""
+    return save(
+        path,
+        [
+            helper.make_node("RandomNormalLike", ["x"], ["noise"]),
+            helper.make_node("Add", ["x", "noise"], ["score"]),
+        ],
+        [("x", TensorProto.FLOAT, ["N"])],
+        [("score", TensorProto.FLOAT, ["N"])],
+    )
+
+
 def compress(path: Path) -> Path:
     """Not row-wise: returns only the rows that are greater than zero."""
     return save(

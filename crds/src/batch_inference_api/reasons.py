@@ -56,8 +56,8 @@ class Reason(StrEnum):
     If the new model is wanted, change `spec.model.digest`, and write to another output.
     """
     MODEL_UNSUPPORTED = "ModelUnsupported"
-    """ONNX Runtime cannot load or run the model, or its inputs or outputs are not tensors with one
-    entry per row.
+    """ONNX Runtime cannot load or run the model, its inputs or outputs are not tensors with one
+    entry per row, or it gives the same row other scores each time.
 
     Export the model again as the message says, with an opset that this version supports.
     """

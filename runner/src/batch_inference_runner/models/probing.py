@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from batch_inference_api.reasons import Reason
+from batch_inference_runner.errors import JobFailed
 from batch_inference_runner.models.calling import not_rowwise
 from batch_inference_runner.models.feeds import Dense
 from batch_inference_runner.models.onnx import InferenceFailed
@@ -123,14 +125,32 @@ def check_call(call: Call, rows: Feeds, scores: Mapping[str, Array], tolerance: 
     return bool(alone)
 
 
-def score_one(call: Call, feeds: Feeds) -> dict[str, Array] | None:
-    """Score one row, the first that can be, if there is one.
+def score_one(
+    call: Call, feeds: Feeds, tolerance: Tolerance, *, twice: bool
+) -> dict[str, Array] | None:
+    """Score one row, the first that can be, if there is one; `twice`, and require the same scores.
 
     Raises:
-        JobFailed: an output has not one entry for one row.
+        JobFailed: an output has not one entry for one row, or another value each time.
     """
     first = _first_alone(call, feeds)
-    return None if first is None else first.outputs
+    if first is None:
+        return None
+    if twice:
+        _refuse_random(call, first, tolerance)
+    return first.outputs
+
+
+def _refuse_random(call: Call, alone: _Alone, tolerance: Tolerance) -> None:
+    again = _alone(call, alone.feed, alone.row)
+    for name, values in again.outputs.items() if again else ():
+        if not agree([(values, alone.outputs[name])], tolerance):
+            raise JobFailed(
+                Reason.MODEL_UNSUPPORTED,
+                f"the model gives different scores for the same row: output {name!r} changed when "
+                "a row was scored alone once more. Export it without operators that draw random "
+                "numbers, such as RandomNormalLike, Multinomial or a Dropout in training mode",
+            )
 
 
 def _rows_alone(first: _Alone, tolerance: Tolerance) -> int:
@@ -283,7 +303,10 @@ def _require_same(
     *,
     all_scores: Callable[[], Mapping[str, Array]],
 ) -> None:
-    """Require of rows, which lay at `places` of one call, that it gave what they give alone."""
+    """Require of rows, which lay at `places` of one call, that it gave what they give alone.
+
+    A row that does not even give the same twice alone tells nothing of the others.
+    """
     for name, values in together.items():
         pairs = [
             (values[place : place + 1], scored.outputs[name])
@@ -293,6 +316,7 @@ def _require_same(
             continue
         likes = _Likes(call, name, len(values), alone, places)
         if not _is_rounding(likes, pairs, all_scores):
+            _refuse_random(call, alone[0], tolerance)
             raise not_rowwise(
                 f"output {name!r} of a row changes when it is scored with {len(values) - 1} others"
             )

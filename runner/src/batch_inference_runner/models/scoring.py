@@ -116,7 +116,8 @@ class ModelScorer:
         few or all alike, leave the question open: `score` asks it of its tables until some could.
 
         Raises:
-            JobFailed: ModelNotRowwise, or the outputs do not make the columns that were planned.
+            JobFailed: ModelNotRowwise, or the outputs do not make the columns that were planned, or
+                the same row gets other scores each time.
         """
         if not self._probed:
             self._plan_on(self._maker.make(table.slice(0, probing.PROBE_ROWS)))
@@ -149,8 +150,14 @@ class ModelScorer:
         self._try_outputs(feeds)
 
     def _try_outputs(self, feeds: Feeds) -> None:
-        """Make the columns of one row, as a class label may not be among those of the model."""
-        scores = None if self._tried_outputs else probing.score_one(self._call, feeds)
+        """Make the columns of one row, as a class label may not be among those of the model.
+
+        Where no row was compared with itself among others, it is scored twice.
+        """
+        if self._tried_outputs:
+            return
+        twice = not self._mixes or feeds.count == 1
+        scores = probing.score_one(self._call, feeds, self._tolerance, twice=twice)
         if scores is not None:
             outputs = Outputs(self._plans, 1)
             outputs.put(0, 1, scores)
