@@ -160,6 +160,19 @@ def random(path: Path) -> Path:
     )
 
 
+def squeezed(path: Path, *, batch: int | str = "N", width: int = 1, declared=None) -> Path:
+    """Twice the input [N, width] without dimensions of one: a single row has lost its dimension."""
+    return save(
+        path,
+        [
+            helper.make_node("Add", ["x", "x"], ["doubled"]),
+            helper.make_node("Squeeze", ["doubled"], ["y"]),
+        ],
+        [("x", TensorProto.FLOAT, [batch, width])],
+        [("y", TensorProto.FLOAT, declared)],
+    )
+
+
 def compress(path: Path) -> Path:
     """Not row-wise: returns only the rows that are greater than zero."""
     return save(

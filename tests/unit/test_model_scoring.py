@@ -251,22 +251,6 @@ def test_a_model_that_does_not_score_row_by_row_is_refused(tmp_path, build):
     assert caught.value.reason is Reason.MODEL_NOT_ROWWISE
 
 
-@pytest.mark.parametrize(("batch_size", "rows"), [(1, 1), (1, 100), (None, 1), (None, 100)])
-def test_a_model_that_draws_random_numbers_is_refused_whatever_the_batch_size(
-    tmp_path, batch_size, rows
-):
-    table = pa.table({"x": pa.array(range(rows), pa.float32())})
-    scorer = make_scorer(
-        onnx_models.random(tmp_path / "m.onnx"), table.schema, batch_size=batch_size
-    )
-
-    with pytest.raises(JobFailed, match="different scores for the same row") as caught:
-        scorer.probe(table)
-
-    assert caught.value.reason is Reason.MODEL_UNSUPPORTED
-    assert "batchSize" not in caught.value.message
-
-
 @pytest.mark.parametrize("batch_size", [1, None])
 def test_scoring_row_by_row_is_not_advised_where_a_single_row_has_no_score(tmp_path, batch_size):
     path = onnx_models.compress(tmp_path / "m.onnx")

@@ -27,7 +27,11 @@ class Call(Protocol):
 
 
 class ModelCall:
-    """Calls a model with any number of rows, also one whose batch dimension is fixed."""
+    """Calls a model with any number of rows, also one whose batch dimension is fixed.
+
+    `fixed_batch` is how many rows every call takes; None: any number. Where it is 1, all that a
+    call gives is the row's, also without a dimension for the row.
+    """
 
     def __init__(
         self, model: OnnxModel, outputs: Sequence[str], *, fixed_batch: int | None = None
@@ -58,14 +62,17 @@ class ModelCall:
 
     def _call(self, feeds: Mapping[str, Array], rows: int) -> dict[str, Array]:
         values = self._model.run(self._outputs, feeds)
+        alone = self._fixed_batch == 1
         return {
-            name: checked_rows(name, value, rows)
+            name: checked_rows(name, value, rows, alone=alone)
             for name, value in zip(self._outputs, values, strict=True)
         }
 
 
-def checked_rows(name: str, value: Any, rows: int) -> Array:
+def checked_rows(name: str, value: Any, rows: int, *, alone: bool) -> Array:
     """Return an output as an array whose first dimension is the row.
+
+    `alone`: the model is never called with more than one row.
 
     Raises:
         JobFailed: ModelNotRowwise, the output does not have one entry a row.
@@ -74,7 +81,7 @@ def checked_rows(name: str, value: Any, rows: int) -> Array:
         array = np.empty(len(value), dtype=object)
         array[:] = value
     else:
-        array = np.asarray(value)
+        array = with_row_dimension(np.asarray(value), rows, alone=alone)
     if array.ndim == 0 or len(array) != rows:
         count = "one value" if array.ndim == 0 else f"{len(array)} rows"
         raise not_rowwise(
@@ -83,6 +90,12 @@ def checked_rows(name: str, value: Any, rows: int) -> Array:
             one_by_one=rows > 1,
         )
     return array
+
+
+def with_row_dimension(array: Array, rows: int, *, alone: bool) -> Array:
+    """Return what a call gave with the dimension that a model may have squeezed out of one row."""
+    lost = array.ndim == 0 or (alone and len(array) > 1)
+    return array[np.newaxis] if rows == 1 and lost else array
 
 
 def not_rowwise(what: str, todo: str = "Export", *, one_by_one: bool = True) -> JobFailed:

@@ -9,7 +9,7 @@ import numpy as np
 
 from batch_inference_runner.models import probing
 from batch_inference_runner.models.binding import InputPlan, bind_inputs, fixed_batch
-from batch_inference_runner.models.calling import Call, ModelCall, not_rowwise
+from batch_inference_runner.models.calling import Call, ModelCall, not_rowwise, with_row_dimension
 from batch_inference_runner.models.column_arrays import int64_array
 from batch_inference_runner.models.feeds import FeedMaker, Feeds
 from batch_inference_runner.models.isolator import Isolation, Isolator
@@ -72,6 +72,10 @@ class ModelScorer:
         self.provider = self._model.provider
         inputs = bind_inputs(self._model.signature, schema, config.inputs)
         fixed = fixed_batch(inputs)
+        self._given_batch_size = fixed or execution.batch_size
+        self._mixes = self._given_batch_size != 1
+        if not self._mixes:
+            fixed = 1
         signature = _observed(
             self._model, inputs, fixed=fixed, unchecked_shapes=model.unchecked_shapes
         )
@@ -79,8 +83,6 @@ class ModelScorer:
         names = tuple(dict.fromkeys(plan.output for plan in self._plans))
         self._call = ModelCall(self._model, names, fixed_batch=fixed)
         self._tolerance = _tolerance(signature, quantized=model.quantized)
-        self._given_batch_size = fixed or execution.batch_size
-        self._mixes = self._given_batch_size != 1
         if self._mixes:
             _refuse_batch_scale(model.scaled_by_batch)
         self.batch_size = self._given_batch_size or probing.DEFAULT_BATCH_SIZE
@@ -329,11 +331,16 @@ def _observed(
     Ones, because zeros divide by zero: integer division by zero ends the process.
     """
     signature = model.signature
+    alone = fixed == 1
     doubtful = [
         spec.name
         for spec in signature.outputs
         if spec.element is not None
-        and (spec.shape is None or (unchecked_shapes and _is_one_wide(spec)))
+        and (
+            spec.shape is None
+            or (unchecked_shapes and _is_one_wide(spec))
+            or (alone and spec.shape[0] not in {None, 1})
+        )
     ]
     if not doubtful:
         return signature
@@ -345,7 +352,10 @@ def _observed(
         for plan in inputs
     }
     try:
-        values = dict(zip(doubtful, model.run(doubtful, feeds), strict=True))
+        values = {
+            name: with_row_dimension(value, rows, alone=alone)
+            for name, value in zip(doubtful, model.run(doubtful, feeds), strict=True)
+        }
     except InferenceFailed:
         return signature
     outputs = tuple(
