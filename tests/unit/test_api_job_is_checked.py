@@ -101,6 +101,8 @@ REFUSALS = [
     ("spec.model.inputs", [{"name": "x", "columns": ["a"], "nulls": "Reject", "fillValue": "0"}], "spec.model.inputs[0].fillValue: set either fillValue or nulls: a null that is filled is not there any more"),
     ("spec.model.inputs", [{"name": "x", "columns": ["a"], "fillValue": 0}], "spec.model.inputs[0].fillValue: must be text, not the number 0: put it in quotes"),
     ("spec.model.inputs", [{"name": "x", "columns": ["a"]}] * 2, "spec.model.inputs: input 'x' is bound twice"),
+    ("spec.model.inputs", [{"name": "x", "columns": ["a", "b", "a"]}], "spec.model.inputs[0].columns: column 'a' is named twice (case does not count)"),
+    ("spec.model.inputs", [{"name": "w", "columns": ["a"]}, {"name": "x", "columns": ["a", "A"]}], "spec.model.inputs[1].columns: column 'A' is named twice (case does not count)"),
     ("spec.model.outputs", [{**COLUMN, "index": 1, "classLabel": "1"}], "spec.model.outputs[0].classLabel: set at most one of index and classLabel: each picks one column of the output"),
     ("spec.model.outputs", [COLUMN, {"name": "q", "column": "SCORE"}], "spec.model.outputs: column 'SCORE' is named twice (case does not count)"),
     ("spec.preprocessing", {"columns": [{"name": "a", "expression": "1"}, {"name": "A", "expression": "2"}]}, "spec.preprocessing.columns: column 'A' is computed twice (case does not count)"),

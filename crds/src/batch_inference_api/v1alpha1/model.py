@@ -37,7 +37,8 @@ class ModelInput(ResourceModel):
     name: TensorName
     """Name of the input as the model declares it."""
     columns: Annotated[tuple[ColumnName, ...], Field(min_length=1, max_length=4096)]
-    """Columns in the order in which the model takes them: one, or as many as the input is wide."""
+    """Columns in the order in which the model takes them: one, or as many as the input is wide,
+    each once."""
     nulls: NullPolicy | None = None
     """What happens to a row with a null in one of the columns: `Reject` sends it to the rejects,
     `NaN` scores it as not-a-number (float inputs only). Without it, and without `fillValue`, the
@@ -46,6 +47,10 @@ class ModelInput(ResourceModel):
     fill_value: Annotated[str, Field(max_length=256)] | None = None
     """Scored in place of a null, in a list column of a null within a list; written as text, such as
     `"0"`."""
+
+    def find_problems(self) -> Iterator[tuple[str, str]]:
+        for column in find_doubles(self.columns):
+            yield "columns", f"column {column!r} is named twice (case does not count)"
 
 
 class ModelOutput(ResourceModel):
