@@ -4,7 +4,8 @@
                     quantizer_scales what quantizers make of a batch, both by way of onnx_wire
     onnx            the only module that calls ONNX Runtime
     signature       what a model takes and gives
-    binding         columns -> inputs, decided before anything is scored
+    binding         columns -> inputs, decided before anything is scored; column_texts names them in
+                    messages
     feeds           a table -> arrays for the model; rows that do not fit are rejected
     column_arrays   a column -> an array, and which of its rows do not fit
     calling         one call of the model for any number of rows

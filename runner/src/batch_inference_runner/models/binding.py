@@ -12,7 +12,6 @@ file, because nothing would notice a wrong order.
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -24,6 +23,7 @@ import pyarrow.types as pt
 from batch_inference_api.choices import NullPolicy
 from batch_inference_api.reasons import Reason
 from batch_inference_runner.errors import InvalidJob
+from batch_inference_runner.models.column_texts import listed, snippet, with_types
 from batch_inference_runner.models.signature import DTYPES, Signature, ValueSpec
 
 if TYPE_CHECKING:
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from batch_inference_api.runner_contract import ModelInputBinding
 
 _FLOATS = frozenset({"float16", "float", "double"})
-_MOST_LISTED = 50
-_LONGEST_SHOWN = 100
 _NO_COLUMNS = "the input has no rows that would say which columns there are"
 _WANTED = {
     "bool": "a boolean column",
@@ -167,7 +165,7 @@ def _what_there_is(name: str, schema: pa.Schema) -> str:
     by_lower_case = {column.strip().lower(): column for column in schema.names}
     near = difflib.get_close_matches(name.lower(), by_lower_case, n=1)
     hint = f"did you mean {by_lower_case[near[0]]!r}? " if near else ""
-    return f"{hint}the columns are {_with_types(schema)}"
+    return f"{hint}the columns are {with_types(schema)}"
 
 
 def _scalar_shape(
@@ -357,41 +355,11 @@ def _no_column(spec: ValueSpec, schema: pa.Schema) -> InvalidJob:
     per_row = math.prod(dim or 1 for dim in trailing) if None not in trailing else "any number of"
     kinds = [("scalar", scalars)] if len(trailing) <= 1 else []
     kinds += [("list", lists)] if trailing else []
-    found = "; ".join(f"{kind} columns: {_listed(names)}" for kind, names in kinds)
-    there = f"the input's columns are {_with_types(schema)}" if schema.names else _NO_COLUMNS
+    found = "; ".join(f"{kind} columns: {listed(names)}" for kind, names in kinds)
+    there = f"the input's columns are {with_types(schema)}" if schema.names else _NO_COLUMNS
     return InvalidJob(
         Reason.SCHEMA_MISMATCH,
         f"model input {spec.name!r} is {spec} and takes {per_row} value(s) a row, but no column of "
         f"that name fits; {there}. Columns that may fit are: {found}. Say which feed it, in the "
         f"order the model was trained with, for example:\n{snippet(spec.name, chosen)}",
     )
-
-
-def snippet(name: str, columns: Sequence[str]) -> str:
-    """Return YAML that binds `columns` to the input `name`, ready to paste."""
-    listed = ", ".join(json.dumps(column, ensure_ascii=False) for column in columns)
-    return (
-        "spec:\n  model:\n    inputs:\n"
-        f"    - name: {json.dumps(name, ensure_ascii=False)}\n"
-        f"      columns: [{listed}]"
-    )
-
-
-def _with_types(schema: pa.Schema) -> str:
-    shown = schema.names[:_MOST_LISTED]
-    types = (_cut(str(schema.field(place).type)) for place in range(len(shown)))
-    texts = [f"{_cut(name)!r} ({type_})" for name, type_ in zip(shown, types, strict=True)]
-    return _joined(texts, schema.names)
-
-
-def _listed(names: Sequence[str]) -> str:
-    return _joined([repr(_cut(name)) for name in names[:_MOST_LISTED]], names) or "none"
-
-
-def _joined(shown: Sequence[str], of: Sequence[str]) -> str:
-    more = f" and {len(of) - len(shown)} more" if len(of) > len(shown) else ""
-    return ", ".join(shown) + more
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 3]}..."
