@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
+import numpy as np
 import onnx
 import pyarrow as pa
 import pytest
@@ -148,6 +149,24 @@ def test_preprocessing_columns_feed_the_model_and_postprocessing_columns_the_out
 def number(value: float) -> float | str:
     """NaN as text, which equals itself."""
     return "nan" if value != value else value
+
+
+def test_an_input_to_which_the_model_gives_a_value_itself_takes_no_columns(tmp_path):
+    model = onnx_models.save(
+        tmp_path / "m.onnx",
+        [onnx.helper.make_node("Mul", ["x", "k"], ["y"])],
+        [("x", onnx.TensorProto.FLOAT, ["N"]), ("k", onnx.TensorProto.FLOAT, [1])],
+        [("y", onnx.TensorProto.FLOAT, ["N"])],
+        [("k", np.array([3.0], np.float32))],
+    )
+    job = column_job(tmp_path, model, pa.table({"id": [0, 1], "x": [1.0, 2.0]}))
+    assert run(job).code == 0
+    assert [row["y"] for row in job.rows()] == [3.0, 6.0]
+
+    job.spec["model"]["inputs"] = [{"name": "k", "columns": ["x"]}]
+    ended = run(job)
+    assert ended.code == 65
+    assert "names 'k', which the model gives a value itself" in ended.message
 
 
 def test_a_class_that_the_model_does_not_have_is_refused_before_the_output_is_claimed(tmp_path):

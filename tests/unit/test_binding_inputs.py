@@ -256,6 +256,14 @@ def test_what_is_suggested_would_be_accepted(shape, schema, columns):
             id="a list beside a column",
         ),
         pytest.param(
+            spec(shape=(None, 4)),
+            {"l": LIST_OF_2, "m": LIST_OF_2},
+            {"columns": ("l", "m")},
+            Reason.SCHEMA_MISMATCH,
+            ["column 'l' is fixed_size_list<", "together with other columns", "column l[1]"],
+            id="lists that make up the width",
+        ),
+        pytest.param(
             spec(shape=(None, None)),
             {"a": FLOAT, "l": LIST_OF_2},
             {"columns": ("a", "l")},

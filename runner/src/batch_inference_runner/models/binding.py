@@ -78,16 +78,23 @@ def bind_inputs(
     by_name = {binding.name: binding for binding in bindings}
     known = [spec.name for spec in signature.inputs]
     if unknown := [name for name in by_name if name not in known]:
-        raise InvalidJob(
-            Reason.INVALID_SPEC,
-            f"spec.model.inputs names {unknown[0]!r}, but the model's inputs are "
-            f"{', '.join(map(repr, known))}",
-        )
+        raise _unknown_input(unknown[0], signature)
     if len(by_name) < len(bindings):
         raise InvalidJob(
             Reason.INVALID_SPEC, "spec.model.inputs names an input twice; list each once"
         )
     return tuple(_bind(spec, schema, by_name.get(spec.name)) for spec in signature.inputs)
+
+
+def _unknown_input(name: str, signature: Signature) -> InvalidJob:
+    if name in signature.defaults:
+        why = (
+            "which the model gives a value itself, so that no column feeds it; leave it out, or "
+            "export the model without an initializer of that name"
+        )
+    else:
+        why = f"but the model's inputs are {', '.join(repr(s.name) for s in signature.inputs)}"
+    return InvalidJob(Reason.INVALID_SPEC, f"spec.model.inputs names {name!r}, {why}")
 
 
 def fixed_batch(plans: Sequence[InputPlan]) -> int | None:
@@ -126,8 +133,8 @@ def _bind(spec: ValueSpec, schema: pa.Schema, binding: ModelInputBinding | None)
         trailing = _list_shape(spec, schema.field(columns[0]))
         lists = True
     else:
-        trailing = _scalar_shape(spec, columns, schema, explicit=binding is not None)
         _refuse_lists(spec, columns, schema)
+        trailing = _scalar_shape(spec, columns, schema, explicit=binding is not None)
         lists = False
     for column in columns:
         _require_type(spec, schema.field(column))

@@ -102,6 +102,7 @@ class OnnxModel:
         self.signature = Signature(
             inputs=tuple(_spec(value) for value in self._session.get_inputs()),
             outputs=tuple(_spec(value) for value in self._session.get_outputs()),
+            defaults=tuple(v.name for v in self._session.get_overridable_initializers()),
         )
 
     def run(self, outputs: Sequence[str], feeds: Mapping[str, npt.NDArray[Any]]) -> list[Any]:

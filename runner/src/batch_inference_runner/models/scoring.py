@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -364,7 +365,7 @@ def _observed(
         else spec
         for spec in signature.outputs
     )
-    return Signature(inputs=signature.inputs, outputs=outputs)
+    return replace(signature, outputs=outputs)
 
 
 def _is_one_wide(spec: ValueSpec) -> bool:

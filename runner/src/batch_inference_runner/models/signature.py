@@ -66,7 +66,11 @@ class ValueSpec:
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """All inputs that must be fed, and all outputs."""
+    """All inputs that must be fed, and all outputs.
+
+    `defaults` are inputs that the model declares, but gives a value itself.
+    """
 
     inputs: tuple[ValueSpec, ...]
     outputs: tuple[ValueSpec, ...]
+    defaults: tuple[str, ...] = ()
