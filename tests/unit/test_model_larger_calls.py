@@ -88,7 +88,7 @@ def rows_called(trial: Trial, score, *calls: np.ndarray) -> list[list[int]]:
 
 
 def test_a_larger_call_costs_three_rows_and_one_as_large_nothing():
-    trial = Trial(FLOAT32, needless=False)
+    trial = Trial(FLOAT32)
     alike = np.ones(1000)
     costs = rows_called(
         trial, lambda x: x, alike, alike, VALUES[:1000], VALUES[5:900], alike, VALUES[:1001]
@@ -97,8 +97,9 @@ def test_a_larger_call_costs_three_rows_and_one_as_large_nothing():
     assert costs == [[1, 1, 1], [], [1, 1, 1], [], [], [1, 1, 1]]
 
 
-def test_rows_that_never_meet_cost_nothing():
-    assert rows_called(Trial(FLOAT32, needless=True), lambda x: x, VALUES) == [[]]
+@pytest.mark.parametrize("fixed_batch", [1, 128])
+def test_where_all_calls_take_as_many_rows_none_costs_more(fixed_batch):
+    assert rows_called(Trial(FLOAT32, fixed_batch=fixed_batch), lambda x: x, VALUES[:128]) == [[]]
 
 
 def test_a_row_that_cannot_be_scored_alone_is_passed_over():
@@ -107,7 +108,7 @@ def test_a_row_that_cannot_be_scored_alone_is_passed_over():
             raise InferenceFailed("InferenceError", "refused")
         return values
 
-    trial = Trial(FLOAT32, needless=False)
+    trial = Trial(FLOAT32)
 
     assert rows_called(trial, but_the_first, VALUES[:1000]) == [[1] * 4]
 
@@ -123,9 +124,9 @@ def test_rounding_of_larger_calls_is_told_from_dependence_on_the_batch():
 
     values = np.linspace(-2, 2, 1001)
     values[0] = 1e-9
-    rows_called(Trial(FLOAT32, needless=False), rounded, values)
+    rows_called(Trial(FLOAT32), rounded, values)
     with pytest.raises(JobFailed, match="with 1000 others"):
-        rows_called(Trial(FLOAT32, needless=False), mixed, values)
+        rows_called(Trial(FLOAT32), mixed, values)
 
 
 def test_a_few_labels_of_a_coarse_model_may_flip_in_a_larger_call_but_not_many():
@@ -136,9 +137,9 @@ def test_a_few_labels_of_a_coarse_model_may_flip_in_a_larger_call_but_not_many()
         return (values > values.mean()).astype(np.int64)
 
     values = np.arange(1000.0)
-    rows_called(Trial(QUANTIZED, needless=False), at_a_tie, values)
+    rows_called(Trial(QUANTIZED), at_a_tie, values)
     with pytest.raises(JobFailed, match="with 999 others"):
-        rows_called(Trial(QUANTIZED, needless=False), by_the_mean, values)
+        rows_called(Trial(QUANTIZED), by_the_mean, values)
 
 
 def test_scores_by_label_are_compared_in_larger_calls_too():
@@ -148,4 +149,4 @@ def test_scores_by_label_are_compared_in_larger_calls_too():
         return scores
 
     with pytest.raises(JobFailed, match="with 999 others"):
-        rows_called(Trial(FLOAT32, needless=False), maps, VALUES[:1000])
+        rows_called(Trial(FLOAT32), maps, VALUES[:1000])

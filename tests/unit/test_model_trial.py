@@ -106,7 +106,7 @@ def counted(monkeypatch, *, seconds: float = 0.0, refuses: float = np.nan) -> Si
 
 def tried_on(model: SimpleNamespace, *tables: np.ndarray) -> tuple[Trial, list[int]]:
     """Which of the tables cost calls."""
-    trial = Trial(FLOAT32, needless=False)
+    trial = Trial(FLOAT32)
     cost = []
     for number, values in enumerate(tables):
         before = len(model.calls)
@@ -152,7 +152,7 @@ def test_a_row_that_cannot_be_scored_does_not_tell(monkeypatch):
 
 
 def test_a_trial_that_is_needless_is_over():
-    trial = Trial(FLOAT32, needless=True)
+    trial = Trial(FLOAT32, fixed_batch=1)
 
     assert trial.over
     assert not trial.wants(feeds_of(DIFFERENT))

@@ -92,7 +92,7 @@ class ModelScorer:
         self.required = _columns_of(inputs)
         self.only_floats = self.required - _columns_of(p for p in inputs if not p.takes_floats)
         self.added = tuple(plan.field for plan in self._plans)
-        self._trial = Trial(self._tolerance, needless=not self._mixes)
+        self._trial = Trial(self._tolerance, fixed_batch=fixed)
         self._tried_outputs = False
         self._sized = self._given_batch_size is not None
         self._lock = threading.Lock()

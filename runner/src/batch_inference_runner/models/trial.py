@@ -30,16 +30,17 @@ class Trial:
     A few dozen rows say nothing of calls that take thousands: of each call that is larger than all
     before, a few rows are compared once more, after it.
 
-    `needless` where rows never meet. `wants` and `wants_call` may be called from several threads at
-    once, the others may not.
+    `fixed_batch` is how many rows every call takes, if the model says so: then none is larger than
+    another, and where it is 1, rows never meet, and there is nothing to try. `wants` and
+    `wants_call` may be called from several threads at once, the others may not.
     """
 
-    def __init__(self, tolerance: Tolerance, *, needless: bool) -> None:
-        self.over = needless
+    def __init__(self, tolerance: Tolerance, *, fixed_batch: int | None = None) -> None:
+        self.over = fixed_batch == 1
         self._tolerance = tolerance
         self._rows_alike = 0
         self._rows_that_differ = 0
-        self._largest_call = math.inf if needless else 1
+        self._largest_call = 1 if fixed_batch is None else math.inf
         self._largest_call_alike = 1
 
     def wants(self, feeds: Feeds) -> bool:
