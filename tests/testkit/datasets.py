@@ -64,6 +64,7 @@ class Dataset:
     open_file: object = open_local
     target_bytes: int = 1 << 28
     watched: object = nullcontext
+    key: str | None = None
 
     def inspect(self) -> Inspection:
         return inspect(
@@ -72,6 +73,7 @@ class Dataset:
             format=self.format,
             csv=self.csv,
             target_bytes=self.target_bytes,
+            key=self.key,
         )
 
     def read(

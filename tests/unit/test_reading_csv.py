@@ -236,6 +236,30 @@ def test_types_are_inferred(dataset, values, kind):
     assert str(data.inspect().schema.field("v").type) == kind
 
 
+@pytest.mark.parametrize(
+    ("keys", "kind"),
+    [
+        (["0", "-7", "", "9223372036854775807"], "int64"),
+        (["", ""], "string"),
+        (["12000", "12E3"], "string"),
+        (["12345678901234567.89", "12345678901234567.88"], "string"),
+        (["1", "+491511"], "string"),
+        (["1", "-0"], "string"),
+        (["1", "NA", "nan"], "string"),
+        (["1", '""'], "string"),
+        (["true", "True"], "string"),
+        (["1"] * 99 + ["9223372036854775808"], "string"),
+        (["1"] * 99 + ["oops"], "string"),
+    ],
+)
+def test_a_key_is_text_unless_whole_numbers_say_the_same(dataset, keys, kind):
+    data = replace(dataset("k,v\n" + "".join(f"{key},0\n" for key in keys)), key="k")
+    assert str(data.inspect().schema.field("k").type) == kind
+    names = [key.strip('"') if key else None for key in keys]
+    read = [row["k"] for row in rows_of(data.read())]
+    assert [None if name is None else str(name) for name in read] == names
+
+
 def test_files_that_only_have_a_header_leave_the_types_to_the_others(dataset):
     headers = ["k,v\n", "k,v", "\ufeffk,v\r\n"] * 20
     assert str(dataset(*headers).inspect().schema.field("v").type) == "null"

@@ -25,6 +25,7 @@ _INFERRED = {
 }
 # A typo in a number must not make the whole column text, but a column of codes must stay text.
 _MOSTLY = 0.9
+_CANONICAL = r"^(0|-?[1-9][0-9]*)$"
 _SURELY_INT64_DIGITS = 18
 _MOST_INT64_DIGITS = 20  # with a sign
 _SHORTEST_WRAPPED = len("0x8000000000000000")
@@ -47,6 +48,20 @@ def infer_type(values: pa.ChunkedArray, *, of_nulls: pa.DataType) -> pa.DataType
     return pa.string() if kind == pa.int64() and not _mostly_int64(present) else kind
 
 
+def infer_key_type(values: pa.ChunkedArray, *, of_nulls: pa.DataType) -> pa.DataType:
+    """Infer the type of the column that names rows: int64 if that keeps every digit, else string.
+
+    As numbers `12E3` and `12000` would name the same row, and so would two fractions that differ
+    only behind the digits of a float64. Words for nulls and NaN are names like any other.
+    """
+    present = values.drop_null()
+    if len(present) == 0:
+        return of_nulls
+    canonical = pc.match_substring_regex(present, _CANONICAL)
+    is_exact = pc.all(canonical).as_py() and _count_beyond_int64(present) == 0
+    return pa.int64() if is_exact else pa.string()
+
+
 def _looks_like(present: pa.ChunkedArray) -> pa.DataType:
     for kind, pattern in _INFERRED.items():
         fits = pc.sum(pc.match_substring_regex(present, pattern)).as_py() or 0
@@ -63,9 +78,12 @@ def _looks_like(present: pa.ChunkedArray) -> pa.DataType:
 
 def _mostly_int64(present: pa.ChunkedArray) -> bool:
     wholes = present.filter(pc.match_substring_regex(present, _INFERRED[pa.int64()]))
+    return len(wholes) - _count_beyond_int64(wholes) >= _MOSTLY * len(present)
+
+
+def _count_beyond_int64(wholes: pa.ChunkedArray) -> int:
     long = wholes.filter(pc.greater(pc.utf8_length(wholes), _SURELY_INT64_DIGITS)).to_pylist()
-    beyond = sum(len(text) > _MOST_INT64_DIGITS or int(text) not in _INT64 for text in long)
-    return len(wholes) - beyond >= _MOSTLY * len(present)
+    return sum(len(text) > _MOST_INT64_DIGITS or int(text) not in _INT64 for text in long)
 
 
 def _present(values: pa.ChunkedArray) -> pa.ChunkedArray:

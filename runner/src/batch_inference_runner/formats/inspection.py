@@ -46,10 +46,12 @@ def inspect(
     csv: CsvOptions,
     target_bytes: int,
     numbers: frozenset[str] = frozenset(),
+    key: str | None = None,
 ) -> Inspection:
     """Inspect every file; `target_bytes` is about how large a unit of a text file becomes.
 
-    `numbers` are columns that hold numbers even if a text file shows no value of them.
+    `numbers` are columns that hold numbers even if a text file shows no value of them. `key` is the
+    column whose values name rows: of text it gets no type that could lose a digit.
 
     Raises InvalidJob: INPUT_CORRUPT, SCHEMA_MISMATCH or AMBIGUOUS_COLUMN, naming the file and the
     column. A fetch that failed keeps its type (VersionChanged, NotFound, StoreError).
@@ -67,13 +69,13 @@ def inspect(
         from batch_inference_runner.formats.text_inspection import inspect_json_lines
 
         columns, inventories = inspect_json_lines(
-            files, open_file, target_bytes=target_bytes, numbers=numbers
+            files, open_file, target_bytes=target_bytes, numbers=numbers, key=key
         )
     else:
         from batch_inference_runner.formats.text_inspection import inspect_csv
 
         columns, inventories = inspect_csv(
-            files, open_file, options=csv, target_bytes=target_bytes, numbers=numbers
+            files, open_file, options=csv, target_bytes=target_bytes, numbers=numbers, key=key
         )
     refuse_shadowed(columns, partitions)
     return Inspection(pa.schema([*columns, *partitions]), inventories)

@@ -28,7 +28,7 @@ from batch_inference_runner.formats.csv_first_row import (
     refuse_bad_header,
 )
 from batch_inference_runner.formats.csv_rows import row_ends
-from batch_inference_runner.formats.csv_values import infer_type
+from batch_inference_runner.formats.csv_values import infer_key_type, infer_type
 from batch_inference_runner.formats.foreign_file import ForeignFile
 from batch_inference_runner.formats.json_lines import line_ends
 from batch_inference_runner.formats.json_types import infer_schema
@@ -39,6 +39,7 @@ from batch_inference_runner.formats.text_refusals import (
     OBJECTS_ON_LINES,
     refuse_array,
     refuse_damaged,
+    refuse_float_key,
     refuse_other_formats,
     refuse_wide_window,
 )
@@ -85,11 +86,16 @@ class _Sample:
 
 
 def inspect_json_lines(
-    files: Sequence[InputFile], open_file: OpenFile, *, target_bytes: int, numbers: frozenset[str]
+    files: Sequence[InputFile],
+    open_file: OpenFile,
+    *,
+    target_bytes: int,
+    numbers: frozenset[str],
+    key: str | None,
 ) -> tuple[pa.Schema, tuple[FileInventory, ...]]:
     """Cut every file at newlines, and infer the columns from lines of up to 16 places.
 
-    Raises InvalidJob (INPUT_CORRUPT, AMBIGUOUS_COLUMN).
+    Raises InvalidJob (INPUT_CORRUPT, SCHEMA_MISMATCH, AMBIGUOUS_COLUMN).
     """
 
     def look(file: InputFile) -> _Found:
@@ -118,6 +124,7 @@ def inspect_json_lines(
             )
         refuse_damaged(files, open_file)
     refuse_ambiguous_names(schema.names, files[0].uri if files else "the input")
+    refuse_float_key(schema, key)
     return schema, tuple(FileInventory(item.units) for item in found)
 
 
@@ -128,6 +135,7 @@ def inspect_csv(
     options: CsvOptions,
     target_bytes: int,
     numbers: frozenset[str],
+    key: str | None,
 ) -> tuple[pa.Schema, tuple[FileInventory, ...]]:
     """Read every header, cut every file between rows, and infer the types from samples.
 
@@ -177,8 +185,8 @@ def inspect_csv(
     # Without a row any type is right, and nulls fit every input of a model.
     unknown = pa.null() if is_empty else pa.string()
     without_values = {name: pa.float64() if name in numbers else unknown for name in names}
-    fields = [pa.field(name, _inferred(name, texts, without_values[name])) for name in names]
-    return pa.schema(fields), tuple(FileInventory(item.units) for item in found)
+    types = {name: _inferred(name, texts, key, kind) for name, kind in without_values.items()}
+    return pa.schema(types), tuple(FileInventory(item.units) for item in found)
 
 
 def _beginning_with_row(units: tuple[Unit, ...], offset: int) -> tuple[Unit, ...]:
@@ -200,9 +208,12 @@ def _is_only(row: bytes, foreign: ForeignFile) -> bool:
     return bytes(foreign.source.read_at(0, foreign.size)).removeprefix(BOM) == row
 
 
-def _inferred(name: str, texts: Sequence[pa.Table], of_nulls: pa.DataType) -> pa.DataType:
+def _inferred(
+    name: str, texts: Sequence[pa.Table], key: str | None, of_nulls: pa.DataType
+) -> pa.DataType:
     chunks = [chunk for text in texts for chunk in text.column(name).chunks]
-    return infer_type(pa.chunked_array(chunks, pa.string()), of_nulls=of_nulls)
+    infer = infer_key_type if name == key else infer_type
+    return infer(pa.chunked_array(chunks, pa.string()), of_nulls=of_nulls)
 
 
 def _csv_units(foreign: ForeignFile, options: CsvOptions, target_bytes: int) -> tuple[Unit, ...]:

@@ -8,8 +8,11 @@ from contextlib import closing, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
+
 from batch_inference_api.reasons import Reason
 from batch_inference_runner.errors import InvalidJob
+from batch_inference_runner.formats.columns import find_column
 from batch_inference_runner.formats.compressed_text import (
     MOST_ZSTD_WINDOW_BYTES,
     TruncatedInput,
@@ -100,6 +103,21 @@ def refuse_array(foreign: ForeignFile, head: bytes) -> None:
         raise InvalidJob(
             Reason.INPUT_CORRUPT,
             f"{foreign.file.uri!r} begins as a JSON array of objects does: {OBJECTS_ON_LINES}",
+        )
+
+
+def refuse_float_key(schema: pa.Schema, key: str | None) -> None:
+    """Refuse JSON numbers that lose digits as the names of rows: two of them could become one.
+
+    Raises InvalidJob (SCHEMA_MISMATCH).
+    """
+    path = None if key is None else find_column(schema, key)
+    if path is not None and pa.types.is_float64(path.type):
+        raise InvalidJob(
+            Reason.SCHEMA_MISMATCH,
+            f"spec.input.keyField names {key!r}, which holds fractions, or integers that no 64 "
+            "bits hold: as float64 they lose digits, and two keys could become one. Write the keys "
+            "as text, in quotes, or name another column",
         )
 
 

@@ -66,13 +66,18 @@ def inspect_inputs(
         csv=config.input.csv,
         target_bytes=config.sharding.target_bytes_per_shard,
         numbers=_numbers(config),
+        key=config.input.key_field,
     )
 
 
 def _numbers(config: RunnerConfig) -> frozenset[str]:
-    """Name the columns whose nulls are scored as NaN, which only inputs of numbers have."""
+    """Name the columns whose nulls are scored as NaN, which only inputs of numbers have.
+
+    A key is what its text says: as a number it could lose digits.
+    """
     bindings = (item for item in config.model.inputs if item.nulls == NullPolicy.NAN)
-    return frozenset(column for item in bindings for column in item.columns)
+    columns = (column for item in bindings for column in item.columns)
+    return frozenset(column for column in columns if column != config.input.key_field)
 
 
 def compile_stages(
