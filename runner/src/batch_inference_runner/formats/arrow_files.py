@@ -70,7 +70,7 @@ class _Batches:
 def inspect_arrow(file: InputFile, open_file: OpenFile) -> tuple[pa.Schema, FileInventory]:
     """Read the schema and count the rows of every batch.
 
-    Raises InvalidJob(INPUT_CORRUPT) naming the file when that is not possible.
+    Raises InvalidJob(INPUT_CORRUPT, SCHEMA_MISMATCH) naming a file where that is not possible.
     """
     foreign = ForeignFile(file, open_file)
     try:
@@ -83,8 +83,8 @@ def inspect_arrow(file: InputFile, open_file: OpenFile) -> tuple[pa.Schema, File
         raise
     except DECODE_ERRORS as error:
         foreign.raise_failed_fetch()
-        problem = f"neither as a file nor as a stream ({type(error).__name__})"
-        raise unreadable_file(foreign, DataFormat.ARROW, problem) from error
+        problem = "neither as a file nor as a stream"
+        raise unreadable_file(foreign, DataFormat.ARROW, problem, error) from error
     finally:
         foreign.close()
 

@@ -18,7 +18,7 @@ from batch_inference_runner.formats.foreign_file import DECODE_ERRORS, ForeignFi
 from batch_inference_runner.formats.read_ahead import read_ahead
 from batch_inference_runner.formats.schemas import plain_schema
 from batch_inference_runner.formats.unreadable import unreadable_chunks
-from batch_inference_runner.formats.unreadable_files import unreadable_file
+from batch_inference_runner.formats.unreadable_files import refuse_encrypted, unreadable_file
 from batch_inference_runner.formats.valid_text import is_text_valid, without_invalid_text
 from batch_inference_runner.plan.plan import FileInventory, Unit
 from batch_inference_runner.rows import CHUNK_ROWS, MOST_UNIT_ROWS, Chunk, Positions
@@ -60,19 +60,20 @@ def open_parquet(foreign: ForeignFile, metadata: pq.FileMetaData | None = None) 
 def inspect_parquet(file: InputFile, open_file: OpenFile) -> tuple[pa.Schema, FileInventory]:
     """Read one footer: the plain schema, and one unit per row group.
 
-    Raises InvalidJob(INPUT_CORRUPT) naming the file when the footer cannot be read.
+    Raises InvalidJob(INPUT_CORRUPT, SCHEMA_MISMATCH) naming a file that cannot be read.
     """
     foreign = ForeignFile(file, open_file)
     try:
         footer = open_parquet(foreign)
+        refuse_encrypted(foreign, footer.metadata)
         units = _units(footer.metadata)
         return plain_schema(footer.schema_arrow), FileInventory(units)
     except MemoryError:
         raise
     except DECODE_ERRORS as error:
         foreign.raise_failed_fetch()
-        problem = f"its footer cannot be read ({type(error).__name__})"
-        raise unreadable_file(foreign, DataFormat.PARQUET, problem) from error
+        problem = "its footer cannot be read"
+        raise unreadable_file(foreign, DataFormat.PARQUET, problem, error) from error
     finally:
         foreign.close()
 
