@@ -13,6 +13,7 @@ from batch_inference_runner.formats.columns import (
     as_type,
     refuse_without_arrays,
     take_columns,
+    with_floats,
 )
 from batch_inference_runner.formats.schemas import plain_type
 
@@ -105,3 +106,25 @@ def test_tensors_widen_as_other_columns_do():
     wider = as_type(column, pa.list_(pa.list_(pa.float32(), 1), 2))
     assert wider.to_pylist() == [[[0.0], [1.0]], None, [[4.0], [5.0]]]
     assert as_type(pa.chunked_array([], column.type), plain_type(column.type)).to_pylist() == []
+
+
+def test_whole_numbers_become_floats_in_the_named_columns_only():
+    struct = pa.struct({"a": pa.int64(), "b": pa.int64()})
+    schema = pa.schema({"x": pa.int64(), "y": pa.int64(), "of": struct, "t": pa.string()})
+    assert with_floats(schema, ["of.b", "x", "t"]) == pa.schema(
+        {
+            "x": pa.float64(),
+            "y": pa.int64(),
+            "of": pa.struct({"a": pa.int64(), "b": pa.float64()}),
+            "t": pa.string(),
+        }
+    )
+
+
+def test_thousands_of_columns_are_made_a_schema_of_once(monkeypatch):
+    schema = pa.schema({f"c{place}": pa.int64() for place in range(4000)})
+    made = []
+    build = pa.schema
+    monkeypatch.setattr(pa, "schema", lambda fields: made.append(fields) or build(fields))
+    assert set(with_floats(schema, schema.names).types) == {pa.float64()}
+    assert len(made) == 1

@@ -86,11 +86,10 @@ def refuse_without_arrays(columns: Iterable[ColumnPath]) -> None:
 
 def with_floats(schema: pa.Schema, names: Iterable[str]) -> pa.Schema:
     """Make float64 of the whole numbers in these columns, in lists as well."""
+    types = {field.name: field.type for field in schema}
     for path in find_columns(schema, names):
-        index = schema.get_field_index(path.root)
-        field = schema.field(index)
-        schema = schema.set(index, field.with_type(_floated(field.type, path.leaf)))
-    return schema
+        types[path.root] = _floated(types[path.root], path.leaf)
+    return pa.schema(types)  # once: each schema copies all fields, of which there may be thousands
 
 
 def _floated(kind: pa.DataType, leaf: Sequence[str]) -> pa.DataType:
