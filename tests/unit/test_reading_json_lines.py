@@ -274,6 +274,20 @@ def test_a_row_above_16_mib_is_rejected_and_not_held(dataset):
     assert rows_of(chunks) == [{"a": "1"}, {"a": "2"}]
 
 
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        (['"a"', "3"], "column 'v' is a number, not string"),
+        (["1", "0.5", "2"], "column 'v' is a number out of range or with a fraction, not int64"),
+    ],
+)
+def test_a_number_that_does_not_fit_is_told_for_what_it_is(dataset, values, says):
+    data = dataset("".join(f'{{"v": {value}}}\n' for value in values))
+    kind = pa.string() if says.endswith("string") else pa.int64()
+    (chunk,) = data.read(inspection=replace(data.inspect(), schema=pa.schema({"v": kind})))
+    assert [rows.message for rows in chunk.unreadable] == [says]
+
+
 def test_messages_never_quote_the_line(dataset):
     chunks = dataset("".join(GOOD) + '{"name": 123454321}\n{"secret-value\n').read()
     messages = [rows.message for chunk in chunks for rows in chunk.unreadable]

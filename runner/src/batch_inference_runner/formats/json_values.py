@@ -107,7 +107,7 @@ def _value(value: Any, kind: pa.DataType, name: str) -> Any:
         return None
     converted = _converted(value, kind, name)
     if converted is None:
-        raise BadLine("TypeMismatch", f"column {name!r} is {_word(value)}, not {kind}")
+        raise BadLine("TypeMismatch", f"column {name!r} is {_word(value, kind)}, not {kind}")
     return converted
 
 
@@ -163,8 +163,11 @@ def is_unicode(text: str) -> bool:
     return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
 
 
-def _word(value: Any) -> str:
+def _word(value: Any, kind: pa.DataType) -> str:
     words = {bool: "a boolean", str: "a string", list: "a list"}
     if isinstance(value, dict):
         return "an object"
-    return words.get(type(value), "a number out of range or with a fraction")
+    number = "a number"
+    if pa.types.is_integer(kind):
+        number += " out of range or with a fraction"
+    return words.get(type(value), number)
