@@ -144,6 +144,22 @@ def test_a_bad_value_is_rejected_beside_any_other(dataset, row, beside):
     assert len(rows_of(chunks)) == 1
 
 
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ("1,2.5", "as many values as there are columns"),
+        ("1,2.5,a,b", "as many values as there are columns"),
+        ('1,2.5,"a \\" b"', "a quote inside a quoted value must be doubled"),
+        ("1,2.5,a\rb", "a CR, outside of quotes"),
+    ],
+)
+def test_a_row_is_told_what_is_wrong_with_it(dataset, row, says):
+    (chunk,) = dataset(f"{HEADER}{GOOD[0]}{row}\n{GOOD[1]}").read()
+    (rows,) = chunk.unreadable
+    assert (rows.error, chunk.table.num_rows) == ("InvalidCsvRow", 2)
+    assert says in rows.message
+
+
 def test_an_unclosed_quote_is_one_row_up_to_the_end_of_the_file(dataset):
     before = HEADER + "".join(GOOD[:50])
     chunks = dataset(before + '1,2,"open\n' + "".join(GOOD[50:])).read()

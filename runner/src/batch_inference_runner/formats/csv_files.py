@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -48,11 +49,18 @@ if TYPE_CHECKING:
     from batch_inference_runner.plan.plan import InputFile, Piece, Shard
     from batch_inference_runner.rows import Indices
 
-_MESSAGES = {
-    "InvalidUtf8": "the row is not valid UTF-8",
-    "InvalidCsvRow": "the row does not have as many values as there are columns",
-    "UnclosedQuote": "a quoted value is not closed before the end of the file",
-}
+
+class _Mistake(Enum):
+    """Why a row is none: its class of error, and what to say of it."""
+
+    UTF8 = ("InvalidUtf8", "the row is not valid UTF-8")
+    COUNT = ("InvalidCsvRow", "the row does not have as many values as there are columns")
+    QUOTES = (
+        "InvalidCsvRow",
+        "the row has text behind a closing quote: a quote inside a quoted value must be doubled",
+    )
+    RETURN = ("InvalidCsvRow", "the row holds a CR, outside of quotes, that does not end it")
+    UNCLOSED = ("UnclosedQuote", "a quoted value is not closed before the end of the file")
 
 
 def has_more_rows(
@@ -74,11 +82,11 @@ def has_more_rows(
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """Rows of a block as text: `kept` are row numbers of the block, `bad` (row, error)."""
+    """Rows of a block as text: `kept` are row numbers of the block, `bad` (row, mistake)."""
 
     table: pa.Table
     kept: Indices
-    bad: tuple[tuple[int, str], ...] = ()
+    bad: tuple[tuple[int, _Mistake], ...] = ()
 
 
 class CsvRows:
@@ -133,7 +141,7 @@ class CsvRows:
         kept = np.arange(first, last, dtype=np.int64)
         if wrong:
             kept = np.delete(kept, wrong)
-        return _Part(table, kept, tuple((first + row, "InvalidCsvRow") for row in wrong))
+        return _Part(table, kept, tuple((first + row, _Mistake.COUNT) for row in wrong))
 
     def _read(self, text: bytes, skip: object) -> pa.Table:
         return pv.read_csv(
@@ -157,13 +165,17 @@ class CsvRows:
         )
 
     def _singly(self, first: int, _last: int) -> _Part:
-        return _Part(self._nothing(), np.empty(0, np.int64), ((first, self._error(first)),))
+        return _Part(self._nothing(), np.empty(0, np.int64), ((first, self._mistake(first)),))
 
-    def _error(self, row: int) -> str:
+    def _mistake(self, row: int) -> _Mistake:
         text = self._row(row)
         if not is_utf8(text):
-            return "InvalidUtf8"
-        return "InvalidCsvRow" if is_closed(text, self._dialect) else "UnclosedQuote"
+            return _Mistake.UTF8
+        if not is_closed(text, self._dialect):
+            return _Mistake.UNCLOSED
+        if not is_well_quoted(text, self._dialect):
+            return _Mistake.QUOTES
+        return _Mistake.RETURN if has_lone_return(text, self._dialect) else _Mistake.COUNT
 
     def _row(self, row: int) -> bytes:
         return self._text[self.starts[row] : self._ends[row]]
@@ -278,10 +290,10 @@ class _Misfits:
     rejects: tuple[UnreadableRows, ...]
 
 
-def _rejected(bad: Sequence[tuple[int, str]], offsets: Indices) -> Iterator[UnreadableRows]:
-    for error in dict.fromkeys(error for _, error in bad):
-        rows = [row for row, other in bad if other == error]
-        yield UnreadableRows(offsets[np.array(rows, np.int64)], error, _MESSAGES[error])
+def _rejected(bad: Sequence[tuple[int, _Mistake]], offsets: Indices) -> Iterator[UnreadableRows]:
+    for mistake in dict.fromkeys(mistake for _, mistake in bad):
+        rows = [row for row, other in bad if other is mistake]
+        yield UnreadableRows(offsets[np.array(rows, np.int64)], *mistake.value)
 
 
 def _wanted(
