@@ -71,6 +71,20 @@ def test_a_first_row_without_a_header_that_is_not_utf8_is_one_rejected_row(tmp_p
     assert rows_of(chunks) == [{"f0": 2, "f1": "x"}] * 3
 
 
+@pytest.mark.parametrize("rows", ["1,2,3\n4,5,\n", "1\n", "1;2\n3;4\n"])
+def test_a_header_of_another_width_than_all_rows_is_refused(tmp_path, rows):
+    with pytest.raises(InvalidJob, match="as many values as the header has names") as refused:
+        csv_files(tmp_path, "id,x\n" + rows).inspect()
+    assert refused.value.reason is Reason.SCHEMA_MISMATCH
+    assert "spec.input.csv.delimiter" in refused.value.message
+
+
+def test_one_row_of_the_header_s_width_is_enough(tmp_path):
+    chunks = csv_files(tmp_path, "id,x\n1,2,3\n", "id,x\n4,5\n").read()
+    assert rejected(chunks) == [(5, "InvalidCsvRow")]
+    assert rows_of(chunks) == [{"id": 4, "x": 5}]
+
+
 def test_a_header_may_hold_no_newline_where_values_may_not(tmp_path):
     never = NewlinesInValues.NEVER
     data = csv_files(tmp_path, '"i\nd",a\n1,2\n', newlines_in_values=never)

@@ -81,12 +81,18 @@ def has_more_rows(
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
+class ParsedRows:
     """Rows of a block as text: `kept` are row numbers of the block, `bad` (row, mistake)."""
 
     table: pa.Table
     kept: Indices
     bad: tuple[tuple[int, _Mistake], ...] = ()
+
+    @property
+    def is_of_other_width(self) -> bool:
+        """Whether every row has too few or too many values."""
+        is_count = all(mistake is _Mistake.COUNT for _, mistake in self.bad)
+        return is_count and bool(self.bad) and not len(self.kept)
 
 
 class CsvRows:
@@ -105,16 +111,18 @@ class CsvRows:
         """Leave out the header."""
         self.starts, self._ends = self.starts[1:], self._ends[1:]
 
-    def parse(self) -> _Part:
+    def parse(self) -> ParsedRows:
         """Parse all rows; those that are no rows of `names` are in `bad`."""
         parts = list(decode_bisected(len(self.starts), self._at_once, self._singly, few=1))
         if len(parts) == 1:
             return parts[0]
         table = pa.concat_tables([self._nothing(), *(part.table for part in parts)])
         kept = np.concatenate([np.empty(0, np.int64), *(part.kept for part in parts)])
-        return _Part(table.combine_chunks(), kept, tuple(row for part in parts for row in part.bad))
+        return ParsedRows(
+            table.combine_chunks(), kept, tuple(row for part in parts for row in part.bad)
+        )
 
-    def _at_once(self, first: int, last: int) -> _Part | None:
+    def _at_once(self, first: int, last: int) -> ParsedRows | None:
         text = self._text[self.starts[first] : self._ends[last - 1]]
         # a quote that is open at the end would be taken for a closed one
         if not is_utf8(text) or not is_closed(self._row(last - 1), self._dialect):
@@ -141,7 +149,7 @@ class CsvRows:
         kept = np.arange(first, last, dtype=np.int64)
         if wrong:
             kept = np.delete(kept, wrong)
-        return _Part(table, kept, tuple((first + row, _Mistake.COUNT) for row in wrong))
+        return ParsedRows(table, kept, tuple((first + row, _Mistake.COUNT) for row in wrong))
 
     def _read(self, text: bytes, skip: object) -> pa.Table:
         return pv.read_csv(
@@ -164,8 +172,8 @@ class CsvRows:
             ),
         )
 
-    def _singly(self, first: int, _last: int) -> _Part:
-        return _Part(self._nothing(), np.empty(0, np.int64), ((first, self._mistake(first)),))
+    def _singly(self, first: int, _last: int) -> ParsedRows:
+        return ParsedRows(self._nothing(), np.empty(0, np.int64), ((first, self._mistake(first)),))
 
     def _mistake(self, row: int) -> _Mistake:
         text = self._row(row)

@@ -20,7 +20,7 @@ from batch_inference_runner.formats.byte_ranges import (
     units_between,
 )
 from batch_inference_runner.formats.compressed_text import compression_of
-from batch_inference_runner.formats.csv_files import CsvRows, has_more_rows
+from batch_inference_runner.formats.csv_files import CsvRows, ParsedRows, has_more_rows
 from batch_inference_runner.formats.csv_first_row import (
     column_names,
     dialect_of,
@@ -46,7 +46,7 @@ from batch_inference_runner.formats.text_refusals import (
 from batch_inference_runner.plan.plan import FileInventory, Unit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from batch_inference_api.runner_contract import CsvOptions
     from batch_inference_runner.formats.foreign_file import OpenFile
@@ -169,13 +169,10 @@ def inspect_csv(
         samples = _samples(
             files, found, open_file, row_ends=ends, quoted=dialect.multiline, pool=fetching
         )
-        texts = []
-        for sample in samples:
-            rows = CsvRows(sample.rows, dialect, names=found[sample.file].names, wanted=names)
-            if options.header and sample.holds_header:
-                rows.skip_first()
-            if len(rows.starts):
-                texts.append(rows.parse().table)
+        parts = list(_parsed(samples, found, names, options))
+        if options.header and parts and all(part.is_of_other_width for part in parts):
+            raise _other_width(names, files)
+        texts = [part.table for part in parts]
 
         def has_rows(file: InputFile) -> bool:
             with closing(ForeignFile(file, open_file)) as foreign:
@@ -187,6 +184,28 @@ def inspect_csv(
     without_values = {name: pa.float64() if name in numbers else unknown for name in names}
     types = {name: _inferred(name, texts, key, kind) for name, kind in without_values.items()}
     return pa.schema(types), tuple(FileInventory(item.units) for item in found)
+
+
+def _parsed(
+    samples: Iterable[_Sample], found: Sequence[_Found], names: Sequence[str], options: CsvOptions
+) -> Iterator[ParsedRows]:
+    for sample in samples:
+        own_names = found[sample.file].names
+        rows = CsvRows(sample.rows, dialect_of(options), names=own_names, wanted=names)
+        if options.header and sample.holds_header:
+            rows.skip_first()
+        if len(rows.starts):
+            yield rows.parse()
+
+
+def _other_width(names: Sequence[str], files: Sequence[InputFile]) -> InvalidJob:
+    which = repr(files[0].uri) if len(files) == 1 else f"the {len(files)} files"
+    return InvalidJob(
+        Reason.SCHEMA_MISMATCH,
+        f"no row of {which} that was looked at has as many values as the header has names, which "
+        f"is {len(names)}: write one name for each value; check spec.input.csv.delimiter, and set "
+        "spec.input.csv.header to false if the first row is no header",
+    )
 
 
 def _beginning_with_row(units: tuple[Unit, ...], offset: int) -> tuple[Unit, ...]:
