@@ -283,6 +283,14 @@ def test_parquet_that_is_called_csv_is_named(tmp_path):
     check(run(job), Reason.INPUT_CORRUPT, ("begins as Parquet does",), ExitCode.INVALID)
 
 
+@pytest.mark.parametrize("delimiter", [";", "\t", "|"])
+def test_a_header_of_one_name_that_holds_a_delimiter_is_told(tmp_path, delimiter):
+    job = linear_job(tmp_path, {"input.format": "CSV"}, files=0)
+    (tmp_path / "input" / "rows.csv").write_text("id;a;b;c\n0;0;0;0\n".replace(";", delimiter))
+    says = f"set spec.input.csv.delimiter to {json.dumps(delimiter)} if"
+    check(run(job), Reason.SCHEMA_MISMATCH, (says,), ExitCode.INVALID)
+
+
 def test_a_csv_header_that_would_swallow_rows_is_refused(tmp_path):
     job = job_over(tmp_path, "CSV")
     (tmp_path / "data" / "x.csv").write_text('a,b,c,"t\n' + "1,2,3,x\n" * 5)

@@ -35,6 +35,11 @@ BAD_HEADERS = {
     "a quote open to the next quote": ('id,a,"t\n1,2,"x"\n3,4,"y"\n', BEHIND),
     "text behind a closing quote": ('id,a,"t"x\n1,2,x\n', BEHIND),
     "another delimiter": ('"id";"a"\n1;2\n', "set spec.input.csv.delimiter"),
+    "a line for spreadsheets": ("sep=;\nid;x\n1;2\n", "for spreadsheets only: remove it"),
+    "a line for spreadsheets in quotes": (
+        '"sep=,"\r\nid,x\r\n',
+        "for spreadsheets only: remove it",
+    ),
     "CR alone in all the file": ("id,a,t\r1,2,x\r3,4,y\r", RETURN),
     "CR alone behind the header": ("id,a,t\r1,2,x\n3,4,y\n", RETURN),
     "CR alone and quotes": ('"id","a"\r"1","2"\r', RETURN),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import sys
 from contextlib import closing
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 LINE_END = b"\r\n"
 _SEARCHED_ROWS = 1000
+_SEPARATOR_LINE = re.compile(rb'"?sep=[^\w\s"]?"?\s*', re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +120,8 @@ def column_names(first: FirstRow, options: CsvOptions) -> tuple[str, ...]:
 def refuse_bad_header(first: FirstRow, dialect: CsvDialect, uri: str) -> None:
     """Refuse a file whose header is no text, or no row: it may have taken rows for names.
 
+    So is one that is the line `sep=;`, which spreadsheet programs write for themselves.
+
     Raises InvalidJob (INPUT_CORRUPT).
     """
     if first.is_behind_long:
@@ -125,6 +129,8 @@ def refuse_bad_header(first: FirstRow, dialect: CsvDialect, uri: str) -> None:
             "is longer than 16 MiB, as it is when a quote is not closed or lines end with CR "
             "alone: close every quote, and write the file with LF or CRLF"
         )
+    elif _SEPARATOR_LINE.fullmatch(first.text):
+        mistake = "is a line that says what separates values, for spreadsheets only: remove it"
     elif not is_utf8(first.text):
         mistake = "is not valid UTF-8: write the file as UTF-8"
     else:

@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 import base64
+import json
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from batch_inference_api.choices import NullPolicy
+from batch_inference_api.choices import DataFormat, NullPolicy
 from batch_inference_api.reasons import Reason
-from batch_inference_runner.errors import JobFailed
+from batch_inference_runner.errors import InvalidJob, JobFailed
 from batch_inference_runner.formats.columns import with_floats
 from batch_inference_runner.formats.inspection import inspect
 from batch_inference_runner.formats.reading import ShardReader, open_reader
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from batch_inference_runner.models.model_file import ModelFile
     from batch_inference_runner.plan.plan import InputFile
     from batch_inference_runner.storage.store import RandomAccess
+
+_OTHER_DELIMITERS = (";", "\t", "|", ",")
 
 
 def opener(config: RunnerConfig) -> Callable[[InputFile], RandomAccess]:
@@ -84,11 +87,28 @@ def compile_stages(
     config: RunnerConfig, schema: pa.Schema, model: ModelFile, *, memory_bytes: int
 ) -> Stages:
     """Load the model, bind it to the columns, compile SQL. Raises InvalidJob, JobFailed."""
-    stages = Stages(config, schema, model, memory_bytes=memory_bytes)
+    try:
+        stages = Stages(config, schema, model, memory_bytes=memory_bytes)
+    except InvalidJob as error:
+        if config.input.format == DataFormat.CSV and error.reason == Reason.SCHEMA_MISMATCH:
+            raise InvalidJob(error.reason, _delimiter_hint(schema) + error.message) from error
+        raise
     check_writable(
         stages.output_schema, config.output.format, partition_by=config.output.partition_by
     )
     return stages
+
+
+def _delimiter_hint(schema: pa.Schema) -> str:
+    """Say which delimiter the only name of a header seems to hold; nothing if it holds none."""
+    only = schema.names[0] if len(schema) == 1 else ""
+    found = next((character for character in _OTHER_DELIMITERS if character in only), None)
+    if found is None:
+        return ""
+    return (
+        f"the header is one name, {only!r}: set spec.input.csv.delimiter to {json.dumps(found)} if "
+        "that separates names; "
+    )
 
 
 def schema_to_read(config: RunnerConfig, schema: pa.Schema, stages: Stages) -> pa.Schema:
