@@ -93,6 +93,7 @@ class Dataset:
             columns=found.schema.names if columns is None else columns,
             csv=self.csv,
             watched=self.watched,
+            key=self.key,
         )
         try:
             return list(reader.chunks(shard or whole(found.inventories), frugal=frugal))

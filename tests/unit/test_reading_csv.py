@@ -276,6 +276,14 @@ def test_a_key_is_text_unless_whole_numbers_say_the_same(dataset, keys, kind):
     assert [None if name is None else str(name) for name in read] == names
 
 
+@pytest.mark.parametrize("key", ["007", "+7", "7.0", "0x7", "7e0", " 7", "NA", '""', "-0", "x"])
+def test_a_late_key_that_is_written_otherwise_is_rejected(dataset, key):
+    data = replace(dataset("k,v\n" + "7,1\n" * 4096 + f"{key},2\n,3\n-7,4\n"), key="k")
+    chunks = data.read()
+    assert rows_of(chunks)[4096:] == [{"k": None, "v": 3}, {"k": -7, "v": 4}]
+    assert rejected(chunks) == [(4 + 4 * 4096, "TypeMismatch")]
+
+
 def test_files_that_only_have_a_header_leave_the_types_to_the_others(dataset):
     headers = ["k,v\n", "k,v", "\ufeffk,v\r\n"] * 20
     assert str(dataset(*headers).inspect().schema.field("v").type) == "null"

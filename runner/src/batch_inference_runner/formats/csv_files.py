@@ -35,7 +35,7 @@ from batch_inference_runner.formats.csv_rows import (
     is_well_quoted,
     row_ends,
 )
-from batch_inference_runner.formats.csv_values import cast_text
+from batch_inference_runner.formats.csv_values import cast_key, cast_text
 from batch_inference_runner.formats.foreign_file import ForeignFile, read_pieces
 from batch_inference_runner.formats.text_blocks import TextBlock, text_blocks
 from batch_inference_runner.formats.utf8 import is_utf8
@@ -203,12 +203,14 @@ class CsvReader:
         schema: pa.Schema,
         columns: Sequence[ColumnPath],
         options: CsvOptions,
+        key: str | None,
     ) -> None:
         self._files = files
         self._open_file = open_file
         self._schema = schema
         self._columns = tuple(columns)
         self._options = options
+        self._key = key
         self._dialect = dialect_of(options)
         self._names: dict[int, tuple[str, ...]] = {}
         self._lock = threading.Lock()
@@ -278,10 +280,13 @@ class CsvReader:
         rejects, columns = [], []
         for name in table.column_names:
             kind = self._schema.field(name).type
-            column, bad = cast_text(table.column(name), kind)
+            cast = cast_key if name == self._key else cast_text
+            column, bad = cast(table.column(name), kind)
             columns.append(column)
             if bad is not None and (bad & good).any():
                 message = f"column {name!r} holds text that is not {kind}"
+                if name == self._key:
+                    message += ", or not written as a key of that type is, but as 007 or +7"
                 rejects.append(UnreadableRows(offsets[bad & good], "TypeMismatch", message))
                 good &= ~bad
         typed = pa.table(columns, names=table.column_names)

@@ -107,6 +107,21 @@ def cast_text(
     return _cast_singly(values, kind) if _may_differ(column, values) else (column, None)
 
 
+def cast_key(
+    values: pa.ChunkedArray, kind: pa.DataType
+) -> tuple[pa.ChunkedArray, npt.NDArray[np.bool_] | None]:
+    """Cast as cast_text does, but what its number is not written as does not fit.
+
+    `007`, which is 7 elsewhere, would name the row of another key.
+    """
+    column, bad = cast_text(values, kind)
+    if not pa.types.is_int64(kind):
+        return column, bad
+    is_same = pc.fill_null(pc.equal(pc.cast(column, pa.string()), values), fill_value=False)
+    differs = pc.and_not(pc.is_valid(values), is_same)
+    return column, differs.to_numpy() if _any(differs) else None
+
+
 def _may_differ(column: pa.ChunkedArray, values: pa.ChunkedArray) -> bool:
     """Whether pyarrow's cast may have taken text that is rejected where it is parsed singly.
 

@@ -47,12 +47,13 @@ def open_reader(
     columns: Sequence[str],
     csv: CsvOptions,
     watched: Watched = nullcontext,
+    key: str | None = None,
 ) -> ShardReader:
     """Open a reader of exactly `columns`, in that order, with the types of `schema`.
 
     `schema` is what `inspect` gave for these files. A column `a.b` that is not in the schema is
     field b of struct a. `watched` is entered, with the number of a shard, by threads of the reader
-    that decode for it.
+    that decode for it. `key` is as in `inspect`.
 
     Raises KeyError for a column that is neither, InvalidJob (SCHEMA_MISMATCH) for one of a type
     that cannot be read.
@@ -73,4 +74,4 @@ def open_reader(
         return JsonLinesReader(files, open_file, schema=schema, columns=paths)
     from batch_inference_runner.formats.csv_files import CsvReader
 
-    return CsvReader(files, open_file, schema=schema, columns=paths, options=csv)
+    return CsvReader(files, open_file, schema=schema, columns=paths, options=csv, key=key)

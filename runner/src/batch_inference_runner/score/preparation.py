@@ -136,6 +136,7 @@ def reader_for(
         columns=columns,
         csv=config.input.csv,
         watched=watched,
+        key=config.input.key_field,
     )
 
 
