@@ -89,9 +89,32 @@ def test_tensors_become_lists_of_their_shape(shape, permutation, begins):
     ]
 
 
-def test_permuted_tensors_are_refused():
-    plain = plain_type(tensors([2, 3], permutation=[1, 0]).type)
-    with pytest.raises(InvalidJob, match=r"'x' is .*permutation=\[1,0\].*, which cannot be read"):
+FIRST, LAST = [[0], [1]], [[4], [5]]
+WITH_TENSORS = {
+    "structs": (
+        pa.StructArray.from_arrays([tensors([2, 1])], ["t"], mask=MASK[:3]),
+        [{"t": FIRST}, None, {"t": LAST}],
+    ),
+    "lists": (
+        pa.ListArray.from_arrays(pa.array([0, 2, 2, 3]), tensors([2, 1])),
+        [[FIRST, None], [], [LAST]],
+    ),
+}
+
+
+@pytest.mark.parametrize(("array", "rows"), WITH_TENSORS.values(), ids=WITH_TENSORS)
+@pytest.mark.parametrize("begins", [0, 1, 2, 3])
+def test_tensors_inside_of_other_types_become_lists(array, rows, begins):
+    column = as_type(pa.chunked_array([array.slice(begins)]), plain_type(array.type))
+    column.validate(full=True)
+    assert column.type == plain_type(array.type)
+    assert column.to_pylist() == rows[begins:]
+
+
+@pytest.mark.parametrize(("shape", "permutation"), [([2, 3], [1, 0]), ([2, 0], None), ([0], None)])
+def test_tensors_that_no_lists_can_hold_are_refused(shape, permutation):
+    plain = plain_type(pa.fixed_shape_tensor(pa.uint8(), shape, permutation=permutation))
+    with pytest.raises(InvalidJob, match=r"'x' is extension<.*>, which cannot be read"):
         refuse_without_arrays([ColumnPath("x", "x", (), plain)])
 
 

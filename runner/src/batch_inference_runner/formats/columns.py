@@ -12,7 +12,7 @@ from batch_inference_api.reasons import Reason
 from batch_inference_runner.errors import InvalidJob, JobFailed
 from batch_inference_runner.formats.partitions import partition_column
 from batch_inference_runner.formats.schemas import plain_type
-from batch_inference_runner.formats.tensors import is_permuted, is_tensor, nested_lists, nested_type
+from batch_inference_runner.formats.tensors import is_tensor, lacks_lists, nested_lists
 from batch_inference_runner.nested_types import parts
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def find_columns(schema: pa.Schema, names: Iterable[str]) -> tuple[ColumnPath, .
 def refuse_without_arrays(columns: Iterable[ColumnPath]) -> None:
     """Raise InvalidJob(SCHEMA_MISMATCH) for a column of a type that cannot be read."""
     for path in columns:
-        if any(part.id in _WITHOUT_ARRAYS or is_permuted(part) for part in parts(path.type)):
+        if any(part.id in _WITHOUT_ARRAYS or lacks_lists(part) for part in parts(path.type)):
             raise InvalidJob(
                 Reason.SCHEMA_MISMATCH,
                 f"column {path.name!r} is {path.type}, which cannot be read: leave it out of the "
@@ -142,9 +142,6 @@ def as_type(column: pa.ChunkedArray, planned: pa.DataType) -> pa.ChunkedArray:
     """Give `column` the planned type: decode dictionaries, drop extensions, widen numbers."""
     if column.type.equals(planned):
         return column
-    if is_tensor(column.type):
-        lists = [nested_lists(chunk) for chunk in column.chunks]
-        column = pa.chunked_array(lists, nested_type(column.type, column.type.value_type))
     column = _storage(column)
     if any(map(_is_uncastable, parts(column.type))):
         chunks = [_castable(chunk) for chunk in column.chunks]
@@ -153,8 +150,10 @@ def as_type(column: pa.ChunkedArray, planned: pa.DataType) -> pa.ChunkedArray:
 
 
 def _is_uncastable(kind: pa.DataType) -> bool:
-    """Tell whether a type is a list view, a dictionary of views, or a run-end encoding."""
+    """Tell whether a type is a list view, a dictionary of views, run-end encoded, or a tensor."""
     types = pa.types
+    if is_tensor(kind):
+        return True
     if types.is_dictionary(kind):
         return bool(types.is_string_view(kind.value_type) or types.is_binary_view(kind.value_type))
     return _is_list_view(kind) or bool(types.is_run_end_encoded(kind))
@@ -174,12 +173,14 @@ def _struct_field(column: pa.ChunkedArray, field: str) -> pa.ChunkedArray:
 
 
 def _castable(array: pa.Array) -> pa.Array:
-    """Copy views and run-end encodings into what can be cast.
+    """Copy views, run-end encodings and tensors into what can be cast.
 
     `cast` itself makes lists of list views whose offsets lack their end (pyarrow 26), and knows no
     dictionaries of views, nor run-end encodings inside of other types.
     """
     types, kind = pa.types, array.type
+    if is_tensor(kind):
+        return nested_lists(array)
     if types.is_run_end_encoded(kind):
         return _run_end_decoded(array)
     if types.is_dictionary(kind):
@@ -216,7 +217,7 @@ def _list_of(array: pa.Array) -> pa.ListArray:
 
 
 def _storage(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    if not isinstance(column.type, pa.BaseExtensionType):
+    if not isinstance(column.type, pa.BaseExtensionType) or is_tensor(column.type):
         return column
     kind = column.type.storage_type
     return pa.chunked_array([chunk.storage for chunk in column.chunks], type=kind)

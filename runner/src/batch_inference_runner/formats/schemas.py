@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from batch_inference_api.reasons import Reason
 from batch_inference_runner.errors import InvalidJob
-from batch_inference_runner.formats.tensors import is_permuted, is_tensor, nested_type
+from batch_inference_runner.formats.tensors import is_tensor, lacks_lists, nested_type
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,12 +43,12 @@ def plain_type(kind: pa.DataType) -> pa.DataType:
     """Reduce a type to how its values are handed on.
 
     Dictionaries and run-end encodings become their values, tensors nested lists, other extensions
-    their storage, large and view variants of strings, binaries and lists the plain one. Permuted
-    tensors stay, for nobody to read.
+    their storage, large and view variants of strings, binaries and lists the plain one. Tensors
+    that no lists can hold stay, for nobody to read.
     """
     types = pa.types
     if is_tensor(kind):
-        return kind if is_permuted(kind) else nested_type(kind, plain_type(kind.value_type))
+        return kind if lacks_lists(kind) else nested_type(kind, plain_type(kind.value_type))
     if isinstance(kind, pa.BaseExtensionType):
         return plain_type(kind.storage_type)
     if types.is_dictionary(kind) or types.is_run_end_encoded(kind):

@@ -2,7 +2,8 @@
 
 Their storage is one flat list, in which a model would find any shape of as many values. Tensors
 whose dimensions are permuted are not read: what that means is told differently by Arrow's
-specification, by its conversion to NumPy, and by that from NumPy (PyArrow 26).
+specification, by its conversion to NumPy, and by that from NumPy (PyArrow 26). Nor are tensors
+without a value.
 https://arrow.apache.org/docs/format/CanonicalExtensions.html#fixed-shape-tensor
 """
 
@@ -16,11 +17,12 @@ def is_tensor(kind: pa.DataType) -> bool:
     return isinstance(kind, pa.FixedShapeTensorType)
 
 
-def is_permuted(kind: pa.DataType) -> bool:
-    """Say whether a type is of tensors whose dimensions do not lie in memory in their order."""
-    if not is_tensor(kind) or kind.permutation is None:
+def lacks_lists(kind: pa.DataType) -> bool:
+    """Say whether a type is of tensors that are permuted, or have a dimension of length 0."""
+    if not is_tensor(kind):
         return False
-    return list(kind.permutation) != sorted(kind.permutation)
+    order = list(kind.permutation or ())
+    return order != sorted(order) or 0 in kind.shape
 
 
 def nested_type(tensor: pa.FixedShapeTensorType, element: pa.DataType) -> pa.DataType:
