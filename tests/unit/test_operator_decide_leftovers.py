@@ -17,7 +17,6 @@ from testkit.observations import (
     named_run,
     observe,
     plan_for,
-    running_status,
     status_for,
     why,
 )
@@ -97,10 +96,10 @@ def test_pods_that_were_never_started_miss_the_deadline_of_their_run():
 
 OLD = {"created": ago(9000)}
 NO_DEADLINE = {
-    "the job has scored": (LIMIT, running_status(), make_waiting_pod(**OLD)),
-    "a pod runs, and may be scoring": (LIMIT, NAMED, make_pod(**OLD)),
-    "the pods were told to go": (LIMIT, NAMED, make_waiting_pod(**OLD, deleted=ago(1))),
-    "there is no limit": ({}, NAMED, make_waiting_pod(**OLD)),
+    "their run was seen, and has just been deleted": (LIMIT, NAMED, make_waiting_pod(**OLD)),
+    "a pod runs, and may be scoring": (LIMIT, {}, make_pod(**OLD)),
+    "the pods were told to go": (LIMIT, {}, make_waiting_pod(**OLD, deleted=ago(1))),
+    "there is no limit": ({}, {}, make_waiting_pod(**OLD)),
 }
 
 

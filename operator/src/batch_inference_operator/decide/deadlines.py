@@ -107,8 +107,8 @@ def _limits_of_progress(
     record: Record, run: RunJob, observation: Observation, *, now: datetime, settings: Settings
 ) -> Iterator[_Limit]:
     before_rows = pre_running_seconds(record, settings)
-    has_begun = has_run(record, observation)
-    if before_rows and not has_begun:
+    has_run = _has_run(record, observation)
+    if before_rows and not has_run:
         yield _Limit(
             reason=Reason.PRE_RUNNING_DEADLINE_EXCEEDED,
             since=run.started or run.created,
@@ -116,7 +116,7 @@ def _limits_of_progress(
             message=f"the pods did not begin to score within {before_rows} s",
         )
     between = record.spec.progress_deadline_seconds or settings.progress_deadline_seconds
-    if between and has_begun and not _gets_on(record, observation):
+    if between and has_run and not _gets_on(record, observation):
         yield _Limit(
             reason=Reason.PROGRESS_DEADLINE_EXCEEDED,
             since=_last_progress(record, run, observation.report, now=now),
@@ -125,7 +125,7 @@ def _limits_of_progress(
         )
 
 
-def has_run(record: Record, observation: Observation) -> bool:
+def _has_run(record: Record, observation: Observation) -> bool:
     """Whether this run, or an earlier one, has begun to score.
 
     Its phase does not tell: a run whose first pod is replaced starts anew.

@@ -13,11 +13,7 @@ from typing import TYPE_CHECKING
 from batch_inference_api.reasons import Reason
 from batch_inference_api.v1alpha1.status import RunStatus
 from batch_inference_operator.build.allowed import find_forbidden
-from batch_inference_operator.decide.deadlines import (
-    has_run,
-    pre_running_seconds,
-    remaining_seconds,
-)
+from batch_inference_operator.decide.deadlines import pre_running_seconds, remaining_seconds
 from batch_inference_operator.decide.leftovers import advise_on_leftovers, names_of
 from batch_inference_operator.decide.plan import CreateRun, DeleteRun, Plan
 from batch_inference_operator.decide.scene import Trouble, Wait
@@ -73,7 +69,7 @@ def _plan_wait(
     awaited = names_of(alive) if alive else "its Job is being deleted"
     message = f"the next run waits for the previous one to end: {awaited}"
     message += advise_on_leftovers(alive, observation)
-    left = _seconds_to_begin(record, observation, alive, now=now, settings=settings)
+    left = _seconds_to_begin(record, alive, now=now, settings=settings)
     if left is not None and left <= 0:
         limit = pre_running_seconds(record, settings)
         message = f"the pods did not begin to score within {limit} s: {message}"
@@ -86,19 +82,15 @@ def _plan_wait(
 
 
 def _seconds_to_begin(
-    record: Record,
-    observation: Observation,
-    alive: tuple[RunPod, ...],
-    *,
-    now: datetime,
-    settings: Settings,
+    record: Record, alive: tuple[RunPod, ...], *, now: datetime, settings: Settings
 ) -> float | None:
     """What pods that were never started have left to begin to score; None: no limit applies.
 
-    Pods that run may be scoring, and pods that were told to go are gone soon.
+    Pods that run may be scoring, and pods that were told to go are gone soon. So are those of a run
+    that was seen and deleted, but the cluster tells them a moment after their Job has gone.
     """
     limit = pre_running_seconds(record, settings)
-    if not limit or not alive or has_run(record, observation):
+    if not limit or not alive or record.run_number > 0:
         return None
     if not all(pod.is_waiting and pod.deleted is None for pod in alive):
         return None
