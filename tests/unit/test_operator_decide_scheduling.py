@@ -30,7 +30,7 @@ def test_of_several_pods_without_a_node_the_number_is_told():
 
 
 def test_a_scheduler_that_does_not_look_at_a_pod_is_named():
-    pod = make_waiting_pod(awaited_scheduler="nope", created=ago(11))
+    pod = make_waiting_pod(awaited_scheduler="nope", created=ago(31))
 
     found = find_trouble(make_record(), make_run(), observe(pod), now=NOW)
 
@@ -42,7 +42,7 @@ def test_a_scheduler_that_does_not_look_at_a_pod_is_named():
 
 
 def test_a_pod_that_no_scheduler_has_looked_at_yet_is_looked_at_again():
-    pod = make_waiting_pod(awaited_scheduler="nope", created=ago(9))
+    pod = make_waiting_pod(awaited_scheduler="nope", created=ago(29))
 
     plan = plan_for(make_record(status={"run": named_run()}), observe(make_run(), pod))
 
@@ -52,7 +52,7 @@ def test_a_pod_that_no_scheduler_has_looked_at_yet_is_looked_at_again():
 
 def test_gates_that_hold_pods_back_are_named():
     run = make_run(parallelism=2)
-    gates = {"scheduling_gates": ("a.example/quota", "b.example/net"), "created": ago(11)}
+    gates = {"scheduling_gates": ("a.example/quota", "b.example/net"), "created": ago(31)}
 
     found = find_trouble(make_record(), run, observe(make_waiting_pod(**gates)), now=NOW)
 

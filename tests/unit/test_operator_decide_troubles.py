@@ -164,7 +164,7 @@ TROUBLES = {
     "a webhook has made pods of no use": ([make_warning("FailedCreate", BROKEN)], Reason.POD_FORBIDDEN, BROKEN),
     "the API server did not create a pod": (
         [make_warning("FailedCreate", SERVER_AWAY)],
-        Wait.FOR_PODS, f"{SERVER_AWAY}; the Job controller tries again",
+        Wait.FOR_SERVER, f"{SERVER_AWAY}; the Job controller tries again",
     ),
     "a quota, and then the API server, did not let a pod be": (
         [make_warning("FailedCreate", SERVER_AWAY), make_warning("FailedCreate", QUOTA, seconds_ago=9)],

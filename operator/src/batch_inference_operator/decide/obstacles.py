@@ -45,8 +45,9 @@ _NAME_IT = (
     "namespace give a default"
 )
 """A quota for limits refuses pods that name none, and CPU has no limit unless the job names it."""
-_SEEN_TO = timedelta(seconds=10)
-"""A scheduler looks at a new pod within moments, and a queue removes its gates as soon."""
+_NOTICED_WITHIN = timedelta(seconds=30)
+"""A scheduler notices a new pod within moments, and a queue removes its gates as soon; where one
+replica of a scheduler takes over from another, its Lease runs out first, by default in 15 s."""
 TOLD_BY_EVENTS = frozenset(
     (
         *_REASONS.values(),
@@ -56,6 +57,7 @@ TOLD_BY_EVENTS = frozenset(
         Reason.ADMISSION_UNAVAILABLE,
         Reason.VOLUME_NOT_READY,
         Reason.CONTAINER_CANNOT_RUN,
+        Wait.FOR_SERVER,
     )
 )
 """What warnings about a Job or a pod are read as."""
@@ -67,7 +69,7 @@ def find_obstacle(scene: Scene) -> Trouble | None:
     return next((trouble for trouble in found if trouble is not None), None)
 
 
-def _is_nobody_wanted(scene: Scene) -> Trouble | None:
+def _is_scaled_to_zero(scene: Scene) -> Trouble | None:
     """Neither the operator nor a queue asks for no pods at all."""
     if scene.run.parallelism > 0:
         return None
@@ -146,7 +148,7 @@ def _is_a_pod_refused(scene: Scene) -> Trouble | None:
     refusals = [refusal for text in told if (refusal := _refusal_of(text)) is not None]
     if told and not refusals:
         message = f"{told[0]}; the Job controller tries again"
-        return Trouble(reason=Wait.FOR_PODS, message=message)
+        return Trouble(reason=Wait.FOR_SERVER, message=message)
     return next(iter(refusals), None)
 
 
@@ -230,11 +232,11 @@ def _is_no_scheduler_there(scene: Scene) -> Trouble | None:
 
 def _stuck(scene: Scene) -> list[RunPod]:
     """Pods that have waited for longer than schedulers and queues take to see to them."""
-    return [pod for pod in scene.waiting if scene.now - pod.created > _SEEN_TO]
+    return [pod for pod in scene.waiting if scene.now - pod.created > _NOTICED_WITHIN]
 
 
 _QUESTIONS: tuple[Callable[[Scene], Trouble | None], ...] = (
-    _is_nobody_wanted,
+    _is_scaled_to_zero,
     _is_an_image_missing,
     _is_configuration_missing,
     _is_the_container_broken,

@@ -25,10 +25,11 @@ FRESH = timedelta(minutes=10)
 
 
 class Wait(StrEnum):
-    """Ordinary waits, which are nobody's fault: no event tells of them."""
+    """Ordinary waits, which are nobody's fault: the operator makes no event of them."""
 
     SUSPENDING = "Suspending"
     FOR_PODS = "WaitingForPods"
+    FOR_SERVER = "WaitingForServer"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
