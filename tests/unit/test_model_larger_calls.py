@@ -113,6 +113,17 @@ def test_a_row_that_cannot_be_scored_alone_is_passed_over():
     assert rows_called(trial, but_the_first, VALUES[:1000]) == [[1] * 4]
 
 
+def test_a_model_that_scores_no_row_alone_is_asked_for_a_few_of_them_once():
+    def only_many(values):
+        if len(values) == 1:
+            raise InferenceFailed("InferenceError", "refused")
+        return values
+
+    costs = rows_called(Trial(FLOAT32), only_many, VALUES[:1000], VALUES[1000:2000])
+
+    assert costs == [[1] * 16, []]
+
+
 def test_rounding_of_larger_calls_is_told_from_dependence_on_the_batch():
     """Of sums that nearly cancel, it is small beside the scores of other rows."""
 

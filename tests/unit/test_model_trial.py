@@ -151,7 +151,7 @@ def test_a_row_that_cannot_be_scored_does_not_tell(monkeypatch):
     assert (paid, trial.over) == ([0, 2], False)
 
 
-def test_a_trial_that_is_needless_is_over():
+def test_a_trial_is_over_where_every_call_takes_one_row():
     trial = Trial(FLOAT32, fixed_batch=1)
 
     assert trial.over

@@ -103,10 +103,10 @@ def check_rowwise(call: Call, feeds: Feeds, tolerance: Tolerance) -> Checked | N
     return Checked(seconds, together, enough=most_checked(feeds))
 
 
-def check_call(call: Call, rows: Feeds, scores: Mapping[str, Array], tolerance: Tolerance) -> bool:
+def check_call(call: Call, rows: Feeds, scores: Mapping[str, Array], tolerance: Tolerance) -> None:
     """Compare `scores`, what one call gave for `rows`, with what a few of these give alone.
 
-    Says if there were any to compare.
+    Where the first ones that are tried cannot be scored alone, there is nothing to compare.
 
     Raises:
         JobFailed: ModelNotRowwise.
@@ -114,7 +114,9 @@ def check_call(call: Call, rows: Feeds, scores: Mapping[str, Array], tolerance: 
     unlike = rows.unlike(0)[-1:].tolist()
     wide = [*_spread(rows.count, 2), *_spread(rows.count, _CHECKED_LABELS)]
     alone: list[_Alone] = []
-    for row in dict.fromkeys([0, *unlike, *wide]):
+    for tried, row in enumerate(dict.fromkeys([0, *unlike, *wide])):
+        if tried == _TRIED_ROWS and not alone:
+            return
         if scored := _alone(call, rows.take(np.array([row])), row):
             alone.append(scored)
         if alone and len(alone) >= _rows_alone(alone[0], tolerance):
@@ -122,7 +124,6 @@ def check_call(call: Call, rows: Feeds, scores: Mapping[str, Array], tolerance: 
     if alone:
         places = [scored.row for scored in alone]
         _require_same(call, alone, places, scores, tolerance, all_scores=lambda: scores)
-    return bool(alone)
 
 
 def score_one(
