@@ -197,8 +197,13 @@ def test_a_rare_kind_of_failure_is_among_the_samples() -> None:
 
 def test_a_sample_that_cannot_be_read_does_not_fail_the_run() -> None:
     progress = running()
-    progress.committed(0, written=0, rejected=1, filtered=0, samples=[{"colour": "red"}])
-    assert progress.finish(RunPhase.SUCCEEDED).failures == ()
+    strange = [{"colour": "red"}, "x", {"stage": "Bind", "error": "E", "message": ["m"]}]
+    progress.committed(0, written=0, rejected=3, filtered=0, samples=strange)
+    assert progress.report().failures == ()
+    sample = {"file": "f", "stage": "Bind", "error": "E", "message": "m"}
+    progress.committed(1, written=0, rejected=20, filtered=0, samples=[sample] * 20)
+    progress.committed(2, written=0, rejected=3, filtered=0, samples=strange)
+    assert len(progress.finish(RunPhase.SUCCEEDED).failures) == 20
 
 
 def test_scorers_and_ended_children_are_not_added_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 _Sample = TypeVar("_Sample")
 
+SAMPLE_KIND = ("stage", "error", "message")
+"""The fields of a sample that say why its row was rejected."""
+
 GIVEN_UP = "givenUp"
 """Key in `StagedShard.runtime`: why the shard was given up, its rows rejected unread."""
 

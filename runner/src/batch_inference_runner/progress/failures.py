@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from batch_inference_api.choices import MAX_SAMPLES
 from batch_inference_api.runner_contract import RowFailure
-from batch_inference_runner.commit.staged import choose_samples
+from batch_inference_runner.commit.staged import SAMPLE_KIND, choose_samples
 from batch_inference_runner.redaction import redact
 
 if TYPE_CHECKING:
@@ -18,25 +17,12 @@ if TYPE_CHECKING:
 _MOST_TEXT = 300
 
 
-_kind_of = attrgetter("stage", "error", "message")
-
-
 def with_samples(
     known: Sequence[RowFailure], samples: Iterable[Mapping[str, Any]]
 ) -> Sequence[RowFailure]:
-    """Add a shard's samples to those that are known, and keep the most telling.
-
-    A resumed run adds those of a hundred thousand shards: most are passed over unread.
-    """
-    if len(known) == MAX_SAMPLES:
-        kinds = set(map(_kind_of, known))
-        samples = [
-            each
-            for each in samples
-            if tuple(map(each.get, ("stage", "error", "message"))) not in kinds
-        ]
+    """Add a shard's samples to those that are known, and keep the most telling."""
     added = [*filter(None, map(_failure_of, samples))]
-    return choose_samples([*known, *added], _kind_of) if added else known
+    return choose_samples([*known, *added], attrgetter(*SAMPLE_KIND)) if added else known
 
 
 def _failure_of(sample: Mapping[str, Any]) -> RowFailure | None:

@@ -18,7 +18,13 @@ import pyarrow as pa
 from batch_inference_api.choices import DataFormat, OnError
 from batch_inference_api.reasons import Reason
 from batch_inference_runner.commit.layout import REJECTS, part_stem, stage_key
-from batch_inference_runner.commit.staged import GIVEN_UP, StagedFile, StagedShard, choose_samples
+from batch_inference_runner.commit.staged import (
+    GIVEN_UP,
+    SAMPLE_KIND,
+    StagedFile,
+    StagedShard,
+    choose_samples,
+)
 from batch_inference_runner.errors import JobFailed
 from batch_inference_runner.formats.writing import DatasetWriter
 from batch_inference_runner.score.rejects import REJECT_SCHEMA, samples_of
@@ -186,7 +192,7 @@ class _StagedFiles:
     def _reject(self, rejected: pa.Table) -> None:
         self._rejected += rejected.num_rows
         samples = [*self._samples, *samples_of(rejected)]
-        self._samples = choose_samples(samples, itemgetter("stage", "error", "message"))
+        self._samples = choose_samples(samples, itemgetter(*SAMPLE_KIND))
         if self._output.config.error_policy.on_error is not OnError.DEAD_LETTER:
             return
         if self._rejects is None:
