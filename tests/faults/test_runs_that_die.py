@@ -58,6 +58,7 @@ def config_of(dataset, output, *, mode="ErrorIfExists", name="job", codec="none"
             "output": {
                 "location": {"uri": f"file://{output}/"},
                 "format": "Parquet",
+                "passthrough_fields": ["id"],
                 "compression": codec,
                 "mode": mode,
             },

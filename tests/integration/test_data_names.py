@@ -59,7 +59,10 @@ def test_odd_names_and_texts_survive_every_output_format(tmp_path, output_format
 
 @pytest.mark.parametrize("data_format", ["Parquet", "JSONLines", "Arrow"])
 def test_nested_columns_are_bound_and_copied_by_their_path(tmp_path, data_format):
-    rows = [{"id": i, "s": {"a": float(i), "t": {"b": float(i)}, "x": f"n{i}"}} for i in range(9)]
+    rows = [
+        {"id": i, "s": {"a": float(i), "t": {"b": float(i)}, "c": float(i), "x": f"n{i}"}}
+        for i in range(9)
+    ]
     rows[4]["s"]["t"] = None
     rows[6]["s"] = None
     schema = pa.schema(
@@ -71,6 +74,7 @@ def test_nested_columns_are_bound_and_copied_by_their_path(tmp_path, data_format
                     [
                         ("a", pa.float64()),
                         ("t", pa.struct([("b", pa.float64())])),
+                        ("c", pa.float64()),
                         ("x", pa.string()),
                     ]
                 ),
@@ -81,7 +85,7 @@ def test_nested_columns_are_bound_and_copied_by_their_path(tmp_path, data_format
         tmp_path,
         data_format,
         {
-            "model.inputs": [{"name": "input", "columns": ["s.a", "s.t.b", "s.a"]}],
+            "model.inputs": [{"name": "input", "columns": ["s.a", "s.t.b", "s.c"]}],
             "output.passthroughFields": ["id", "s.x"],
         },
     )
