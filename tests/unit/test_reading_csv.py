@@ -390,13 +390,13 @@ def test_any_cut_gives_the_same_rows(tmp_path_factory, rows, target, newline):
 @example(text="a\r,\n\r\r\n", target=1)
 @given(text=st.text(alphabet='a,"\n\r', max_size=40), target=st.integers(1, 30))
 def test_any_text_gives_each_row_once_whatever_the_cut(tmp_path_factory, text, target):
-    path = write_text(tmp_path_factory.mktemp("any") / "a.csv", "a,b\n" + text)
-    options = CsvOptions(header=False)  # or text without any row of two values would be refused
-    whole = Dataset((pinned(path),), DataFormat.CSV, options)
-    schema = pa.schema({"f0": pa.string(), "f1": pa.string()})
+    good = "x,y\n"  # without a row of two values the header would be refused
+    path = write_text(tmp_path_factory.mktemp("any") / "a.csv", "a,b\n" + good + text)
+    whole = Dataset((pinned(path),), DataFormat.CSV)
+    schema = pa.schema({"a": pa.string(), "b": pa.string()})
     at_once = type(whole.inspect())(schema, whole.inspect().inventories)
     expected = whole.read(inspection=at_once)
-    data = Dataset((pinned(path),), DataFormat.CSV, options, target_bytes=target)
+    data = Dataset((pinned(path),), DataFormat.CSV, target_bytes=target)
     found = type(at_once)(schema, data.inspect().inventories)
     parts = [data.read(inspection=found, shard=s) for s in shard_per_unit(found.inventories)]
     assert [row for part in parts for row in rows_of(part)] == rows_of(expected)

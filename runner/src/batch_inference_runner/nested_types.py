@@ -22,7 +22,7 @@ def parts(kind: pa.DataType) -> Iterator[pa.DataType]:
 
 
 def with_leaves(kind: pa.DataType, replace: Callable[[pa.DataType], pa.DataType]) -> pa.DataType:
-    """Replace what has nothing inside in structs, maps and lists, or the type itself if it is none.
+    """Replace the innermost types inside of structs, maps and lists, or the type if it is none.
 
     Views and run-end encodings count as having nothing inside. Elements of lists get the name that
     Arrow gives them, whatever their file or DuckDB calls them, and all fields may be null.

@@ -73,7 +73,7 @@ def open_location(
     """Settle whose turn it is. `make_plan` and `begin_plan` as in `Output.open`.
 
     Raises JobFailed(OutputPathClaimed, OutputExists, OutputStoreUnsafe, VersionSkew), whatever
-    `make_plan` raises, and the store's exceptions.
+    `begin_plan` and `make_plan` raise, and the store's exceptions.
     """
     for _ in range(_RACES):
         opened = _open_once(store, config, make_plan, begin_plan)

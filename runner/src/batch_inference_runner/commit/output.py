@@ -72,7 +72,8 @@ class Output:
         cannot be used: a plan takes longer than all that is asked of the location before.
 
         Raises JobFailed(OutputExists, OutputPathClaimed, OutputStoreUnsafe, VersionSkew,
-        AccessDenied, OutputVolumeFull), Unavailable, and whatever `make_plan` raises.
+        AccessDenied, OutputVolumeFull), Unavailable, and whatever `begin_plan` and `make_plan`
+        raise.
         """
         with run_errors(f"opening the output {store.uri!r}", missing=Reason.INVALID_SPEC):
             return cls(store, config, open_location(store, config, make_plan, begin_plan))

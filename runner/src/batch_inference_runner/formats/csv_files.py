@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from batch_inference_runner.rows import Indices
 
 
-class _Mistake(Enum):
+class Mistake(Enum):
     """Why a row is none: its class of error, and what to say of it."""
 
     UTF8 = ("InvalidUtf8", "the row is not valid UTF-8")
@@ -86,12 +86,12 @@ class ParsedRows:
 
     table: pa.Table
     kept: Indices
-    bad: tuple[tuple[int, _Mistake], ...] = ()
+    bad: tuple[tuple[int, Mistake], ...] = ()
 
     @property
     def is_of_other_width(self) -> bool:
         """Whether every row has too few or too many values."""
-        is_count = all(mistake is _Mistake.COUNT for _, mistake in self.bad)
+        is_count = all(mistake is Mistake.COUNT for _, mistake in self.bad)
         return is_count and bool(self.bad) and not len(self.kept)
 
 
@@ -149,7 +149,7 @@ class CsvRows:
         kept = np.arange(first, last, dtype=np.int64)
         if wrong:
             kept = np.delete(kept, wrong)
-        return ParsedRows(table, kept, tuple((first + row, _Mistake.COUNT) for row in wrong))
+        return ParsedRows(table, kept, tuple((first + row, Mistake.COUNT) for row in wrong))
 
     def _read(self, text: bytes, skip: object) -> pa.Table:
         return pv.read_csv(
@@ -175,15 +175,15 @@ class CsvRows:
     def _singly(self, first: int, _last: int) -> ParsedRows:
         return ParsedRows(self._nothing(), np.empty(0, np.int64), ((first, self._mistake(first)),))
 
-    def _mistake(self, row: int) -> _Mistake:
+    def _mistake(self, row: int) -> Mistake:
         text = self._row(row)
         if not is_utf8(text):
-            return _Mistake.UTF8
+            return Mistake.UTF8
         if not is_closed(text, self._dialect):
-            return _Mistake.UNCLOSED
+            return Mistake.UNCLOSED
         if not is_well_quoted(text, self._dialect):
-            return _Mistake.QUOTES
-        return _Mistake.RETURN if has_lone_return(text, self._dialect) else _Mistake.COUNT
+            return Mistake.QUOTES
+        return Mistake.RETURN if has_lone_return(text, self._dialect) else Mistake.COUNT
 
     def _row(self, row: int) -> bytes:
         return self._text[self.starts[row] : self._ends[row]]
@@ -286,7 +286,7 @@ class CsvReader:
             if bad is not None and (bad & good).any():
                 message = f"column {name!r} holds text that is not {kind}"
                 if name == self._key:
-                    message += ", or not written as a key of that type is, but as 007 or +7"
+                    message += " in its plain form: a key is written as 7, not as 007 or +7"
                 rejects.append(UnreadableRows(offsets[bad & good], "TypeMismatch", message))
                 good &= ~bad
         typed = pa.table(columns, names=table.column_names)
@@ -303,7 +303,7 @@ class _Misfits:
     rejects: tuple[UnreadableRows, ...]
 
 
-def _rejected(bad: Sequence[tuple[int, _Mistake]], offsets: Indices) -> Iterator[UnreadableRows]:
+def _rejected(bad: Sequence[tuple[int, Mistake]], offsets: Indices) -> Iterator[UnreadableRows]:
     for mistake in dict.fromkeys(mistake for _, mistake in bad):
         rows = [row for row, other in bad if other is mistake]
         yield UnreadableRows(offsets[np.array(rows, np.int64)], *mistake.value)

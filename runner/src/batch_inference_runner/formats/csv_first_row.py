@@ -120,7 +120,7 @@ def column_names(first: FirstRow, options: CsvOptions) -> tuple[str, ...]:
 def refuse_bad_header(first: FirstRow, dialect: CsvDialect, uri: str) -> None:
     """Refuse a file whose header is no text, or no row: it may have taken rows for names.
 
-    So is one that is the line `sep=;`, which spreadsheet programs write for themselves.
+    Refuse the line `sep=;` as well, which spreadsheet programs write for themselves.
 
     Raises InvalidJob (INPUT_CORRUPT).
     """

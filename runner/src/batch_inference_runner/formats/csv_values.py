@@ -110,9 +110,9 @@ def cast_text(
 def cast_key(
     values: pa.ChunkedArray, kind: pa.DataType
 ) -> tuple[pa.ChunkedArray, npt.NDArray[np.bool_] | None]:
-    """Cast as cast_text does, but what its number is not written as does not fit.
+    """Cast as cast_text does, but a number that is not in its plain form does not fit either.
 
-    `007`, which is 7 elsewhere, would name the row of another key.
+    `007`, which is 7 elsewhere, would name the row of another key. Its value is left as it is.
     """
     column, bad = cast_text(values, kind)
     if not pa.types.is_int64(kind):

@@ -81,6 +81,6 @@ def _unsupported(foreign: ForeignFile, error: pa.ArrowNotImplementedError) -> In
     what = str(error).partition("\n")[0][:_LONGEST_QUOTED]
     return InvalidJob(
         Reason.SCHEMA_MISMATCH,
-        f"{foreign.file.uri!r} cannot be read by pyarrow ({what}): write such a column with "
-        "another type, as int64 or decimal in place of int128, or leave it out of the file",
+        f"{foreign.file.uri!r} cannot be read by pyarrow ({what}): write the file without that, "
+        "for example int64 or decimal in place of int128",
     )

@@ -16,11 +16,11 @@ _LONGEST_SHOWN = 100
 
 def snippet(name: str, columns: Sequence[str]) -> str:
     """Return YAML that binds `columns` to the input `name`, ready to paste."""
-    listed = ", ".join(json.dumps(column, ensure_ascii=False) for column in columns)
+    quoted = ", ".join(json.dumps(column, ensure_ascii=False) for column in columns)
     return (
         "spec:\n  model:\n    inputs:\n"
         f"    - name: {json.dumps(name, ensure_ascii=False)}\n"
-        f"      columns: [{listed}]"
+        f"      columns: [{quoted}]"
     )
 
 

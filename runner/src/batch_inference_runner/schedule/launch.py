@@ -62,7 +62,7 @@ def launch(
     slots[0].start(events.put, scorer)
     planner = Planner(config, slots[0], events, stop=stop, deadline=deadline)
     if _is_untouched(config.output.location):
-        with suppress(RunnerError):  # opening the output begins again, and tells
+        with suppress(RunnerError):  # opening the output meets it again
             planner.begin()
     return Launch(config, stop, began, deadline, slots, events, planner)
 

@@ -31,7 +31,7 @@ _SILENT_SECONDS = 15.0
 
 
 class NotInvited(Exception):
-    """The driver does not say where to join, and why."""
+    """Why the driver does not say where to join."""
 
 
 def run(config: RunnerConfig, stop: Event, *, ip: str) -> None:
