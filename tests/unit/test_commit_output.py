@@ -132,9 +132,9 @@ def test_another_job_is_refused_while_the_first_is_unfinished(store):
 def test_a_changed_job_does_not_go_on_with_the_old_plan(store):
     open_output(store, make_config())
     changed = make_config(model="file:///other.onnx")
-    assert "another model" in refused(store, changed, Reason.OUTPUT_PATH_CLAIMED)
+    assert "another spec.model" in refused(store, changed, Reason.OUTPUT_PATH_CLAIMED)
     message = refused(store, make_config(mode="Overwrite"), Reason.OUTPUT_PATH_CLAIMED)
-    assert "another output.mode" in message
+    assert "another spec.output.mode" in message
 
 
 def test_a_recreated_resource_goes_on(store):
