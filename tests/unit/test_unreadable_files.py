@@ -106,4 +106,4 @@ def test_a_type_that_is_not_supported_is_no_damage(tmp_path, write, kind):
     with pytest.raises(InvalidJob, match=r"data' cannot be read by pyarrow \(Int") as refused:
         Dataset((pinned(tmp_path / "data"),), kind).inspect()
     assert refused.value.reason is Reason.SCHEMA_MISMATCH
-    assert "with another type" in refused.value.message
+    assert "write the file without that" in refused.value.message
