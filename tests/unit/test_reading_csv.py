@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import gzip
-import io
 from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batch_inference_api.choices import DataFormat, NewlinesInValues
@@ -252,38 +250,6 @@ def test_types_are_inferred(dataset, values, kind):
     assert str(data.inspect().schema.field("v").type) == kind
 
 
-@pytest.mark.parametrize(
-    ("keys", "kind"),
-    [
-        (["0", "-7", "", "9223372036854775807"], "int64"),
-        (["", ""], "string"),
-        (["12000", "12E3"], "string"),
-        (["12345678901234567.89", "12345678901234567.88"], "string"),
-        (["1", "+491511"], "string"),
-        (["1", "-0"], "string"),
-        (["1", "NA", "nan"], "string"),
-        (["1", '""'], "string"),
-        (["true", "True"], "string"),
-        (["1"] * 99 + ["9223372036854775808"], "string"),
-        (["1"] * 99 + ["oops"], "string"),
-    ],
-)
-def test_a_key_is_text_unless_whole_numbers_say_the_same(dataset, keys, kind):
-    data = replace(dataset("k,v\n" + "".join(f"{key},0\n" for key in keys)), key="k")
-    assert str(data.inspect().schema.field("k").type) == kind
-    names = [key.strip('"') if key else None for key in keys]
-    read = [row["k"] for row in rows_of(data.read())]
-    assert [None if name is None else str(name) for name in read] == names
-
-
-@pytest.mark.parametrize("key", ["007", "+7", "7.0", "0x7", "7e0", " 7", "NA", '""', "-0", "x"])
-def test_a_late_key_that_is_written_otherwise_is_rejected(dataset, key):
-    data = replace(dataset("k,v\n" + "7,1\n" * 4096 + f"{key},2\n,3\n-7,4\n"), key="k")
-    chunks = data.read()
-    assert rows_of(chunks)[4096:] == [{"k": None, "v": 3}, {"k": -7, "v": 4}]
-    assert rejected(chunks) == [(4 + 4 * 4096, "TypeMismatch")]
-
-
 def test_files_that_only_have_a_header_leave_the_types_to_the_others(dataset):
     headers = ["k,v\n", "k,v", "\ufeffk,v\r\n"] * 20
     assert str(dataset(*headers).inspect().schema.field("v").type) == "null"
@@ -339,70 +305,6 @@ def test_a_zstd_file_is_read_behind_its_header(dataset, rows):
     text = "id,x\n" + "".join(f"{i},{i / 2}\n" for i in range(rows))
     data = dataset(bytes(pa.compress(text.encode(), "zstd")), suffix=".csv.zst")
     assert rows_of(data.read()) == [{"id": i, "x": i / 2} for i in range(rows)]
-
-
-@pytest.mark.parametrize("policy", NewlinesInValues)
-def test_whether_values_hold_newlines_decides_which_files_are_cut(tmp_path, policy):
-    rows = [
-        {"a": i, "b": "one\nrow" if policy != NewlinesInValues.NEVER else "x"} for i in range(90)
-    ]
-    text = "a,b\n" + "".join(f'{row["a"]},"{row["b"]}"\n' for row in rows)
-    path = pinned(write_text(tmp_path / "a.csv", text))
-    for open_file in (open_local, open_remote):
-        data = Dataset(
-            (path,), DataFormat.CSV, CsvOptions(newlines_in_values=policy), open_file, 100
-        )
-        found = data.inspect()
-        shards = shard_per_unit(found.inventories)
-        is_whole = open_file is open_remote and policy == NewlinesInValues.AUTO
-        assert (len(shards) == 1) is is_whole
-        parts = [data.read(inspection=found, shard=shard) for shard in shards]
-        assert [row for part in parts for row in rows_of(part)] == rows
-
-
-TEXT = st.text(alphabet='ab,"\n\ré ', max_size=6)
-
-
-@settings(max_examples=150, deadline=None)
-@given(
-    st.lists(st.tuples(TEXT, TEXT), max_size=25),
-    st.integers(1, 60),
-    st.sampled_from(["\n", "\r\n"]),
-)
-def test_any_cut_gives_the_same_rows(tmp_path_factory, rows, target, newline):
-    path = tmp_path_factory.mktemp("cut") / "a.csv"
-    out = io.StringIO(newline="")
-    writer = csv.writer(out, quoting=csv.QUOTE_ALL, lineterminator=newline)
-    writer.writerows([("a", "b"), *rows])
-    write_text(path, out.getvalue())
-    data = Dataset((pinned(path),), DataFormat.CSV, target_bytes=target)
-    found = data.inspect()
-    units = found.inventories[0].units
-    assert [unit.start for unit in units[1:]] == [unit.stop for unit in units[:-1]]
-    assert sum(unit.stop - unit.start for unit in units) == path.stat().st_size
-    found = type(found)(pa.schema({"a": pa.string(), "b": pa.string()}), found.inventories)
-    parts = [data.read(inspection=found, shard=s) for s in shard_per_unit(found.inventories)]
-    assert [tuple(row.values()) for part in parts for row in rows_of(part)] == rows
-    assert not any(rejected(part) for part in parts)
-
-
-@settings(max_examples=300, deadline=None)
-@example(text="a\r,\n\r\r\n", target=1)
-@given(text=st.text(alphabet='a,"\n\r', max_size=40), target=st.integers(1, 30))
-def test_any_text_gives_each_row_once_whatever_the_cut(tmp_path_factory, text, target):
-    good = "x,y\n"  # without a row of two values the header would be refused
-    path = write_text(tmp_path_factory.mktemp("any") / "a.csv", "a,b\n" + good + text)
-    whole = Dataset((pinned(path),), DataFormat.CSV)
-    schema = pa.schema({"a": pa.string(), "b": pa.string()})
-    at_once = type(whole.inspect())(schema, whole.inspect().inventories)
-    expected = whole.read(inspection=at_once)
-    data = Dataset((pinned(path),), DataFormat.CSV, target_bytes=target)
-    found = type(at_once)(schema, data.inspect().inventories)
-    parts = [data.read(inspection=found, shard=s) for s in shard_per_unit(found.inventories)]
-    assert [row for part in parts for row in rows_of(part)] == rows_of(expected)
-    assert [p for part in parts for p in positions_of(part)] == positions_of(expected)
-    both = sorted(positions_of(expected) + [p for p, _ in rejected(expected)])
-    assert both == sorted(set(both))
 
 
 @settings(max_examples=300, deadline=None)

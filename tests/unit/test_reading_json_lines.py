@@ -12,8 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batch_inference_api.choices import DataFormat
-from batch_inference_api.reasons import Reason
-from batch_inference_runner.errors import InvalidJob
 from batch_inference_runner.formats import json_lines
 from batch_inference_runner.formats.json_values import BadLine, conform, parse_line
 from testkit.datasets import (
@@ -230,16 +228,6 @@ def test_whole_numbers_beyond_int64_keep_every_digit(dataset, values, kind):
     assert str(data.inspect().schema.field("v").type) == kind
     if kind == "uint64":
         assert [row["v"] for row in rows_of(data.read())] == [json.loads(text) for text in values]
-
-
-@pytest.mark.parametrize("values", [["18446744073709551616"], ["9007199254740993", "1.5"]])
-def test_a_key_that_would_lose_digits_is_refused(dataset, values):
-    data = dataset("".join(f'{{"v": {value}, "of": {{"v": {value}}}}}\n' for value in values))
-    for key in ("v", "of.v"):
-        with pytest.raises(InvalidJob, match=f"keyField names {key!r}") as refused:
-            replace(data, key=key).inspect()
-        assert refused.value.reason is Reason.SCHEMA_MISMATCH
-    assert str(data.inspect().schema.field("v").type) == "double"
 
 
 def test_a_number_that_is_not_of_uint64_is_rejected(dataset):
