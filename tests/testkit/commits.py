@@ -85,7 +85,7 @@ def drive(store, config, *, attempt, shards=3, by_attempt=False):
     if output.complete is not None:
         return output.finalize(run={})
     done = output.committed()
-    todo = [shard.index for shard in output.plan.shards if shard.index not in done]
+    todo = [shard.number for shard in output.plan.shards if shard.number not in done]
     for start in range(0, len(todo), 2):
         group = [
             stage(store, output, shard, attempt, by_attempt=by_attempt)

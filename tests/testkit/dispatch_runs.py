@@ -80,7 +80,7 @@ class FakeScorer:
         self.say(Staged(staged_of(assignment)))
 
     def begin(self, assignment) -> None:
-        self.say(Started(assignment.shard.index))
+        self.say(Started(assignment.shard.number))
 
     def kill(self) -> None:
         self.kills += 1
@@ -93,12 +93,12 @@ class FakeScorer:
     def shards(self) -> list[int]:
         """Every shard that this scorer was given, in order."""
         scores = [message for message in self.received if isinstance(message, Score)]
-        return [each.shard.index for score in scores for each in score.assignments]
+        return [each.shard.number for score in scores for each in score.assignments]
 
 
 def staged_of(assignment, *, rejected=0) -> dict:
     return {
-        "shard": assignment.shard.index,
+        "shard": assignment.shard.number,
         "attempt": assignment.attempt,
         "files": [],
         "rows_read": 3,
@@ -194,7 +194,7 @@ class Run:
 
 def fail_with(kind, reason=None):
     def on_score(scorer, assignment):
-        shard = assignment.shard.index
+        shard = assignment.shard.number
         scorer.begin(assignment)
         scorer.say(ShardFailed(shard, assignment.attempt, kind, reason, "it failed"))
 

@@ -52,7 +52,7 @@ def test_what_is_handed_out_was_recorded_before():
     run = Run(shards=5)
 
     def on_score(scorer, assignment):
-        assert any(assignment.shard.index in shards for shards, _ in run.attempts.recorded)
+        assert any(assignment.shard.number in shards for shards, _ in run.attempts.recorded)
         scorer.finish(assignment)
 
     run.add(FakeScorer(on_score=on_score))
@@ -147,7 +147,7 @@ def test_a_crash_is_charged_and_the_shard_is_isolated():
     seen = []
 
     def on_score(scorer, assignment):
-        seen.append((assignment.shard.index, assignment.isolated))
+        seen.append((assignment.shard.number, assignment.isolated))
         scorer.finish(assignment)
 
     run.add(FakeScorer(on_score=end_with(SEGV)), FakeScorer(on_score=on_score))
@@ -281,7 +281,7 @@ def test_late_words_of_an_earlier_scorer_are_ignored():
     def after(scorer, assignment):
         for old in kept:
             first.say(Staged(staged_of(old)))
-            first.say(Withdrawn((old.shard.index,)))
+            first.say(Withdrawn((old.shard.number,)))
         kept.clear()
         scorer.finish(assignment)
 
@@ -300,7 +300,7 @@ def test_idle_scorers_take_what_the_busiest_has_not_begun():
             super().send(message)
             if isinstance(message, Withdraw):
                 taken = [waiting.pop() for _ in range(min(message.most, len(waiting)))]
-                self.say(Withdrawn(tuple(each.shard.index for each in taken)))
+                self.say(Withdrawn(tuple(each.shard.number for each in taken)))
                 if not waiting and not self.finished:
                     self.finished = True
                     self.say(Staged(staged_of(begun[0])))
@@ -338,7 +338,7 @@ def test_a_scorer_that_does_not_answer_does_not_keep_others_from_giving_back():
                 self.say(Withdrawn(tuple(waiting)))
                 waiting.clear()
 
-    slow = Slow(on_score=lambda _, assignment: waiting.append(assignment.shard.index))
+    slow = Slow(on_score=lambda _, assignment: waiting.append(assignment.shard.number))
     run.add(silent, FakeScorer(), threads=6)
     run.add(slow, threads=3)
     run.add(FakeScorer(), threads=3)

@@ -19,7 +19,7 @@ def fail_shard(failing):
     """Fail one shard each time, until its rows are to be rejected unread."""
 
     def on_score(scorer, assignment):
-        if assignment.shard.index == failing and assignment.given_up is None:
+        if assignment.shard.number == failing and assignment.given_up is None:
             return fail_with(FailureKind.SHARD)(scorer, assignment)
         return scorer.finish(assignment)
 
@@ -59,8 +59,8 @@ def test_a_failed_shard_that_is_allowed_is_rejected_unread():
 
     def on_score(scorer, assignment):
         if assignment.given_up is not None:
-            given_up.append(assignment.shard.index)
-        if assignment.shard.index == 1 and assignment.given_up is None:
+            given_up.append(assignment.shard.number)
+        if assignment.shard.number == 1 and assignment.given_up is None:
             return fail_with(FailureKind.SHARD)(scorer, assignment)
         return scorer.finish(assignment)
 

@@ -24,8 +24,8 @@ def test_shards_that_run_short_of_memory_are_tried_again_alone_and_frugally():
     tried = []
 
     def on_score(scorer, assignment):
-        tried.append((assignment.shard.index, assignment.frugal))
-        short = assignment.shard.index in (1, 2) and not assignment.frugal
+        tried.append((assignment.shard.number, assignment.frugal))
+        short = assignment.shard.number in (1, 2) and not assignment.frugal
         (fail_with(FailureKind.MEMORY) if short else FakeScorer.finish)(scorer, assignment)
 
     scorers = [FakeScorer(on_score=on_score) for _ in range(3)]
@@ -43,7 +43,7 @@ def test_one_of_several_scorers_is_renewed_for_a_shard_that_ran_short_of_memory(
     run = Run(shards=4, backoff_limit_per_shard=0)
 
     def on_score(scorer, assignment):
-        short = assignment.shard.index == 1 and not assignment.frugal
+        short = assignment.shard.number == 1 and not assignment.frugal
         (fail_with(FailureKind.MEMORY) if short else FakeScorer.finish)(scorer, assignment)
 
     first, second, third = (FakeScorer(on_score=on_score) for _ in range(3))
@@ -59,7 +59,7 @@ def test_a_shard_whose_isolator_is_lost_is_not_charged_but_tried_alone():
     tried = []
 
     def on_score(scorer, assignment):
-        tried.append(assignment.shard.index)
+        tried.append(assignment.shard.number)
         lost = tried == [0]
         (fail_with(FailureKind.LOST) if lost else FakeScorer.finish)(scorer, assignment)
 

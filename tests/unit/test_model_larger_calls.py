@@ -69,7 +69,7 @@ def test_calls_that_are_small_enough_for_the_model_are_accepted(tmp_path, batch_
 
 
 def feeds_of(values: np.ndarray) -> Feeds:
-    return Feeds(count=len(values), sources={"x": Dense(values)}, kept=None, errors=())
+    return Feeds(size=len(values), sources={"x": Dense(values)}, kept=None, errors=())
 
 
 def rows_called(trial: Trial, score, *calls: np.ndarray) -> list[list[int]]:

@@ -22,7 +22,7 @@ def clock(monkeypatch):
 
 
 def feeds_of(values: np.ndarray) -> Feeds:
-    return Feeds(count=len(values), sources={"x": Dense(values)}, kept=None, errors=())
+    return Feeds(size=len(values), sources={"x": Dense(values)}, kept=None, errors=())
 
 
 def model_that_takes(clock, seconds_of):
@@ -193,7 +193,7 @@ def columns_of(values: np.ndarray) -> Interleaved:
 def test_rows_that_differ_are_scored_together_wherever_they_lie(source_of, width, where):
     values = np.full((probing.PROBE_ROWS, width), 2.5, np.float32)
     values[where, -1] = 7.0
-    feeds = Feeds(count=len(values), sources={"x": source_of(values)}, kept=None, errors=())
+    feeds = Feeds(size=len(values), sources={"x": source_of(values)}, kept=None, errors=())
 
     with pytest.raises(JobFailed, match="'y' of a row changes when it is scored with"):
         probing.check_rowwise(less_the_mean, feeds, FLOAT32)
@@ -204,7 +204,7 @@ def test_every_column_varies_among_the_rows_that_are_scored_together(source_of):
     values = np.full((probing.PROBE_ROWS, 3), 2.5, np.float32)
     values[:, 0] = np.arange(len(values))
     values[7000, 2] = 100.0
-    feeds = Feeds(count=len(values), sources={"x": source_of(values)}, kept=None, errors=())
+    feeds = Feeds(size=len(values), sources={"x": source_of(values)}, kept=None, errors=())
 
     def call(feeds):
         return {"y": feeds["x"][:, 0] + feeds["x"][:, 2].mean()}
@@ -217,7 +217,7 @@ def test_text_and_missing_numbers_are_compared_too():
     words = np.array(["a"] * 5000 + ["b"], dtype=object)
     numbers = np.full((5001, 1), np.nan, np.float32)
     sources = {"word": Dense(words), "number": Dense(numbers)}
-    feeds = Feeds(count=5001, sources=sources, kept=None, errors=())
+    feeds = Feeds(size=5001, sources=sources, kept=None, errors=())
 
     def call(feeds):
         return {"y": np.full(len(feeds["word"]), len(set(feeds["word"])))}
@@ -298,7 +298,7 @@ def test_rows_that_are_few_or_all_alike_cannot_tell(rows, can_tell):
 
 def test_no_rows_of_several_columns_cannot_tell():
     source = Interleaved([np.empty(0), np.empty(0)], np.empty((4, 2)))
-    assert not probing.can_tell(Feeds(count=0, sources={"x": source}, kept=None, errors=()))
+    assert not probing.can_tell(Feeds(size=0, sources={"x": source}, kept=None, errors=()))
 
 
 @pytest.mark.parametrize(

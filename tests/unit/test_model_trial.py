@@ -86,7 +86,7 @@ def test_no_thread_scores_rows_that_differ_before_they_were_compared(tmp_path):
 
 
 def feeds_of(values: np.ndarray) -> Feeds:
-    return Feeds(count=len(values), sources={"x": Dense(values)}, kept=None, errors=())
+    return Feeds(size=len(values), sources={"x": Dense(values)}, kept=None, errors=())
 
 
 def counted(monkeypatch, *, seconds: float = 0.0, refuses: float = np.nan) -> SimpleNamespace:

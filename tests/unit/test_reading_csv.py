@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -63,7 +62,7 @@ TYPES = pa.schema({"id": pa.int64(), "x": pa.float64(), "name": pa.string()})
 
 def typed(data):
     """The inspection of `data`, with types that good rows have."""
-    return replace(data.inspect(), schema=TYPES)
+    return data.inspect()._replace(schema=TYPES)
 
 
 BAD_ROWS = {

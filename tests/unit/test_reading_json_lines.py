@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-from dataclasses import replace
 
 import pyarrow as pa
 import pytest
@@ -73,7 +72,7 @@ TYPES = pa.schema(
 
 def typed(data):
     """The inspection of `data`, with types that good lines have."""
-    return replace(data.inspect(), schema=TYPES)
+    return data.inspect()._replace(schema=TYPES)
 
 
 BAD_LINES = {
@@ -178,7 +177,7 @@ def test_nan_stays_nan(dataset):
 def test_a_negative_zero_keeps_its_sign_where_numbers_have_one(dataset, beside, kind, zero):
     text = "[-0, 0]" if pa.types.is_list(kind) else "-0"
     data = dataset(f'{beside}{{"x": {text}}}\n')
-    found = replace(data.inspect(), schema=pa.schema({"x": kind}))
+    found = data.inspect()._replace(schema=pa.schema({"x": kind}))
     assert [str(row["x"]) for row in rows_of(data.read(["x"], inspection=found))] == [zero]
 
 
@@ -272,7 +271,7 @@ def test_a_row_above_16_mib_is_rejected_and_not_held(dataset):
 def test_a_number_that_does_not_fit_is_told_for_what_it_is(dataset, values, says):
     data = dataset("".join(f'{{"v": {value}}}\n' for value in values))
     kind = pa.string() if says.endswith("string") else pa.int64()
-    (chunk,) = data.read(inspection=replace(data.inspect(), schema=pa.schema({"v": kind})))
+    (chunk,) = data.read(inspection=data.inspect()._replace(schema=pa.schema({"v": kind})))
     assert [rows.message for rows in chunk.unreadable] == [says]
 
 

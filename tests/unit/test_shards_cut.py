@@ -48,7 +48,7 @@ def test_every_unit_is_in_exactly_one_shard_and_in_order(inventories, rows, size
     assert covered == [
         (file, unit.start) for file, inv in enumerate(inventories) for unit in inv.units
     ]
-    assert [shard.index for shard in planned] == list(range(len(planned)))
+    assert [shard.number for shard in planned] == list(range(len(planned)))
     assert len(planned) <= max(shards, 1)
 
 

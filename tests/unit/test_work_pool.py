@@ -82,7 +82,7 @@ class OneSlice:
 
     def __init__(self, assignment: Assignment, table: pa.Table) -> None:
         self.assignment = assignment
-        self.shard = assignment.shard.index
+        self.shard = assignment.shard.number
         self.results: list[SliceResult] = []
         self._slices = [Slice(0, Chunk(0, table, Positions(first=0)))]
 

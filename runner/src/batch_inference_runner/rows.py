@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,8 +30,7 @@ class Stage(StrEnum):
     WRITE = "Write"
 
 
-@dataclass(frozen=True, slots=True)
-class RowErrors:
+class RowErrors(NamedTuple):
     """Rows that failed for one reason.
 
     `indices` are int64 positions in the table that was given to the stage. `error` is a short class
@@ -45,8 +43,7 @@ class RowErrors:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class StageResult:
+class StageResult(NamedTuple):
     """What a stage made of a table of n rows.
 
     `table` holds the rows that survived, in their order. `kept` are their int64 positions in the
@@ -59,8 +56,7 @@ class StageResult:
     errors: tuple[RowErrors, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Positions:
+class Positions(NamedTuple):
     """Where the rows of a chunk stand in their file.
 
     Parquet and Arrow: the row number, counted from 0, which is `first + index`. Text formats: the
@@ -75,8 +71,7 @@ class Positions:
         return self.first + indices if self.offsets is None else self.offsets[indices]
 
 
-@dataclass(frozen=True, slots=True)
-class UnreadableRows:
+class UnreadableRows(NamedTuple):
     """Rows that exist in the file but could not be read; `positions` as in `Positions`."""
 
     positions: Indices
@@ -84,23 +79,21 @@ class UnreadableRows:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
+class Chunk(NamedTuple):
     """Up to a few hundred thousand consecutive rows of one file, as a reader gives them."""
 
     file: int
     """Index into the plan's files."""
     table: pa.Table
     positions: Positions
-    unreadable: tuple[UnreadableRows, ...] = field(default=())
+    unreadable: tuple[UnreadableRows, ...] = ()
 
     def slice(self, start: int, stop: int) -> Chunk:
         """Take the rows [start, stop) of the table, and all that is unreadable."""
         offsets = self.positions.offsets
-        positions = replace(
-            self.positions,
+        positions = self.positions._replace(
             first=self.positions.first + start,
             offsets=None if offsets is None else offsets[start:stop],
         )
         table = self.table.slice(start, stop - start)
-        return replace(self, table=table, positions=positions)
+        return self._replace(table=table, positions=positions)

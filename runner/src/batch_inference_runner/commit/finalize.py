@@ -101,7 +101,7 @@ def _adopted(store: Store, found: Manifest | None, claim: Claim) -> Manifest | N
 
 
 def _check_rows(result: Result) -> None:
-    missing = [shard.index for shard in result.plan.shards if shard.index not in result.shards]
+    missing = [shard.number for shard in result.plan.shards if shard.number not in result.shards]
     if missing:
         raise JobFailed(
             Reason.ROW_COUNT_MISMATCH,
@@ -109,7 +109,7 @@ def _check_rows(result: Result) -> None:
             f"{missing[0]}: run again to score them",
         )
     for shard in result.plan.shards:
-        problem = imbalance_of(result.shards[shard.index], shard.rows)
+        problem = imbalance_of(result.shards[shard.number], shard.rows)
         if problem:
             raise JobFailed(Reason.ROW_COUNT_MISMATCH, f"{problem}; {REPORT_IT}")
 

@@ -86,7 +86,7 @@ class Output:
         """
         if not self._fresh:
             with run_errors(f"reading what is committed in {self._store.uri!r}"):
-                shards = [shard.index for shard in self.plan.shards]
+                shards = [shard.number for shard in self.plan.shards]
                 found = find_markers(self._store, self.work, shards)
                 if self._claim is not None and self.complete is None:
                     files = [file for shard in found.values() for file in shard.files]
@@ -140,7 +140,7 @@ class Output:
         if self._claim is None:
             raise RuntimeError("an output that is not complete always has a claim")
         with run_errors(f"finalizing {self._store.uri!r}"):
-            missing = [s.index for s in self.plan.shards if s.index not in self._winners]
+            missing = [s.number for s in self.plan.shards if s.number not in self._winners]
             self._winners.update(read_markers(self._store, self.work, missing))
             result = Result(self.plan, self._claim, self._format, dict(self._winners), run)
             return write_success(self._store, result)

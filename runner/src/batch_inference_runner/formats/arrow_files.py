@@ -130,7 +130,7 @@ class ArrowReader:
         self._watched = watched
 
     def chunks(self, shard: Shard, *, frugal: bool = False) -> Iterator[Chunk]:
-        read = partial(self._piece, shard=shard.index, frugal=frugal)
+        read = partial(self._piece, shard=shard.number, frugal=frugal)
         return read_pieces(shard, read, files=self._files, open_file=self._open_file)
 
     def close(self) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -23,8 +22,7 @@ if TYPE_CHECKING:
 _WITHOUT_ARRAYS = (pa.lib.Type_INTERVAL_MONTHS, pa.lib.Type_INTERVAL_DAY_TIME)
 
 
-@dataclass(frozen=True, slots=True)
-class ColumnPath:
+class ColumnPath(NamedTuple):
     """A column that was asked for: `root` is the file's column, `leaf` the fields below it."""
 
     name: str

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from enum import Enum
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -80,8 +79,7 @@ def has_more_rows(
     return False
 
 
-@dataclass(frozen=True, slots=True)
-class ParsedRows:
+class ParsedRows(NamedTuple):
     """Rows of a block as text: `kept` are row numbers of the block, `bad` (row, mistake)."""
 
     table: pa.Table
@@ -295,8 +293,7 @@ class CsvReader:
         return typed.filter(pa.array(good)), _Misfits(good, tuple(rejects))
 
 
-@dataclass(frozen=True, slots=True)
-class _Misfits:
+class _Misfits(NamedTuple):
     """Which rows fit their columns' types, as an index, and the rejects of the others."""
 
     good: np.ndarray | slice

@@ -7,10 +7,9 @@ import io
 import re
 import sys
 from contextlib import closing
-from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from batch_inference_api.choices import NewlinesInValues
 from batch_inference_api.reasons import Reason
@@ -37,8 +36,7 @@ _SEARCHED_ROWS = 1000
 _SEPARATOR_LINE = re.compile(rb'"?sep=[^\w\s"]?"?\s*', re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
-class FirstRow:
+class FirstRow(NamedTuple):
     """The first row that is not blank, and its offset; empty bytes for a file without rows.
 
     `model` is the first row whose values can be told apart, which is this row or one soon after;

@@ -9,9 +9,8 @@ at memory speed; only other text is scanned value by value.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -24,8 +23,7 @@ _QUOTE, _LF, _CR = 34, 10, 13
 _LONE_RETURN = re.compile(rb"\r(?!\n)")
 
 
-@dataclass(frozen=True, slots=True)
-class CsvDialect:
+class CsvDialect(NamedTuple):
     """The delimiter, one byte, and whether quoted values may hold newlines."""
 
     delimiter: bytes = b","

@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import re
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -54,8 +53,7 @@ def line_ends(text: bytes) -> Indices:
     return byte_places(np.frombuffer(text, np.uint8), ord("\n")) + 1
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
+class _Part(NamedTuple):
     """Rows decoded from lines [first, last) of a block; `kept` are the lines that became rows."""
 
     table: pa.Table

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -31,8 +30,7 @@ _FIRST_BLOCK_BYTES = 1024 * 1024
 _BLOCK_BYTES = 8 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class TextBlock:
+class TextBlock(NamedTuple):
     """Whole rows: `starts` and `ends` are positions in `text`, which begins at byte `offset`.
 
     Ends are behind the newline, which the last row of the file may lack.

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import pyarrow as pa
 
@@ -58,8 +57,7 @@ _MOST_SAMPLES = 16
 _SAMPLED_ROWS = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
+class _Found(NamedTuple):
     """One file: its units, and (CSV) the names of its columns; no names where it is empty.
 
     The names are guessed where the file has no row that can be counted on.
@@ -71,8 +69,7 @@ class _Found:
     is_guessed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class _Sample:
+class _Sample(NamedTuple):
     """The first rows of a unit."""
 
     file: int
@@ -323,7 +320,7 @@ def _first_rows(blocks: Iterator[TextBlock], rows: int) -> list[TextBlock]:
     """Take at most `rows`: the last one of a file that lacks its newline is a block by itself."""
     heads = []
     for block in islice(blocks, 2):
-        head = replace(block, starts=block.starts[:rows], ends=block.ends[:rows])
+        head = block._replace(starts=block.starts[:rows], ends=block.ends[:rows])
         if len(head.starts):
             heads.append(head)
         rows -= len(head.starts)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -53,10 +52,9 @@ def without_invalid_text(chunk: Chunk) -> Chunk:
     unreadable = UnreadableRows(
         chunk.positions.at(lost), "InvalidUtf8", "text of the row is not valid UTF-8"
     )
-    return replace(
-        chunk,
+    return chunk._replace(
         table=chunk.table.take(kept),
-        positions=replace(chunk.positions, first=0, offsets=chunk.positions.at(kept)),
+        positions=chunk.positions._replace(first=0, offsets=chunk.positions.at(kept)),
         unreadable=(*chunk.unreadable, unreadable),
     )
 

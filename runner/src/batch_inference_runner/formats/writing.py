@@ -7,8 +7,7 @@ does not grow with the number of rows.
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import pyarrow as pa
 
@@ -31,8 +30,7 @@ _MOST_COMMITS = 16
 """Files of a shard that are committed at once."""
 
 
-@dataclass(frozen=True, slots=True)
-class WrittenFile:
+class WrittenFile(NamedTuple):
     """A finished file; `path` is relative to the output: `k=v/<stem>.parquet`."""
 
     path: str

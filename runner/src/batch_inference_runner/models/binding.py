@@ -13,8 +13,7 @@ file, because nothing would notice a wrong order.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -39,8 +38,7 @@ _WANTED = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class InputPlan:
+class InputPlan(NamedTuple):
     """How one input is fed.
 
     `trailing` are the dimensions after the batch: () for [N], (k,) for [N, k]. Either there is one

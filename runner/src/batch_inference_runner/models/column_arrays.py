@@ -7,7 +7,6 @@ is installed, which costs a quarter of a second.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,18 +23,18 @@ if TYPE_CHECKING:
     Mask = npt.NDArray[np.bool_]
 
 
-@dataclass(slots=True)
 class Problems:
-    """Rows that cannot be fed; a row keeps the first problem that was found."""
+    """Which of so many rows cannot be fed; a row keeps the first problem that was found."""
 
-    rows: int
-    found: list[tuple[Mask, str, str]] = field(default_factory=list)
-    bad: Mask | None = None
+    def __init__(self, rows: int) -> None:
+        self.found: list[tuple[Mask, str, str]] = []
+        self.bad: Mask | None = None
+        self._rows = rows
 
     def add(self, mask: Mask, error: str, message: str) -> None:
         """Claim the rows of `mask` that have no problem yet."""
         if self.bad is None:
-            self.bad = np.zeros(self.rows, dtype=np.bool_)
+            self.bad = np.zeros(self._rows, dtype=np.bool_)
         mask = mask & ~self.bad
         if mask.any():
             self.found.append((mask, error, message))

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -41,8 +40,7 @@ class Source(Protocol):
         """Return a few rows that differ from this one, none only if all are the same."""
 
 
-@dataclass(frozen=True, slots=True)
-class Dense:
+class Dense(NamedTuple):
     """An input whose rows already lie one after the other."""
 
     values: Array
@@ -100,14 +98,13 @@ class Interleaved:
         return np.array(sorted(found), dtype=np.int64)
 
 
-@dataclass(frozen=True, slots=True)
-class Feeds:
-    """`count` rows ready for the model.
+class Feeds(NamedTuple):
+    """`size` rows ready for the model.
 
     `kept` are their positions in the table, None for all of it; `errors` the rows that do not fit.
     """
 
-    count: int
+    size: int
     sources: dict[str, Source]
     kept: Indices | None
     errors: tuple[RowErrors, ...]
@@ -125,7 +122,7 @@ class Feeds:
         sources: dict[str, Source] = {
             name: Dense(array) for name, array in self.rows(start, stop).items()
         }
-        return Feeds(count=stop - start, sources=sources, kept=None, errors=())
+        return Feeds(size=stop - start, sources=sources, kept=None, errors=())
 
     def unlike(self, row: int) -> Indices:
         """Return a few rows that differ from this one, none only if all are the same.
@@ -153,7 +150,7 @@ class FeedMaker:
             kept = np.flatnonzero(~problems.bad)
             arrays = [[array[kept] for array in of_plan] for of_plan in arrays]
         return Feeds(
-            count=table.num_rows if kept is None else len(kept),
+            size=table.num_rows if kept is None else len(kept),
             sources={
                 plan.name: self._source(plan, of_plan)
                 for plan, of_plan in zip(self._plans, arrays, strict=True)

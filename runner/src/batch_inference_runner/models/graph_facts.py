@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from batch_inference_runner.models.onnx_wire import NotOnnx, walk
 from batch_inference_runner.models.quantizer_scales import QUANTIZERS, find_computed_scales
@@ -32,8 +31,7 @@ _FIELDS: dict[str, dict[int, str]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class GraphFacts:
+class GraphFacts(NamedTuple):
     """Operators as (domain, name), functions that the model defines itself, external file names.
 
     `computed_scales` are the quantizers among the operators whose scale is not part of the model.

@@ -8,8 +8,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -32,8 +31,7 @@ if TYPE_CHECKING:
 _REQUEST_BYTES = 64 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Isolation:
+class Isolation(NamedTuple):
     """What an isolator process needs to know. It uses one thread: only then may it fork."""
 
     path: Path
@@ -67,12 +65,12 @@ class Isolator:
             JobFailed: the model does not score row by row.
             Unavailable: the process was lost for a reason that is not a row's.
         """
-        if not feeds.count:
+        if not feeds.size:
             return
         row_bytes = max(1, sum(array.nbytes for array in feeds.rows(0, 1).values()))
         step = max(1, _REQUEST_BYTES // row_bytes // batch_size) * batch_size
-        for first in range(0, feeds.count, step):
-            rows = min(step, feeds.count - first)
+        for first in range(0, feeds.size, step):
+            rows = min(step, feeds.size - first)
             arrays = feeds.rows(first, first + rows)
             for header, values in self._events(arrays, rows, batch_size):
                 if header["event"] == "scored":
@@ -142,7 +140,7 @@ class Isolator:
                 env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
             )
         self._connection = ours
-        send(ours, {**asdict(self._isolation), "path": str(self._isolation.path)})
+        send(ours, {**self._isolation._asdict(), "path": str(self._isolation.path)})
         receive(ours)
         return ours
 

@@ -23,7 +23,7 @@ import time
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -48,8 +48,7 @@ _OUT_OF_MEMORY_EXIT = 3
 _FEW = 32  # rows in a small call: reporting single rows costs more than another fork
 
 
-@dataclass(frozen=True, slots=True)
-class _Setup:
+class _Setup(NamedTuple):
     path: str
     provider: str
     outputs: tuple[str, ...]

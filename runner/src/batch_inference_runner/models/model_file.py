@@ -10,9 +10,8 @@ import hashlib
 import mmap
 import re
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from batch_inference_api.reasons import Reason
 from batch_inference_runner.errors import InvalidJob, Unavailable
@@ -47,8 +46,7 @@ _MAX_NAME_BYTES = 255  # of a file or a folder, on every usual file system
 _BLOCK_BYTES = 8 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class ModelFile:
+class ModelFile(NamedTuple):
     """A verified private copy: `digest` is `sha256:<64 hex>` of exactly these bytes.
 
     In `quantized` models a difference in rounding may become one of a whole step.

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import pyarrow as pa
 
@@ -35,18 +34,17 @@ ARROW_TYPES: dict[str, pa.DataType] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class OutputPlan:
+class OutputPlan(NamedTuple):
     """How one column is made from an output.
 
-    `index` picks one value of [N, k]; `label` one class of a sequence of maps. Without them a
+    `position` picks one value of [N, k]; `label` one class of a sequence of maps. Without them a
     tensor [N] or [N, 1] gives a scalar, [N, k] a list, a sequence of maps a map column.
     """
 
     output: str
     column: str
     type: pa.DataType
-    index: int | None = None
+    position: int | None = None
     label: int | str | None = None
     reject_non_finite: bool = False
 
@@ -94,7 +92,7 @@ def _bound(binding: ModelOutputBinding, specs: dict[str, ValueSpec]) -> OutputPl
         output=spec.name,
         column=binding.column,
         type=_picked_type(spec) if picked else _whole_type(spec),
-        index=binding.index,
+        position=binding.index,
         label=label,
         reject_non_finite=binding.non_finite == NonFinitePolicy.REJECT,
     )

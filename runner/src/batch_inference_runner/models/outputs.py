@@ -83,7 +83,7 @@ class Outputs:
             return np.array([_has_non_finite(plan, entry) for entry in values], dtype=np.bool_)
         if values.dtype.kind != "f":
             return None
-        if plan.index is not None:
+        if plan.position is not None:
             values = _picked(plan, values)
         wrong = ~np.isfinite(values.reshape(len(values), -1)).all(axis=1)
         return np.asarray(wrong) if wrong.any() else None
@@ -107,7 +107,7 @@ def _column(plan: OutputPlan, values: Array) -> pa.Array:
         return _map_column(plan, values)
     if plan.label is not None:
         return _class_column(plan, values)
-    if plan.index is not None:
+    if plan.position is not None:
         values = _picked(plan, values)
     levels = _list_sizes(plan, values)
     array = _flat(values.reshape(-1), _innermost(plan.type))
@@ -118,7 +118,7 @@ def _column(plan: OutputPlan, values: Array) -> pa.Array:
 
 def _picked(plan: OutputPlan, values: Array) -> Array:
     matrix = values.reshape(len(values), -1)
-    index = plan.index or 0
+    index = plan.position or 0
     if index >= matrix.shape[1]:
         raise JobFailed(
             Reason.SCHEMA_MISMATCH,

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -43,8 +42,7 @@ _SIZES = (64, 256, 512, 1024, 2048, 4096, 8192)
 _MAX_BATCH_BYTES = 32 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Checked:
+class Checked(NamedTuple):
     """What was compared.
 
     `row_seconds` is what one row takes alone. `together` is how many rows, not all alike, were
@@ -64,9 +62,9 @@ class Checked:
 
 def can_tell(feeds: Feeds) -> bool:
     """Say if these are as many rows as `check_rowwise` takes, and not all alike."""
-    if feeds.count < _CHECKED_ROWS:
+    if feeds.size < _CHECKED_ROWS:
         return False  # there may not even be one to measure
-    return feeds.count >= most_checked(feeds) and len(feeds.unlike(0)) > 0
+    return feeds.size >= most_checked(feeds) and len(feeds.unlike(0)) > 0
 
 
 def check_rowwise(call: Call, feeds: Feeds, tolerance: Tolerance) -> Checked | None:
@@ -85,7 +83,7 @@ def check_rowwise(call: Call, feeds: Feeds, tolerance: Tolerance) -> Checked | N
     rows = _rows_to_check(feeds, first.row)
     sample = feeds.take(np.array(rows))
     wanted = _rows_alone(first, tolerance)
-    alone = [replace(first, row=0)]
+    alone = [first._replace(row=0)]
     for row in range(1, min(len(rows), _TRIED_ROWS * wanted // _CHECKED_ROWS)):
         if len(alone) < wanted and (scored := _alone(call, _picked(sample, [row]), row)):
             alone.append(scored)
@@ -112,7 +110,7 @@ def check_call(call: Call, rows: Feeds, scores: Mapping[str, Array], tolerance: 
         JobFailed: ModelNotRowwise.
     """
     unlike = rows.unlike(0)[-1:].tolist()
-    wide = [*_spread(rows.count, 2), *_spread(rows.count, _CHECKED_LABELS)]
+    wide = [*_spread(rows.size, 2), *_spread(rows.size, _CHECKED_LABELS)]
     alone: list[_Alone] = []
     for tried, row in enumerate(dict.fromkeys([0, *unlike, *wide])):
         if tried == _TRIED_ROWS and not alone:
@@ -161,8 +159,7 @@ def _rows_alone(first: _Alone, tolerance: Tolerance) -> int:
     return _CHECKED_SLOW_LABELS if first.seconds >= _SLOW_ROW_SECONDS else _CHECKED_LABELS
 
 
-@dataclass(frozen=True, slots=True)
-class _Alone:
+class _Alone(NamedTuple):
     """What a row gives when it is scored alone, and how long that takes."""
 
     row: int
@@ -172,7 +169,7 @@ class _Alone:
 
 
 def _first_alone(call: Call, feeds: Feeds) -> _Alone | None:
-    for row in _spread(feeds.count, _TRIED_ROWS):
+    for row in _spread(feeds.size, _TRIED_ROWS):
         if scored := _alone(call, feeds.take(np.array([row])), row):
             return scored
     return None
@@ -193,7 +190,7 @@ def _rows_to_check(feeds: Feeds, first: int) -> list[int]:
     unlike = feeds.unlike(first)
     unlike = unlike[_spread(len(unlike), _CHECK_BATCH // 2)]
     # Of a slow model a few of them are scored: these should lie all over the table, too.
-    others = [*_spread(feeds.count, _CHECKED_SLOW_LABELS), *_spread(feeds.count, size)]
+    others = [*_spread(feeds.size, _CHECKED_SLOW_LABELS), *_spread(feeds.size, size)]
     rows = dict.fromkeys([first, *unlike.tolist(), *others])
     return list(rows)[:size]
 
@@ -223,8 +220,8 @@ def find_batch_size(call: Call, feeds: Feeds, *, row_seconds: float) -> int:
         fits = [size for size in (32, 16, 8) if size * row_seconds <= _SLOW_CALL_SECONDS]
         return fits[0] if fits else (4 if row_seconds < 1 else 1)
     largest = max(1, min(_SIZES[-1], _MAX_BATCH_BYTES // _row_bytes(feeds)))
-    measured = _measured(call, feeds, largest=min(largest, feeds.count), row_seconds=row_seconds)
-    if not measured or feeds.count < DEFAULT_BATCH_SIZE:
+    measured = _measured(call, feeds, largest=min(largest, feeds.size), row_seconds=row_seconds)
+    if not measured or feeds.size < DEFAULT_BATCH_SIZE:
         return min(DEFAULT_BATCH_SIZE, largest)  # too little to tell
     limit = _CLEARLY_FASTER * min(measured.values())
     if measured.get(DEFAULT_BATCH_SIZE, math.inf) <= limit:
@@ -323,20 +320,19 @@ def _require_same(
             )
 
 
-@dataclass(frozen=True, slots=True)
-class _Likes:
-    """What an output gives rows that are scored at their places among `count` of their likes."""
+class _Likes(NamedTuple):
+    """What an output gives rows that are scored at their places among `copies` of their likes."""
 
     call: Call
     name: str
-    count: int
+    copies: int
     alone: Sequence[_Alone]
     places: Sequence[int]
 
     def scores(self) -> Iterator[Array]:
         for place, scored in zip(self.places, self.alone, strict=True):
             feed = {
-                name: np.repeat(array, self.count, axis=0) for name, array in scored.feed.items()
+                name: np.repeat(array, self.copies, axis=0) for name, array in scored.feed.items()
             }
             yield self.call(feed)[self.name][place : place + 1]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -138,8 +137,8 @@ class ModelScorer:
         if self._probed:
             return None
         feeds = self._maker.make(table)
-        can_tell = probing.can_tell(feeds) if self._mixes else feeds.count > 0
-        if feeds.count < probing.PROBE_ROWS and not can_tell:
+        can_tell = probing.can_tell(feeds) if self._mixes else feeds.size > 0
+        if feeds.size < probing.PROBE_ROWS and not can_tell:
             return table if feeds.kept is None else table.take(int64_array(feeds.kept))
         self._plan_on(feeds)
         return None
@@ -159,7 +158,7 @@ class ModelScorer:
         """
         if self._tried_outputs:
             return
-        twice = not self._mixes or feeds.count == 1
+        twice = not self._mixes or feeds.size == 1
         scores = probing.score_one(self._call, feeds, self._tolerance, twice=twice)
         if scores is not None:
             outputs = Outputs(self._plans, 1)
@@ -204,10 +203,10 @@ class ModelScorer:
         """
         feeds = self._maker.make(table)
         self._probe(feeds, self._call)
-        scored = _Scored(Outputs(self._plans, feeds.count))
+        scored = _Scored(Outputs(self._plans, feeds.size))
         size = self.batch_size  # which a probe of another thread's rows may settle meanwhile
-        for start in range(0, feeds.count, size):
-            self._score_rows(feeds, scored, start, min(start + size, feeds.count), frugal=frugal)
+        for start in range(0, feeds.size, size):
+            self._score_rows(feeds, scored, start, min(start + size, feeds.size), frugal=frugal)
         self._compare_larger_calls(feeds, scored, self._call)
         return self._result(table, feeds, scored)
 
@@ -226,7 +225,7 @@ class ModelScorer:
                 self._isolator = Isolator(self._isolation)
             feeds = self._maker.make(table)
             self._probe(feeds, self._isolator.call)
-            scored = _Scored(Outputs(self._plans, feeds.count))
+            scored = _Scored(Outputs(self._plans, feeds.size))
             self._isolator.score(feeds, scored, batch_size=self.batch_size)
             self._compare_larger_calls(feeds, scored, self._isolator.call)
         return self._result(table, feeds, scored)
@@ -256,7 +255,7 @@ class ModelScorer:
 
     def _result(self, table: pa.Table, feeds: Feeds, scored: _Scored) -> StageResult:
         errors = list(feeds.errors)
-        lost = np.zeros(feeds.count, dtype=np.bool_)
+        lost = np.zeros(feeds.size, dtype=np.bool_)
         for (error, message), failed in scored.failed.items():
             rows = np.array(failed, dtype=np.int64)
             lost[rows] = True
@@ -365,7 +364,7 @@ def _observed(
         else spec
         for spec in signature.outputs
     )
-    return replace(signature, outputs=outputs)
+    return signature._replace(outputs=outputs)
 
 
 def _is_one_wide(spec: ValueSpec) -> bool:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -31,8 +30,7 @@ _TENSOR = re.compile(r"tensor\((\w+)\)")
 _SEQUENCE_OF_MAPS = re.compile(r"seq\(map\((int64|string),tensor\(float\)\)\)")
 
 
-@dataclass(frozen=True, slots=True)
-class ValueSpec:
+class ValueSpec(NamedTuple):
     """One input or output.
 
     `type` is written as ONNX Runtime writes it, such as `tensor(float)`. In `shape` None is a
@@ -64,8 +62,7 @@ class ValueSpec:
         return f"{self.type}[{', '.join(sizes)}]"
 
 
-@dataclass(frozen=True, slots=True)
-class Signature:
+class Signature(NamedTuple):
     """All inputs that must be fed, and all outputs.
 
     `defaults` are inputs that the model declares, but gives a value itself.

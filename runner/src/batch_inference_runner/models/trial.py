@@ -45,7 +45,7 @@ class Trial:
 
     def wants(self, feeds: Feeds) -> bool:
         """Say if rows of this table must be compared before they are scored together."""
-        if self.over or feeds.count < 2:
+        if self.over or feeds.size < 2:
             return False
         return self._rows_alike < most_checked(feeds) or len(feeds.unlike(0)) > 0
 
@@ -60,10 +60,10 @@ class Trial:
             return None
         self._largest_call = max(self._largest_call, checked.together)
         if checked.differed:
-            self._rows_that_differ += feeds.count
+            self._rows_that_differ += feeds.size
             self.over = self._rows_that_differ >= checked.enough
         else:
-            self._rows_alike += feeds.count
+            self._rows_alike += feeds.size
         return checked
 
     def wants_call(self, rows: int) -> bool:
@@ -76,16 +76,16 @@ class Trial:
         Raises:
             JobFailed: ModelNotRowwise.
         """
-        if not self.wants_call(rows.count):
+        if not self.wants_call(rows.size):
             return
         differ = len(rows.unlike(0)) > 0
-        if not differ and rows.count <= self._largest_call_alike:
+        if not differ and rows.size <= self._largest_call_alike:
             return
         check_call(call, rows, scores, self._tolerance)
         if differ:
-            self._largest_call = rows.count
+            self._largest_call = rows.size
         else:
-            self._largest_call_alike = rows.count
+            self._largest_call_alike = rows.size
 
 
 class LargestCall:

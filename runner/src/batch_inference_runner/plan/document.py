@@ -179,8 +179,8 @@ def _plan_of(digest: str, body: Mapping[str, Any]) -> Plan:
         uri, location, values = folders[index]
         files.append(InputFile(uri + name, size, version, location, values))
     shards = tuple(
-        Shard(index, tuple(Piece(*piece) for piece in pieces))
-        for index, pieces in enumerate(body["shards"])
+        Shard(number, tuple(Piece(*piece) for piece in pieces))
+        for number, pieces in enumerate(body["shards"])
     )
     return Plan(digest, body["spec"], body["details"], tuple(files), shards)
 

@@ -6,7 +6,6 @@ field `index` would hide the method of that name.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 
@@ -55,11 +54,10 @@ class Piece(NamedTuple):
     rows: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Shard:
+class Shard(NamedTuple):
     """The unit of retry and of commit."""
 
-    index: int
+    number: int
     pieces: tuple[Piece, ...]
 
     @property

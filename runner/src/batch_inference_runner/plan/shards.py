@@ -38,7 +38,7 @@ def cut(
     while True:
         pieces = _grouped(inventories, target_rows, target_bytes)
         if len(pieces) <= max_shards or units <= 1:
-            return tuple(Shard(index, shard) for index, shard in enumerate(pieces))
+            return tuple(Shard(number, shard) for number, shard in enumerate(pieces))
         growth = max(2, len(pieces) // max_shards)
         target_rows, target_bytes = target_rows * growth, target_bytes * growth
 

@@ -99,7 +99,7 @@ class Dispatch:
         earlier = self._attempts.earlier(committed)
         self._progress.attempt(1 + earlier.drivers)
         return Backlog.of(
-            (shard.index for shard in self._plan.shards if shard.index not in committed),
+            (shard.number for shard in self._plan.shards if shard.number not in committed),
             backoff_limit=self._config.budget.backoff_limit_per_shard,
             suspects=earlier.suspects,
             kills=earlier.kills,
@@ -378,7 +378,7 @@ class Dispatch:
             for shard in take.shards
         )
         slot.alone, slot.is_fresh = take.alone, False
-        slot.assigned.update({each.shard.index: each for each in assignments})
+        slot.assigned.update({each.shard.number: each for each in assignments})
         slot.send(Score(assignments))
 
     def _open(self, slot: Slot) -> None:

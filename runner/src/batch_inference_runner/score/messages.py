@@ -2,15 +2,14 @@
 
 A frame is a 4-byte big-endian length and that many bytes of UTF-8 JSON, so that a scorer whose
 memory was corrupted by native code can at worst send a message that does not parse. Standard
-library only: the driver starts a scorer before it imports anything else. Named tuples, because both
-import them before the first row: as frozen dataclasses they take 7 ms to define instead of 2.5.
+library only: the driver starts a scorer before it imports anything else. Named tuples, as all that
+is imported before the first row: a frozen dataclass takes 1 ms to define, a named tuple a quarter.
 """
 
 from __future__ import annotations
 
 import json
 import struct
-from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -63,8 +62,7 @@ class Open(NamedTuple):
     memory_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class Assignment:
+class Assignment(NamedTuple):
     """One attempt at one shard.
 
     `isolated`: run the model where a crash hits one row only. `frugal`: one slice at a time, while
@@ -190,7 +188,7 @@ Message = (
 def encode(message: Message) -> bytes:
     """Make the JSON of a message, without its frame."""
     fields = {**message._asdict(), "type": type(message).__name__}
-    return json.dumps(fields, separators=(",", ":"), default=asdict).encode()
+    return json.dumps(fields, separators=(",", ":")).encode()
 
 
 def decode(frame: bytes) -> Message:
@@ -244,10 +242,9 @@ def _files(values: list[list[Any]]) -> tuple[InputFile, ...]:
     )
 
 
-def _assignment(value: dict[str, Any]) -> Assignment:
-    shard = value["shard"]
-    pieces = tuple(Piece(*piece) for piece in shard["pieces"])
-    return Assignment(**{**value, "shard": Shard(shard["index"], pieces)})
+def _assignment(value: list[Any]) -> Assignment:
+    (number, pieces), *others = value
+    return Assignment(Shard(number, tuple(Piece(*piece) for piece in pieces)), *others)
 
 
 def _inventory(value: list[list[Any]]) -> FileInventory:

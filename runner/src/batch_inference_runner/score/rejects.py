@@ -6,8 +6,7 @@ the stage, the error and a message; never the row's values.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -35,8 +34,7 @@ REJECT_SCHEMA = pa.schema(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class RejectLog:
+class RejectLog(NamedTuple):
     """Makes reject records for one shard attempt.
 
     `uris` name the plan's files; `key_field` is a column of every chunk, or None; `text` tells
@@ -115,7 +113,7 @@ def unread_chunks(shard: Shard, why: str, empty: pa.Table) -> Iterator[Chunk]:
 
     One record a row; for text, whose rows nobody has counted, one record for each byte range.
     """
-    message = f"shard {shard.index} was given up: {why}"
+    message = f"shard {shard.number} was given up: {why}"
     for piece in shard.pieces:
         first, rows = piece.first_row or 0, piece.rows
         if rows is None:

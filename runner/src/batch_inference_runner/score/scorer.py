@@ -7,9 +7,8 @@ import resource
 import threading
 import time
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 
@@ -72,8 +71,7 @@ _LONGEST_SEARCH_SECONDS = 2.0
 _MOST_KEPT_BYTES = 32 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class _Probed:
+class _Probed(NamedTuple):
     """The chunk on which the model was probed: the first shard need not wait for it again."""
 
     files: tuple[InputFile, ...]

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass, replace
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 
@@ -43,16 +42,14 @@ _AHEAD = 4
 """Slices that may be in work at once, from the one that is to be written next."""
 
 
-@dataclass(frozen=True, slots=True)
-class Slice:
+class Slice(NamedTuple):
     """Consecutive rows of one chunk: the unit of work of a thread."""
 
     number: int
     chunk: Chunk
 
 
-@dataclass(frozen=True, slots=True)
-class ShardOutput:
+class ShardOutput(NamedTuple):
     """Where and how a shard's files are staged."""
 
     store: Store
@@ -78,7 +75,7 @@ class ShardTask:
         slice_rows: Callable[[], int],
     ) -> None:
         self.assignment = assignment
-        self.shard = assignment.shard.index
+        self.shard = assignment.shard.number
         self._slices = _cut(chunks, slice_rows)
         self._reading = threading.Lock()
         self._writing = threading.Lock()
@@ -171,7 +168,7 @@ class _StagedFiles:
     def _writer(
         self, folder: str, schema: pa.Schema, data_format: DataFormat, compression: str
     ) -> DatasetWriter:
-        shard, attempt = self._assignment.shard.index, self._assignment.attempt
+        shard, attempt = self._assignment.shard.number, self._assignment.attempt
         work, store = self._output.work, self._output.store
         return DatasetWriter(
             lambda path: store.open_sink(stage_key(work, shard, attempt, folder + path)),
@@ -205,14 +202,14 @@ class _StagedFiles:
         if planned is not None and read != planned:
             raise JobFailed(
                 Reason.ROW_COUNT_MISMATCH,
-                f"shard {self._assignment.shard.index} has {planned} rows by the plan, but {read} "
+                f"shard {self._assignment.shard.number} has {planned} rows by the plan, but {read} "
                 f"were read; the input may have changed while it was read",
             )
         files = self._staged(self._parts, "")
         if self._rejects is not None:
             files += self._staged(self._rejects, f"{REJECTS}/")
         return StagedShard(
-            shard=self._assignment.shard.index,
+            shard=self._assignment.shard.number,
             attempt=self._assignment.attempt,
             files=files,
             rows_read=read,
@@ -255,7 +252,7 @@ def _cut(chunks: Iterator[Chunk], slice_rows: Callable[[], int]) -> Iterator[Chu
         unreadable = chunk.unreadable
         while start < total or unreadable:
             stop = min(start + slice_rows(), total)
-            yield replace(chunk.slice(start, stop), unreadable=unreadable)
+            yield chunk.slice(start, stop)._replace(unreadable=unreadable)
             start, unreadable = stop, ()
 
 

@@ -8,9 +8,8 @@ that no row is lost or counted twice.
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -38,8 +37,7 @@ if TYPE_CHECKING:
     InIsolation = Callable[[], AbstractContextManager[None]]
 
 
-@dataclass(frozen=True, slots=True)
-class SliceResult:
+class SliceResult(NamedTuple):
     """What became of n rows: `output` rows to write, errors (indices into the n), and filtered."""
 
     output: pa.Table
@@ -179,7 +177,7 @@ class Stages:
         middle = table.num_rows // 2
         first = run(table.slice(0, middle))
         second = run(table.slice(middle))
-        moved = tuple(replace(each, indices=each.indices + middle) for each in second.errors)
+        moved = tuple(each._replace(indices=each.indices + middle) for each in second.errors)
         return SliceResult(
             pa.concat_tables([first.output, second.output]),
             first.errors + moved,
@@ -218,7 +216,7 @@ class _Flow:
                 f"{rejected} were rejected; please report this as a bug",
             )
         self._filtered += missing
-        self._errors += [replace(e, indices=self._at(e.indices)) for e in result.errors]
+        self._errors += [e._replace(indices=self._at(e.indices)) for e in result.errors]
         if result.kept is not None:
             self._origin = self._at(result.kept)
         self.table = result.table

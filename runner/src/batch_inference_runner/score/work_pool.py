@@ -94,7 +94,7 @@ class WorkPool:
         """Take up to `count` shards that were not started from the end of the queue."""
         with self._changed:
             taken = min(count, len(self._waiting))
-            return tuple(self._waiting.pop().shard.index for _ in range(taken))
+            return tuple(self._waiting.pop().shard.number for _ in range(taken))
 
     def beat(self, now: float) -> Beat:
         """Say how far the active shards are, and which have been in one step for too long."""
@@ -142,7 +142,7 @@ class WorkPool:
 
     def _begin(self, assignment: Assignment) -> ShardTask | None:
         """Open a shard; None if that failed, which is then reported."""
-        self._send(Started(assignment.shard.index))
+        self._send(Started(assignment.shard.number))
         try:
             task = self._open_task(assignment, self._slice_rows)
         except Exception as error:  # noqa: BLE001 (as in _work)
@@ -222,7 +222,7 @@ class WorkPool:
 
     def _report(self, assignment: Assignment, error: Exception) -> None:
         kind, reason, message = _explain(error)
-        shard, attempt = assignment.shard.index, assignment.attempt
+        shard, attempt = assignment.shard.number, assignment.attempt
         self._send(ShardFailed(shard, attempt, kind, reason, message))
         if kind is FailureKind.SHARD:
             _log(error)

@@ -11,8 +11,7 @@ means that the row failed, while {'v': NULL} is a legal NULL.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -51,8 +50,7 @@ _UNUSABLE = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Computed:
+class Computed(NamedTuple):
     """One expression of a projection; `uses` are names of the table and of earlier expressions."""
 
     name: str
@@ -61,8 +59,7 @@ class Computed:
     what: str
 
 
-@dataclass(frozen=True, slots=True)
-class Evaluated:
+class Evaluated(NamedTuple):
     """Values of the expressions, for the rows at `kept` only; None: for all."""
 
     columns: tuple[pa.ChunkedArray, ...]
