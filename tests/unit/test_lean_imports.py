@@ -33,6 +33,39 @@ def test_a_module_that_is_imported_already_is_not_replaced():
     assert sys.modules["gc"] is gc
 
 
+@pytest.fixture
+def user(monkeypatch, tmp_path) -> str:
+    """The name of a module that imports `colorsys` in both ways."""
+    (tmp_path / "user_of_colors.py").write_text("import colorsys\nfrom colorsys import ONE_THIRD\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("colorsys", "user_of_colors"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    return "user_of_colors"
+
+
+def test_a_deferred_module_is_imported_when_more_of_it_is_used(user):
+    with lean_imports.deferred("colorsys", ONE_THIRD=3):
+        module = __import__(user)
+    assert module.ONE_THIRD == 3
+    assert "colorsys" not in sys.modules
+    assert module.colorsys.rgb_to_hls(0.0, 0.0, 0.0) == (0.0, 0.0, 0.0)
+    assert module.colorsys.ONE_THIRD == 3
+    assert sys.modules["colorsys"].ONE_THIRD == 1 / 3
+
+
+def test_a_deferred_module_that_is_used_at_once_is_the_real_one_from_then_on(user):
+    with lean_imports.deferred("colorsys"):
+        module = __import__(user)
+        real = sys.modules["colorsys"]
+        assert (module.ONE_THIRD, real.ONE_THIRD) == (1 / 3, 1 / 3)
+    assert sys.modules["colorsys"] is real
+
+
+def test_a_module_that_is_imported_already_is_not_deferred():
+    with lean_imports.deferred("gc"):
+        assert sys.modules["gc"] is gc
+
+
 def test_the_collector_is_back_after_the_imports():
     with lean_imports.uncollected(), lean_imports.uncollected():
         assert not gc.isenabled()

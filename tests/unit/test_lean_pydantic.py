@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dis
 import json
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from batch_inference_runner import lean_pydantic
 from testkit.manifests import make_manifest
 
 LEAN = "from batch_inference_runner import lean_pydantic; lean_pydantic.load()"
@@ -85,3 +87,7 @@ print(json.dumps([unwanted, same, *whole]))"""
 def test_a_manifest_is_read_or_refused_as_by_the_whole_of_pydantic(changes):
     manifest = make_manifest(changes)
     assert told(f"{LEAN}{READ}", manifest) == told(READ, manifest)
+
+
+def test_the_flags_of_functions_are_called_what_python_calls_them():
+    assert dis.COMPILER_FLAG_NAMES.items() >= lean_pydantic.FLAG_NAMES.items()

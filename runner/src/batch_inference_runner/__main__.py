@@ -1,8 +1,8 @@
 """The process edge: command line in, exit code out.
 
 Kept thin on purpose. A run's scorer needs a quarter of a second of imports before its first row, so
-it is forked here, before anything but argparse is loaded, and imports beside the driver. `bij pod`
-spawns the driver itself without even that.
+it is forked here, before the command line is parsed, and imports beside the driver. `bij pod`
+spawns the driver itself without a scorer.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from batch_inference_runner.errors import ExitCode
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Iterator, Sequence
+
+    from batch_inference_runner.schedule.scorer_process import ScorerProcess
 
 
 def run_process() -> NoReturn:
@@ -42,20 +44,32 @@ def _end_at_signals() -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `bij` with `argv` (default: the process's own) and return its exit code."""
     words = sys.argv[1:] if argv is None else argv
-    if words[:1] == ["pod"] and not {"-h", "--help"}.intersection(words):
+    command = words[0] if words else None
+    if command == "pod" and not {"-h", "--help"}.intersection(words):
         from batch_inference_runner.supervise.start import supervise
 
         return supervise(words[1:], os.environ)
+    if command in _SCORING_COMMANDS:
+        from batch_inference_runner.schedule.scorer_process import ScorerProcess
+
+        with closing(ScorerProcess.fork()) as scorer:
+            return _obey(words, scorer)
+    return _obey(words, None)
+
+
+def _obey(words: Sequence[str], scorer: ScorerProcess | None) -> int:
     # argparse would look for translations of its words, in every folder that might hold some.
     with lean_imports.replaced("gettext", gettext=str, ngettext=_in_english):
         from batch_inference_runner.cli.arguments import parse
 
     _skip_pydantic_plugins()
     try:
-        arguments = parse(argv)
+        arguments = parse(words)
     except SystemExit as done:
         return int(done.code or 0)
     try:
+        if scorer is not None:
+            return _SCORING_COMMANDS[arguments.command](arguments, scorer)
         return _COMMANDS[arguments.command](arguments)
     except Exception as error:  # noqa: BLE001 - the process edge: nothing is above it
         from batch_inference_runner.cli.failures import explain
@@ -86,34 +100,25 @@ def _lean() -> Iterator[None]:
         yield
 
 
-def _run(arguments: argparse.Namespace) -> int:
-    from batch_inference_runner.schedule.scorer_process import ScorerProcess
+def _run(arguments: argparse.Namespace, scorer: ScorerProcess) -> int:
+    with _lean():
+        from batch_inference_runner.cli.run import run
 
-    with closing(ScorerProcess.fork()) as scorer:
-        with _lean():
-            from batch_inference_runner.cli.run import run
-
-        return run(arguments, scorer)
+    return run(arguments, scorer)
 
 
-def _validate(arguments: argparse.Namespace) -> int:
-    from batch_inference_runner.schedule.scorer_process import ScorerProcess
+def _validate(arguments: argparse.Namespace, scorer: ScorerProcess) -> int:
+    with _lean():
+        from batch_inference_runner.cli.validate import validate
 
-    with closing(ScorerProcess.fork()) as scorer:
-        with _lean():
-            from batch_inference_runner.cli.validate import validate
-
-        return validate(arguments, scorer)
+    return validate(arguments, scorer)
 
 
-def _driver(arguments: argparse.Namespace) -> int:
-    from batch_inference_runner.schedule.scorer_process import ScorerProcess
+def _driver(arguments: argparse.Namespace, scorer: ScorerProcess) -> int:
+    with _lean():
+        from batch_inference_runner.cli.pods import run_driver
 
-    with closing(ScorerProcess.fork()) as scorer:
-        with _lean():
-            from batch_inference_runner.cli.pods import run_driver
-
-        return run_driver(arguments, scorer)
+    return run_driver(arguments, scorer)
 
 
 def _worker(arguments: argparse.Namespace) -> int:
@@ -140,13 +145,15 @@ def _schema(arguments: argparse.Namespace) -> int:
     return explain_field(arguments.path)
 
 
-_COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+_SCORING_COMMANDS: dict[str, Callable[[argparse.Namespace, ScorerProcess], int]] = {
     "run": _run,
     "validate": _validate,
+    "driver": _driver,
+}
+_COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "verify": _verify,
     "gc": _gc,
     "schema": _schema,
-    "driver": _driver,
     "worker": _worker,
 }
 

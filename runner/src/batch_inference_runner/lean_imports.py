@@ -8,7 +8,7 @@ from __future__ import annotations
 import gc
 import re
 import sys
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -35,22 +35,56 @@ class _Refusing:
 
 def replace(name: str, **attributes: Any) -> None:
     """Put a module of just these attributes in the place of one that was not imported yet."""
-    module = ModuleType(name, f"Stands in for {name}: see {__name__}.")
-    vars(module).update(attributes)
-    sys.modules.setdefault(name, module)
+    sys.modules.setdefault(name, _stand_in(ModuleType, name, attributes))
 
 
 @contextmanager
 def replaced(name: str, **attributes: Any) -> Iterator[None]:
     """Do so for as long as entered: whoever imports the module later gets the real one."""
-    if name in sys.modules:
+    with _standing_in(_stand_in(ModuleType, name, attributes)):
         yield
-        return
-    replace(name, **attributes)
+
+
+@contextmanager
+def deferred(*names: str, **attributes: Any) -> Iterator[None]:
+    """Let what is imported while entered have these modules only when it uses more of them.
+
+    `attributes` is what it uses of each at once.
+    """
+    with ExitStack() as stack:
+        for name in names:
+            stack.enter_context(_standing_in(_stand_in(_Deferred, name, attributes)))
+        yield
+
+
+class _Deferred(ModuleType):
+    """Has the attributes of the module of its name, which it imports when asked for one."""
+
+    def __getattr__(self, attribute: str) -> Any:
+        name = self.__name__
+        if attribute == "__path__":  # asked for by every `from … import`: it is no package
+            raise AttributeError(attribute)
+        if sys.modules.get(name) is self:
+            del sys.modules[name]
+        return getattr(__import__(name), attribute)
+
+
+def _stand_in(kind: type[ModuleType], name: str, attributes: dict[str, Any]) -> ModuleType:
+    module = kind(name, f"Stands in for {name}: see {__name__}.")
+    vars(module).update(attributes)
+    return module
+
+
+@contextmanager
+def _standing_in(module: ModuleType) -> Iterator[None]:
+    """Let this be what is imported by its name, unless something is already."""
+    name = module.__name__
+    sys.modules.setdefault(name, module)
     try:
         yield
     finally:
-        del sys.modules[name]
+        if sys.modules.get(name) is module:
+            del sys.modules[name]
 
 
 @contextmanager

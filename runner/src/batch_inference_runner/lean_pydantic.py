@@ -6,13 +6,24 @@ the same. Whoever imports pydantic before this has it as it comes.
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import sys
 from _operator import _compare_digest
 from typing import TYPE_CHECKING, Any
 
 from batch_inference_runner import lean_imports
+
+# Of bytecode, `inspect` wants to know at once what the flags are called; and nothing of tokens.
+_FLAGS = (
+    *("OPTIMIZED", "NEWLOCALS", "VARARGS", "VARKEYWORDS", "NESTED", "GENERATOR", "NOFREE"),
+    *("COROUTINE", "ITERABLE_COROUTINE", "ASYNC_GENERATOR"),
+)
+FLAG_NAMES = {1 << bit: name for bit, name in enumerate(_FLAGS)}
+with (
+    lean_imports.deferred("dis", COMPILER_FLAG_NAMES=FLAG_NAMES),
+    lean_imports.deferred("tokenize"),
+):
+    import dataclasses
 
 if sys.version_info >= (3, 12):
     import typing as typed_dicts

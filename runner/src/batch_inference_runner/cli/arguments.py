@@ -8,13 +8,14 @@ import argparse
 import os
 import re
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from batch_inference_runner.errors import ExitCode
 from batch_inference_runner.version import VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 _DESCRIPTION = (
     "Score a dataset with an ONNX model: every row once, in the output or in the rejects."
@@ -115,7 +116,7 @@ class _Parser(argparse.ArgumentParser):
         self.exit(ExitCode.USAGE, f"{self.prog}: {message}\nSee `{self.prog} --help`.\n")
 
 
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+def parse(words: Sequence[str]) -> argparse.Namespace:
     """Parse the command line.
 
     `command` of the result names the command, `words` are all that was typed; `volume` and `secret`
@@ -123,26 +124,24 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
     Raises SystemExit: 64 for a usage error, which was explained on stderr; 0 after help or version.
     """
-    arguments = _parser().parse_args(argv)
-    arguments.words = tuple(sys.argv[1:] if argv is None else argv)
+    arguments = _parser(words).parse_args(words)
+    arguments.words = tuple(words)
     for option in ("volume", "secret"):
         if hasattr(arguments, option):
             setattr(arguments, option, dict(getattr(arguments, option)))
     return arguments
 
 
-def _parser() -> _Parser:
+def _parser(words: Sequence[str] = ()) -> _Parser:
+    """Make what parses these words: of the commands only theirs, if they begin with one."""
     parser = _Parser(prog="bij", description=_DESCRIPTION, epilog=_EXAMPLES)
     parser.add_argument("--version", action="version", version=f"bij {VERSION}")
     commands = parser.add_subparsers(
         title="commands", dest="command", metavar="COMMAND", required=True, parser_class=_Parser
     )
-    _add_run(commands)
-    _add_validate(commands)
-    _add_verify(commands)
-    _add_gc(commands)
-    _add_schema(commands)
-    _add_members(commands)
+    name = words[0] if words else ""
+    for add in [_COMMANDS[name]] if name in _COMMANDS else _COMMANDS.values():
+        add(commands)
     return parser
 
 
@@ -222,25 +221,20 @@ def _add_schema(commands: Any) -> None:
     )
 
 
-def _add_members(commands: Any) -> None:
+def _add_member(name: str, text: str, commands: Any) -> None:
     """Add what runs in pods: `pod` is told what it is by its pod, and tells the others the rest."""
-    for name, text in (
-        ("pod", "entry point of a run's pods: keeps a driver or a worker running"),
-        ("driver", "plan, schedule, score, commit"),
-        ("worker", "join the driver and score"),
-    ):
-        description = f"{text.capitalize()}. People use `bij run`."
-        member = commands.add_parser(name, help=f"(in pods) {text}", description=description)
-        member.add_argument(
-            "--config", metavar="FILE", required=True, type=_file, help="RunnerConfig as JSON"
-        )
-        member.add_argument(
-            "--ip",
-            metavar="ADDRESS",
-            help="address under which the other pods reach this one (default: BIJ_POD_IP)",
-        )
-        if name != "pod":
-            _add_supervised(member)
+    description = f"{text.capitalize()}. People use `bij run`."
+    member = commands.add_parser(name, help=f"(in pods) {text}", description=description)
+    member.add_argument(
+        "--config", metavar="FILE", required=True, type=_file, help="RunnerConfig as JSON"
+    )
+    member.add_argument(
+        "--ip",
+        metavar="ADDRESS",
+        help="address under which the other pods reach this one (default: BIJ_POD_IP)",
+    )
+    if name != "pod":
+        _add_supervised(member)
 
 
 def _add_supervised(member: argparse.ArgumentParser) -> None:
@@ -360,3 +354,20 @@ def _named_folder(text: str) -> tuple[str, str]:
     if not name or not equals:
         raise argparse.ArgumentTypeError(f"{text!r} does not look like NAME=DIR")
     return name, _folder(folder)
+
+
+_COMMANDS: dict[str, Callable[[Any], None]] = {
+    "run": _add_run,
+    "validate": _add_validate,
+    "verify": _add_verify,
+    "gc": _add_gc,
+    "schema": _add_schema,
+    **{
+        name: partial(_add_member, name, text)
+        for name, text in (
+            ("pod", "entry point of a run's pods: keeps a driver or a worker running"),
+            ("driver", "plan, schedule, score, commit"),
+            ("worker", "join the driver and score"),
+        )
+    },
+}
