@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -10,16 +12,33 @@ from batch_inference_runner.__main__ import main
 from batch_inference_runner.cli.arguments import parse
 from batch_inference_runner.schedule.scorer_process import ScorerProcess
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Forked:
+    """What stands for the scorers that were forked, and how many of them are left."""
+
+    def __init__(self) -> None:
+        self.left = 0
+
+    def fork(self) -> Forked:
+        self.left += 1
+        return self
+
+    def close(self) -> None:
+        self.left -= 1
+
 
 @pytest.fixture(autouse=True)
-def _no_scorer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def spawn(**_: object) -> ScorerProcess:
-        raise AssertionError("a usage error must be refused before a scorer is spawned")
-
-    monkeypatch.setattr(ScorerProcess, "spawn", spawn)
+def _scorers_end(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    forked = Forked()
+    monkeypatch.setattr(ScorerProcess, "fork", forked.fork)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "job.yaml").write_text("")
     (tmp_path / "data").mkdir()
+    yield
+    assert forked.left == 0
 
 
 @pytest.mark.parametrize(
@@ -99,3 +118,25 @@ def test_repeated_options_add_up() -> None:
 def test_a_single_sign_is_a_value_even_if_it_is_blank(sign: str) -> None:
     word = f"spec.input.csv.delimiter={sign}"
     assert parse(["run", "job.yaml", "--set", word]).set == [word]
+
+
+@pytest.fixture
+def _no_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fork() -> ScorerProcess:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(ScorerProcess, "fork", fork)
+
+
+@pytest.mark.usefixtures("_no_processes")
+def test_a_scorer_that_cannot_be_forked_is_told_as_json(capsys) -> None:
+    assert main(["run", "job.yaml", "--output-format", "json"]) == 1
+    document = json.loads(capsys.readouterr().out)
+    assert "Resource temporarily unavailable" in document["message"]
+
+
+@pytest.mark.usefixtures("_no_processes")
+@pytest.mark.parametrize(("words", "code"), [(["run", "--help"], 0), (["run", "--fly"], 64)])
+def test_help_and_mistakes_are_told_where_no_scorer_can_be_forked(words, code, capsys) -> None:
+    assert main(words) == code
+    assert "usage: bij run" in "".join(capsys.readouterr())

@@ -1,8 +1,8 @@
 """The process edge: command line in, exit code out.
 
 Kept thin on purpose. A run's scorer needs a quarter of a second of imports before its first row, so
-it is forked here, before the command line is parsed, and imports beside the driver. `bij pod`
-spawns the driver itself without a scorer.
+it is forked here, before the command line is parsed, and imports beside the driver. `bij pod` needs
+none: it spawns a driver, which forks its own.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING, NoReturn
 
 from batch_inference_api import standard_streams
@@ -44,17 +44,27 @@ def _end_at_signals() -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `bij` with `argv` (default: the process's own) and return its exit code."""
     words = sys.argv[1:] if argv is None else argv
-    command = words[0] if words else None
-    if command == "pod" and not {"-h", "--help"}.intersection(words):
+    if words[:1] == ["pod"] and not {"-h", "--help"}.intersection(words):
         from batch_inference_runner.supervise.start import supervise
 
         return supervise(words[1:], os.environ)
-    if command in _SCORING_COMMANDS:
-        from batch_inference_runner.schedule.scorer_process import ScorerProcess
+    scorer = _fork_scorer(words)
+    try:
+        return _obey(words, scorer)
+    finally:
+        if scorer is not None:
+            scorer.close()
 
-        with closing(ScorerProcess.fork()) as scorer:
-            return _obey(words, scorer)
-    return _obey(words, None)
+
+def _fork_scorer(words: Sequence[str]) -> ScorerProcess | None:
+    """Fork the scorer that these words seem to need; None if it cannot be, which is told later."""
+    if not words or words[0] not in _SCORING_COMMANDS:
+        return None
+    from batch_inference_runner.schedule.scorer_process import ScorerProcess
+
+    with suppress(OSError):
+        return ScorerProcess.fork()
+    return None
 
 
 def _obey(words: Sequence[str], scorer: ScorerProcess | None) -> int:
@@ -68,13 +78,20 @@ def _obey(words: Sequence[str], scorer: ScorerProcess | None) -> int:
     except SystemExit as done:
         return int(done.code or 0)
     try:
-        if scorer is not None:
-            return _SCORING_COMMANDS[arguments.command](arguments, scorer)
+        if arguments.command in _SCORING_COMMANDS:
+            return _score(arguments, scorer)
         return _COMMANDS[arguments.command](arguments)
     except Exception as error:  # noqa: BLE001 - the process edge: nothing is above it
         from batch_inference_runner.cli.failures import explain
 
         return explain(error, as_json=getattr(arguments, "output_format", "text") == "json")
+
+
+def _score(arguments: argparse.Namespace, scorer: ScorerProcess | None) -> int:
+    from batch_inference_runner.schedule.scorer_process import ScorerProcess
+
+    with closing(scorer or ScorerProcess.fork()) as its_scorer:
+        return _SCORING_COMMANDS[arguments.command](arguments, its_scorer)
 
 
 def _in_english(one: str, more: str, count: int) -> str:

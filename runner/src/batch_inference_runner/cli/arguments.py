@@ -140,7 +140,8 @@ def _parser(words: Sequence[str] = ()) -> _Parser:
         title="commands", dest="command", metavar="COMMAND", required=True, parser_class=_Parser
     )
     name = words[0] if words else ""
-    for add in [_COMMANDS[name]] if name in _COMMANDS else _COMMANDS.values():
+    chosen = [_COMMANDS[name]] if name in _COMMANDS else _COMMANDS.values()
+    for add in chosen:
         add(commands)
     return parser
 

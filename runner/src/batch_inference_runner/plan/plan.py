@@ -1,7 +1,6 @@
 """The plan: what is read, with which model, cut into which shards; and its hash.
 
-Named tuples, because they are defined faster (see `score.messages`). `Shard` cannot be one: its
-field `index` would hide the method of that name.
+Named tuples, because they are defined faster (see `score.messages`).
 """
 
 from __future__ import annotations

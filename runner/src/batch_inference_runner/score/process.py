@@ -82,7 +82,7 @@ def import_libraries() -> None:
     with (
         lean_imports.uncollected(),
         lean_imports.uncompiled(),
-        lean_imports.deferred("ast", "ipaddress", "pickle", "tokenize"),
+        lean_imports.deferred("ast", "ipaddress", "pickle"),
         lean_imports.deferred("platform", system=lambda: os.uname().sysname),
     ):
         _import_numpy()

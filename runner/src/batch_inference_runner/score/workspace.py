@@ -53,7 +53,11 @@ def fresh_workspace() -> Iterator[Path]:
 
 def remove_workspace(pid: int) -> None:
     """Remove the folder of a scorer that has ended."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}{pid}-*"):
+    try:
+        parent = Path(tempfile.gettempdir())
+    except FileNotFoundError:
+        return  # there is no folder to make one in, either
+    for folder in parent.glob(f"{_PREFIX}{pid}-*"):
         shutil.rmtree(folder, ignore_errors=True)
 
 
