@@ -1,6 +1,6 @@
 """What can be typed after `bij`, and what is refused before anything starts."""
 
-# ruff: noqa: PTH110, PTH112 - importing pathlib would delay the scorer by 5 ms
+# ruff: noqa: PTH110, PTH112 - importing pathlib would delay the driver by 5 ms
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     """Parse the command line.
 
     `command` of the result names the command, `words` are all that was typed; `volume` and `secret`
-    are dicts of name to folder. Paths are plain text: pathlib would cost 5 ms before the scorer.
+    are dicts of name to folder. Paths are plain text: importing pathlib takes 5 ms.
 
     Raises SystemExit: 64 for a usage error, which was explained on stderr; 0 after help or version.
     """
